@@ -1,0 +1,58 @@
+# One command each. `make help` lists them; the first one used sets everything up.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+SCREEN := scripts/with-screen.sh
+READY := .venv/.ready
+# Small tensors: threads beyond one cost more than they bring, and the window needs the other core.
+export OMP_NUM_THREADS ?= 1
+# A real screen: the window stays open, ready to click. None: the demo drives the window and reports.
+HEADLESS := $(if $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter-out Linux,$(shell uname))),,--drive)
+
+.PHONY: help setup demo test gui lint format types docs screenshots bench lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## .venv with pinned packages (the other commands do this by themselves)
+
+$(READY): pyproject.toml constraints.txt scripts/setup.sh
+	scripts/setup.sh dev
+	@touch $@
+
+demo: $(READY)  ## the main job: click a cell, get its mask (drives the window where no screen is)
+	$(SCREEN) $(BIN)/napari-sam demo $(HEADLESS)
+
+test: $(READY)  ## all tests, those of the real window included (ARGS="-k name" to choose)
+	$(SCREEN) $(BIN)/python -m pytest $(ARGS)
+
+gui: $(READY)  ## napari with the dock open
+	$(BIN)/napari --with napari-sam-cells
+
+lint: $(READY)  ## style and likely bugs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)  ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)  ## strict types on everything below the window
+	$(BIN)/mypy
+
+docs: $(READY)  ## the documentation as a site in ./site
+	$(BIN)/python -m pip install -q --constraint constraints.txt --group docs
+	$(BIN)/mkdocs build --strict
+
+screenshots: $(READY)  ## redo the pictures of the documentation from the real window
+	$(SCREEN) $(BIN)/python scripts/screenshots.py
+
+bench: $(READY)  ## speed against the reference implementation
+	$(BIN)/python -m benchmarks
+
+lock: $(READY)  ## write the versions of .venv to constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	@touch $(READY)
+
+clean:  ## remove what the commands made, .venv too
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .coverage
