@@ -1,0 +1,352 @@
+"""Masks as values: boxes, crops, overlap, suppression, clean-up, run lengths, label images.
+
+A mask is kept as a crop with its place in the plane, so that the memory of a thousand masks depends
+on the objects and not on the plane. All coordinates are image pixels, (y, x), half-open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage as ndi
+
+Bool = NDArray[np.bool_]
+
+
+class Box(NamedTuple):
+    """Half-open box in image pixels: rows ``[y0, y1)``, columns ``[x0, x1)``."""
+
+    y0: float
+    x0: float
+    y1: float
+    x1: float
+
+    @property
+    def height(self) -> float:
+        """Number of rows."""
+        return self.y1 - self.y0
+
+    @property
+    def width(self) -> float:
+        """Number of columns."""
+        return self.x1 - self.x0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Middle of the box (y, x) with pixel centres at integers."""
+        return (self.y0 + self.y1 - 1) / 2, (self.x0 + self.x1 - 1) / 2
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The box as slices of a plane; the box must hold whole numbers."""
+        return slice(int(self.y0), int(self.y1)), slice(int(self.x0), int(self.x1))
+
+    @staticmethod
+    def around(y: float, x: float) -> Box:
+        """Box of the single pixel at ``(y, x)``."""
+        return Box(y, x, y + 1, x + 1)
+
+    @staticmethod
+    def union(boxes: Iterable[Box]) -> Box:
+        """Smallest box that holds all of ``boxes`` (at least one)."""
+        y0, x0, y1, x1 = zip(*boxes, strict=True)
+        return Box(min(y0), min(x0), max(y1), max(x1))
+
+    def clip(self, shape: tuple[int, int]) -> Box:
+        """Whole-pixel box inside a plane of ``shape`` (H, W) that covers this box."""
+        height, width = shape
+        return Box(
+            min(max(floor(self.y0), 0), height),
+            min(max(floor(self.x0), 0), width),
+            min(max(ceil(self.y1), 0), height),
+            min(max(ceil(self.x1), 0), width),
+        )
+
+    def intersect(self, other: Box) -> Box:
+        """Overlap of two boxes; height or width is zero or less where there is none."""
+        return Box(
+            max(self.y0, other.y0), max(self.x0, other.x0), min(self.y1, other.y1), min(self.x1, other.x1)
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Mask:
+    """A boolean mask of one object.
+
+    Parameters
+    ----------
+    y0, x0 : int
+        Position of the crop's first pixel in the plane.
+    pixels : ndarray of bool, shape (h, w)
+        The crop. Tight around the object unless the object is empty (then ``(0, 0)``).
+    """
+
+    y0: int
+    x0: int
+    pixels: Bool
+
+    @property
+    def box(self) -> Box:
+        """Half-open box of the crop."""
+        h, w = self.pixels.shape
+        return Box(self.y0, self.x0, self.y0 + h, self.x0 + w)
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(np.count_nonzero(self.pixels))
+
+    @staticmethod
+    def from_plane(plane: NDArray[np.generic], y0: int = 0, x0: int = 0) -> Mask:
+        """Tight mask of the non-zero pixels of an array placed at ``(y0, x0)``.
+
+        Parameters
+        ----------
+        plane : ndarray, shape (H, W)
+            Any dtype; non-zero is inside.
+        y0, x0 : int
+            Position of ``plane[0, 0]``.
+        """
+        inside = np.asarray(plane) != 0
+        rows = np.flatnonzero(inside.any(1))
+        if rows.size == 0:
+            return Mask(y0, x0, np.zeros((0, 0), bool))
+        cols = np.flatnonzero(inside[rows[0] : rows[-1] + 1].any(0))
+        crop = inside[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+        return Mask(y0 + int(rows[0]), x0 + int(cols[0]), np.ascontiguousarray(crop))
+
+    @staticmethod
+    def union(masks: Sequence[Mask]) -> Mask:
+        """Mask of every pixel that is in one of ``masks`` (at least one)."""
+        filled = [m for m in masks if m.pixels.size] or list(masks[:1])
+        box = Box.union(m.box for m in filled)
+        out = np.zeros((int(box.height), int(box.width)), bool)
+        for m in filled:
+            y, x = m.y0 - int(box.y0), m.x0 - int(box.x0)
+            out[y : y + m.pixels.shape[0], x : x + m.pixels.shape[1]] |= m.pixels
+        return Mask(int(box.y0), int(box.x0), out)
+
+    def to_plane(self, shape: tuple[int, int]) -> Bool:
+        """Full boolean plane of ``shape`` (H, W); parts outside the plane are dropped."""
+        return self.crop(Box(0, 0, *shape))
+
+    def crop(self, box: Box) -> Bool:
+        """Boolean array of what lies in a whole-pixel ``box``, which may reach outside the mask."""
+        out = np.zeros((int(box.height), int(box.width)), bool)
+        both = self.box.intersect(box)
+        if both.height > 0 and both.width > 0:
+            inner = Box(both.y0 - box.y0, both.x0 - box.x0, both.y1 - box.y0, both.x1 - box.x0)
+            own = Box(both.y0 - self.y0, both.x0 - self.x0, both.y1 - self.y0, both.x1 - self.x0)
+            out[inner.slices] = self.pixels[own.slices]
+        return out
+
+    def shift(self, dy: int, dx: int) -> Mask:
+        """Return the same mask moved by whole pixels."""
+        return Mask(self.y0 + dy, self.x0 + dx, self.pixels)
+
+
+def mask_iou(a: Mask, b: Mask) -> float:
+    """Intersection over union of two masks, in [0, 1]; two empty masks give 0."""
+    both = a.box.intersect(b.box)
+    if both.height <= 0 or both.width <= 0:
+        return 0.0
+    common = int(np.count_nonzero(a.crop(both) & b.crop(both)))
+    union = a.area + b.area - common
+    return common / union if union else 0.0
+
+
+def box_iou(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Intersection over union of every pair of boxes.
+
+    Parameters
+    ----------
+    boxes : ndarray, shape (N, 4)
+        Boxes ``(y0, x0, y1, x1)``; the measure of a box is ``(y1 - y0) * (x1 - x0)``.
+    others : ndarray, shape (M, 4)
+        The boxes to compare with.
+
+    Returns
+    -------
+    ndarray, shape (N, M)
+    """
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    common = np.clip(high - low, 0, None).prod(-1)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    other_area = (others[:, 2:] - others[:, :2]).prod(-1)
+    union = area[:, None] + other_area[None] - common
+    return np.divide(common, union, out=np.zeros_like(common, dtype=float), where=union > 0)
+
+
+def box_nms(boxes: NDArray[np.floating], scores: NDArray[np.floating], threshold: float) -> NDArray[np.intp]:
+    """Non-maximum suppression: walk from the best score down, drop what overlaps a kept box.
+
+    Parameters
+    ----------
+    boxes : ndarray, shape (N, 4)
+        Boxes ``(y0, x0, y1, x1)``.
+    scores : ndarray, shape (N,)
+        Higher is better; among equal scores the earlier box wins.
+    threshold : float
+        A box is dropped when its IoU with a kept one is greater than this.
+
+    Returns
+    -------
+    ndarray of int, shape (K,)
+        Indices of the kept boxes, best first.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    alive = np.ones(len(boxes), bool)
+    keep = []
+    for rank, index in enumerate(order):
+        if not alive[index]:
+            continue
+        keep.append(index)
+        rest = order[rank + 1 :]
+        rest = rest[alive[rest]]
+        alive[rest[box_iou(boxes[index : index + 1], boxes[rest])[0] > threshold]] = False
+    return np.array(keep, dtype=np.intp)
+
+
+def clean_mask(mask: Mask, min_area: int) -> tuple[Mask, bool]:
+    """Fill holes, then drop islands, smaller than ``min_area`` pixels.
+
+    The largest island stays even when it is small, as in the paper's automatic masks (appendix B).
+    Neighbours count over edges and corners.
+
+    Returns
+    -------
+    cleaned : Mask
+    changed : bool
+    """
+    padded = np.pad(mask.pixels, 1)
+    eight = np.ones((3, 3), bool)
+    holes, n_holes = ndi.label(~padded, structure=eight)
+    sizes = np.bincount(holes.ravel(), minlength=n_holes + 1)
+    # The background is one region of its own: it is a "hole" only if it is that small.
+    outside = holes[0, 0] if n_holes else 0
+    fill = np.flatnonzero((sizes < min_area) & (np.arange(n_holes + 1) > 0))
+    fill = fill[fill != outside]
+    filled = padded | np.isin(holes, fill)
+    islands, n_islands = ndi.label(filled, structure=eight)
+    sizes = np.bincount(islands.ravel(), minlength=n_islands + 1)
+    keep = np.flatnonzero((sizes >= min_area) & (np.arange(n_islands + 1) > 0))
+    if n_islands and keep.size == 0:
+        keep = np.array([1 + int(sizes[1:].argmax())])
+    cleaned = np.isin(islands, keep)
+    changed = bool(fill.size) or keep.size < n_islands
+    return (Mask.from_plane(cleaned, mask.y0 - 1, mask.x0 - 1), True) if changed else (mask, False)
+
+
+def rle_counts(mask: Mask, shape: tuple[int, int]) -> list[int]:
+    """COCO run lengths of a mask: column-major, starting with a run of zeros.
+
+    Parameters
+    ----------
+    mask : Mask
+    shape : tuple of int
+        (H, W) of the plane.
+    """
+    flat = mask.to_plane(shape).ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate(([0], edges, [flat.size])))
+    return ([0] if flat.size and flat[0] else []) + [int(r) for r in runs]
+
+
+def mask_from_rle(counts: Sequence[int], shape: tuple[int, int]) -> Mask:
+    """Mask of COCO run lengths (inverse of `rle_counts`).
+
+    Raises
+    ------
+    ValueError
+        If the runs do not add up to the plane.
+    """
+    if sum(counts) != shape[0] * shape[1]:
+        raise ValueError(f"Run lengths cover {sum(counts)} pixels, the plane has {shape[0] * shape[1]}.")
+    values = np.arange(len(counts)) % 2 == 1
+    return Mask.from_plane(np.repeat(values, counts).reshape(shape, order="F"))
+
+
+Overlap = Literal["keep", "replace"]
+
+
+def paint(labels: NDArray[np.integer], mask: Mask, value: int, overlap: Overlap = "keep") -> Bool:
+    """Write one object into a label plane, in place.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (H, W)
+    mask : Mask
+    value : int
+        The object's id, which must fit the dtype.
+    overlap : {"keep", "replace"}
+        Whether pixels that belong to a neighbour stay the neighbour's.
+
+    Returns
+    -------
+    ndarray of bool
+        The pixels of ``mask.box`` clipped to the plane that were written.
+    """
+    box = mask.box.clip((labels.shape[0], labels.shape[1]))
+    view = labels[box.slices]
+    inside = mask.crop(box)
+    if overlap == "keep":
+        inside &= view == 0
+    view[inside] = value
+    return inside
+
+
+def masks_to_labels(
+    masks: Sequence[Mask],
+    shape: tuple[int, int],
+    *,
+    order: Sequence[int] | None = None,
+    min_visible: float = 0.0,
+) -> tuple[NDArray[np.int32], list[int]]:
+    """Label image of possibly overlapping masks.
+
+    Parameters
+    ----------
+    masks : sequence of Mask
+    shape : tuple of int
+        (H, W) of the plane.
+    order : sequence of int, optional
+        Indices of ``masks`` from the one on top to the one below; as given if not set. A pixel goes to the
+        first mask that claims it.
+    min_visible : float
+        A mask of which less than this part is left by those above it is dropped.
+
+    Returns
+    -------
+    labels : ndarray of int32, shape (H, W)
+        0 is background; ids count from 1 in the order of painting.
+    painted : list of int
+        ``painted[i]`` is the index of the mask with id ``i + 1``.
+    """
+    labels = np.zeros(shape, np.int32)
+    painted: list[int] = []
+    for index in range(len(masks)) if order is None else order:
+        mask = masks[index]
+        box = mask.box.clip(shape)
+        view = labels[box.slices]
+        free = mask.crop(box) & (view == 0)
+        visible = int(np.count_nonzero(free))
+        if visible == 0 or visible < min_visible * mask.area:
+            continue
+        painted.append(index)
+        view[free] = len(painted)
+    return labels, painted
+
+
+def masks_of_labels(labels: NDArray[np.integer]) -> dict[int, Mask]:
+    """Masks of a label plane, shape (H, W), by id; 0 is background."""
+    found = ndi.find_objects(labels.astype(np.int64, copy=False) if labels.dtype.kind != "i" else labels)
+    return {
+        i: Mask(s[0].start, s[1].start, labels[s] == i) for i, s in enumerate(found, start=1) if s is not None
+    }

@@ -1,0 +1,322 @@
+"""What every predictor does: `embed` a plane once, `decode` prompts in batches, `predict` candidates."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_sam.candidates import Candidate, Candidates
+from napari_sam.embedding import Embedding
+from napari_sam.geometry import Frame, Window
+from napari_sam.image import RGB, ImageError, fingerprint
+from napari_sam.prompts import PromptError, Prompts, points_from_array
+
+FOREGROUND, BACKGROUND, BOX_CORNER, OPPOSITE_CORNER, PADDING = 1, 0, 2, 3, -1
+"""Labels of the tokens of the prompt encoder (paper, appendix A)."""
+
+
+class Decoded(Protocol):
+    """What a model's decoder returns: qualities at once, logits on demand."""
+
+    @property
+    def iou(self) -> torch.Tensor:
+        """Predicted IoU, shape (N, 4)."""
+        ...
+
+    def logits(self, rows: torch.Tensor, columns: torch.Tensor, /) -> torch.Tensor:
+        """Logits (n, h, w) of output ``columns[i]`` for prompt ``rows[i]``."""
+        ...
+
+
+class Seeds(NamedTuple):
+    """Places where the model expects an object.
+
+    ``points`` has the shape (N, 2) in image pixels (y, x), ``scores`` the shape (N,) in [0, 1], best first.
+    """
+
+    points: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Decoded prompts: predicted IoU at once, logits only for the masks that are asked for.
+
+    The IoU head reads tokens only, so it decides which masks deserve to be computed.
+
+    Parameters
+    ----------
+    iou : ndarray of float32, shape (N, 4)
+        Predicted IoU of the single mask (0) and the three ambiguity masks (1 to 3).
+    windows : sequence of Window, length N
+        Where each prompt's logits lie.
+    decoded : Decoded
+        The model's own record.
+    """
+
+    iou: NDArray[np.float32]
+    windows: Sequence[Window]
+    decoded: Decoded
+
+    def logits(self, rows: NDArray[np.integer], cols: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Logits of output ``cols[i]`` of prompt ``rows[i]``.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, h, w)
+        """
+        index = [torch.from_numpy(np.asarray(i, np.int64)) for i in (rows, cols)]
+        with torch.inference_mode():
+            return self.decoded.logits(*index).float().cpu().numpy()
+
+
+class Predictor(ABC):
+    """A promptable model on a device.
+
+    Parameters
+    ----------
+    name : str
+        Name to show, such as ``"built-in"`` or ``"vit_b"``.
+    model_id : str
+        Identity of the weights; embeddings are found by it.
+    device : torch.device
+    """
+
+    batch_size = 16
+    """Prompts decoded at once: as quick as larger batches on a processor, with less memory."""
+
+    def __init__(self, name: str, model_id: str, device: torch.device) -> None:
+        self.name = name
+        self.model_id = model_id
+        self.device = device
+
+    def embed(self, image: RGB, *, diameter: float | None = None) -> Embedding:
+        """Run the image encoder on one plane.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (H, W, 3)
+            See `napari_sam.image.plane_to_rgb`.
+        diameter : float, optional
+            Typical object diameter in image pixels, for models that scale by it; estimated if not given.
+
+        Returns
+        -------
+        Embedding
+
+        Raises
+        ------
+        ImageError
+            If the array is not an 8-bit RGB plane.
+        """
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ImageError(
+                f"Expected an 8-bit RGB plane of shape (H, W, 3), found {image.dtype} {image.shape}. "
+                "Use napari_sam.image.plane_to_rgb first."
+            )
+        if diameter is not None and not 0 < diameter < np.inf:
+            raise ImageError(f"Expected an object diameter above zero in pixels, found {diameter}.")
+        start = time.perf_counter()
+        with torch.inference_mode():
+            features, frame = self._encode(image, diameter)
+        key = fingerprint(image) + (f"@{diameter:g}" if diameter and self.uses_diameter else "")
+        return Embedding(features, frame, self.model_id, key, time.perf_counter() - start)
+
+    def pixels_key(self, image: RGB, diameter: float | None = None) -> str:
+        """Return what `Embedding.pixels` would be for this picture, without encoding it."""
+        return fingerprint(image) + (f"@{diameter:g}" if diameter and self.uses_diameter else "")
+
+    def predict(
+        self, embedding: Embedding, prompts: Prompts, *, previous: Candidate | None = None
+    ) -> Candidates:
+        """Candidates for one object.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Made by this predictor.
+        prompts : Prompts
+        previous : Candidate, optional
+            The candidate chosen before the last click; its logits are given to the decoder as a mask prompt.
+
+        Raises
+        ------
+        PromptError
+            If the prompts ask for nothing or lie outside the image.
+        """
+        return self.predict_each(embedding, [prompts], [previous])[0]
+
+    def predict_each(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompts],
+        previous: Sequence[Candidate | None] | None = None,
+    ) -> list[Candidates]:
+        """Candidates for many objects at once, one for each element of ``prompts``."""
+        before = previous or [None] * len(prompts)
+        offers: list[Candidates] = []
+        for start in range(0, len(prompts), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            batch = self.decode(embedding, prompts[part], before[part])
+            count, outputs = batch.iou.shape
+            rows, cols = np.divmod(np.arange(count * outputs), outputs)
+            logits = batch.logits(rows, cols).reshape(count, outputs, *batch.windows[0].shape)
+            offers += [
+                Candidates.offer(logits[i], batch.iou[i], batch.windows[i], ambiguous=p.ambiguous)
+                for i, p in enumerate(prompts[part])
+            ]
+        return offers
+
+    def decode(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompts],
+        previous: Sequence[Candidate | None] | None = None,
+    ) -> Batch:
+        """Run prompt encoder and mask decoder on many prompts, one object each.
+
+        Raises
+        ------
+        PromptError
+            If there is no prompt, or one asks for nothing or lies outside the image.
+        ValueError
+            If the embedding was made by another model.
+        """
+        if embedding.model_id != self.model_id:
+            raise ValueError(
+                f"This embedding was made by the model {embedding.model_id}, "
+                f"the predictor runs {self.model_id}. Embed the plane again."
+            )
+        if not prompts:
+            raise PromptError("There is no prompt to decode. Click inside an object or draw a box around it.")
+        height, width = embedding.frame.image_shape
+        for p in prompts:
+            box = p.extent
+            if box.y1 <= 0 or box.x1 <= 0 or box.y0 >= height or box.x0 >= width:
+                raise PromptError(
+                    f"The prompt lies outside the image: rows {box.y0:g} to {box.y1:g}, columns "
+                    f"{box.x0:g} to {box.x1:g}, the plane has {height} rows and {width} columns."
+                )
+        before = previous or [None] * len(prompts)
+        groups: dict[Hashable, list[int]] = {}
+        for i, p in enumerate(prompts):
+            groups.setdefault(self._group(embedding, p, before[i]), []).append(i)
+        with torch.inference_mode():
+            parts = [
+                self._decode(embedding, key, [prompts[i] for i in rows], [before[i] for i in rows])
+                for key, rows in groups.items()
+            ]
+        return parts[0] if len(parts) == 1 else _join(parts, list(groups.values()))
+
+    def decode_points(self, embedding: Embedding, points: NDArray[np.floating]) -> Batch:
+        """Decode one positive point per object; ``points`` has the shape (N, 2) in image pixels (y, x)."""
+        return self.decode(embedding, [Prompts((p,)) for p in points_from_array(np.asarray(points))])
+
+    @property
+    def uses_diameter(self) -> bool:
+        """Whether the model brings the plane to a scale by the objects' diameter."""
+        return False
+
+    def seeds(self, embedding: Embedding) -> Seeds | None:
+        """Places to prompt at for automatic masks, or None if the model proposes none."""
+        return None
+
+    @abstractmethod
+    def _encode(self, image: RGB, diameter: float | None) -> tuple[dict[str, torch.Tensor], Frame]:
+        """Features and frame of one checked picture."""
+
+    @abstractmethod
+    def _group(self, embedding: Embedding, prompts: Prompts, previous: Candidate | None) -> Hashable:
+        """Return what prompts must have in common to be decoded together."""
+
+    @abstractmethod
+    def _decode(
+        self,
+        embedding: Embedding,
+        group: Hashable,
+        prompts: Sequence[Prompts],
+        previous: Sequence[Candidate | None],
+    ) -> Batch:
+        """Decode checked prompts of one group."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Joined:
+    """Several decoded groups seen as one."""
+
+    iou: torch.Tensor
+    parts: Sequence[Decoded]
+    place: NDArray[np.int64]
+    """(N, 2): which part a prompt is in, and its row there."""
+
+    def logits(self, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+        """Gather the logits from the parts."""
+        where = torch.from_numpy(self.place[rows.numpy()])
+        out: torch.Tensor | None = None
+        for number, part in enumerate(self.parts):
+            mine = torch.nonzero(where[:, 0] == number)[:, 0]
+            if len(mine):
+                found = part.logits(where[mine, 1], cols[mine])
+                if out is None:
+                    out = found.new_empty(len(rows), *found.shape[1:])
+                out[mine.to(found.device)] = found
+        return torch.empty(0, 0, 0) if out is None else out
+
+
+def _join(parts: Sequence[Batch], members: Sequence[Sequence[int]]) -> Batch:
+    """One batch in the order of the prompts out of the batches of the groups."""
+    count = sum(len(m) for m in members)
+    iou = np.empty((count, parts[0].iou.shape[1]), np.float32)
+    place = np.empty((count, 2), np.int64)
+    windows: list[Window | None] = [None] * count
+    for number, (part, rows) in enumerate(zip(parts, members, strict=True)):
+        iou[list(rows)] = part.iou
+        for k, row in enumerate(rows):
+            place[row] = number, k
+            windows[row] = part.windows[k]
+    decoded = _Joined(torch.from_numpy(iou), [p.decoded for p in parts], place)
+    return Batch(iou, [w for w in windows if w is not None], decoded)
+
+
+def tokens(prompts: Sequence[Prompts], frame: Frame) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompt tokens in model pixels.
+
+    Parameters
+    ----------
+    prompts : sequence of Prompts, length N
+    frame : Frame
+
+    Returns
+    -------
+    points : Tensor of float32, shape (N, P, 2)
+        Positions (x, y) in model pixels; rows with fewer tokens are padded.
+    labels : Tensor of int64, shape (N, P)
+        1 foreground, 0 background, 2 and 3 the corners of a box, -1 padding. As in the reference, a prompt
+        without a box carries one padding token.
+    """
+    rows: list[list[tuple[float, float, int]]] = []
+    for p in prompts:
+        row = [(point.y, point.x, FOREGROUND if point.positive else BACKGROUND) for point in p.points]
+        if p.box is not None:
+            row += [
+                (p.box.y0, p.box.x0, BOX_CORNER),
+                (p.box.y1 - 1, p.box.x1 - 1, OPPOSITE_CORNER),
+            ]
+        else:
+            row.append((0.0, 0.0, PADDING))
+        rows.append(row)
+    width = max(len(row) for row in rows)
+    table = np.zeros((len(rows), width, 3))
+    table[..., 2] = PADDING
+    for i, row in enumerate(rows):
+        table[i, : len(row)] = row
+    xy = frame.to_model(table[..., :2])[..., ::-1]
+    return torch.from_numpy(xy.astype(np.float32)), torch.from_numpy(table[..., 2].astype(np.int64))

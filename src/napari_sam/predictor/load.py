@@ -1,0 +1,110 @@
+"""A predictor by name or file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import napari_sam
+from napari_sam.predictor.base import Predictor
+
+BUILT_IN = "built-in"
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """Return the device to run on.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"`` takes CUDA, then Apple's MPS, then the processor; or a torch device such as ``"cuda:1"``.
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown or not there.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"The device {device!r} cannot be used on this machine ({error}). Use 'auto' or 'cpu'."
+        ) from error
+    return chosen
+
+
+def load_model(
+    name: str | Path = BUILT_IN,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Predictor:
+    """Load a model by name or file and make it ready to predict.
+
+    Parameters
+    ----------
+    name : str or Path
+        ``"built-in"``, a name of the registry (``napari-sam models`` lists them; it is downloaded when it is
+        not there yet), or a checkpoint file of SAM, MobileSAM or a fine-tuned model.
+    device : str
+        See `choose_device`.
+    precision : {"auto", "fp32", "bf16"}
+        Arithmetic of official models; ``"auto"`` takes bf16 where the processor or GPU is built for it.
+    progress : callable, optional
+        Called with (bytes done, bytes in all) during a download.
+    cancelled : callable, optional
+        Asked during a download whether to stop.
+
+    Returns
+    -------
+    Predictor
+
+    Examples
+    --------
+    >>> from napari_sam import load_model
+    >>> predictor = load_model("built-in", device="cpu")
+    >>> predictor.name
+    'built-in'
+    """
+    place = choose_device(device)
+    if str(name) == BUILT_IN:
+        return _load_built_in(builtin_weights(), BUILT_IN, place)
+    return _load_file_or_registry(name, place, precision, progress, cancelled)
+
+
+def builtin_weights() -> Path:
+    """Return the file of the built-in model's weights in the package."""
+    return Path(napari_sam.__file__).parent / "weights" / "builtin.safetensors"
+
+
+def _load_built_in(path: Path, name: str, place: torch.device) -> Predictor:
+    """Predictor of a file that `napari-sam train` wrote, or of the package's own."""
+    from napari_sam.model.builtin import load_builtin
+    from napari_sam.predictor.builtin import BuiltInPredictor
+
+    digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    return BuiltInPredictor(load_builtin(path).to(place), name, digest, place)
+
+
+def _load_file_or_registry(
+    name: str | Path,
+    place: torch.device,
+    precision: str,
+    progress: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> Predictor:
+    """Predictor of an official or fine-tuned checkpoint, downloaded when it is not there yet."""
+    path = Path(name)
+    if path.suffix == ".safetensors" and path.exists():
+        return _load_built_in(path, path.stem, place)
+    raise ValueError(f"There is no model or file {str(name)!r}. `napari-sam models` lists the models.")
