@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 import torch
+from tests.model.small import DECODER, VIT, image, randomise, relative_error, small_sam
+from tests.reference import segment_anything
 from torch import Tensor, nn
 
 from napari_sam.model import Sam, VitConfig, build, pad_prompts
-from tests.model.small import DECODER, VIT, image, randomise, relative_error, small_sam
-from tests.reference import segment_anything
 
 TOLERANCE = 1e-5
 

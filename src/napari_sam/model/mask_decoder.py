@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import ChannelNorm, Head
+from .layers import Head
 from .transformer import ImageSide, TwoWayTransformer
 
 
@@ -56,11 +56,12 @@ class MaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(config.depth, dim, config.heads, config.hidden, config.inner)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(config.masks, dim)
+        # Pixels are rows here, so the normalisation over channels is an ordinary one.
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
-            ChannelNorm(dim // 4),
+            Doubling(dim, dim // 4),
+            nn.LayerNorm(dim // 4, eps=1e-6),
             nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2),
+            Doubling(dim // 4, dim // 8),
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(
@@ -91,29 +92,34 @@ class MaskDecoder(nn.Module):
         -------
         Tensor, (n, 4 g, 4 g), float32
         """
-        wanted, row_of = rows.unique(return_inverse=True)
-        upscaled = self.upscale(keys[wanted])
+        wanted, row_of = torch.unique(rows, return_inverse=True)
+        upscaled = self.output_upscaling(keys[wanted])
         weights = torch.empty(len(rows), upscaled.shape[2], dtype=upscaled.dtype, device=upscaled.device)
-        for column in columns.unique().tolist():
+        for column in set(columns.tolist()):
             chosen = columns == column
             head = self.output_hypernetworks_mlps[column]
             weights[chosen] = head(tokens[rows[chosen], column])
         flat = torch.bmm(upscaled[row_of], weights[:, :, None])
         return shuffle_pixels(flat.squeeze(2).float())
 
-    def upscale(self, keys: Tensor) -> Tensor:
-        """Four times the resolution: keys (N, g * g, C) -> (N, 16 g * g, C / 8).
 
-        A transposed convolution whose stride is its kernel is a matrix product per pixel. Its
-        outputs stay in the order (pixel, sub-pixel, sub-sub-pixel); ``shuffle_pixels`` brings
-        the finished masks, which have one channel, into reading order.
-        """
-        first, norm, _, second, _ = self.output_upscaling
-        count, pixels, _ = keys.shape
-        x = F.linear(keys, _as_matrix(first), first.bias.repeat(4))
-        x = F.gelu(norm.over_last_axis(x.view(count, 4 * pixels, first.out_channels)))
-        x = F.linear(x, _as_matrix(second), second.bias.repeat(4))
-        return F.gelu(x.view(count, 16 * pixels, second.out_channels))
+class Doubling(nn.ConvTranspose2d):
+    """Twice the resolution, computed as a matrix product per pixel.
+
+    A transposed convolution whose stride is its kernel writes every output pixel once. The
+    outputs stay in the order (pixel, sub-pixel), row by row; ``shuffle_pixels`` brings the
+    finished masks, which have one channel, into reading order.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, kernel_size=2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Map x (N, pixels, inputs) to (N, 4 * pixels, outputs)."""
+        count, pixels, _ = x.shape
+        matrix = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        bias = None if self.bias is None else self.bias.repeat(4)
+        return F.linear(x, matrix, bias).view(count, 4 * pixels, self.out_channels)
 
 
 @dataclass(frozen=True)
@@ -155,8 +161,3 @@ def shuffle_pixels(flat: Tensor) -> Tensor:
     grid = round((flat.shape[1] // 16) ** 0.5)
     parts = flat.view(count, grid, grid, 2, 2, 2, 2)
     return parts.permute(0, 1, 3, 5, 2, 4, 6).reshape(count, 4 * grid, 4 * grid)
-
-
-def _as_matrix(convolution: nn.ConvTranspose2d) -> Tensor:
-    """The kernel (C, D, 2, 2) as a matrix (2 * 2 * D, C)."""
-    return convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)

@@ -6,6 +6,7 @@ Parameter names follow the official checkpoints.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn

@@ -88,7 +88,7 @@ class TinyVitEncoder(nn.Module):
 class ConvNorm(nn.Sequential):
     """A convolution ``c`` without bias and its batch normalisation ``bn``."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1):
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         self.add_module(
             "c", nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)

@@ -10,6 +10,7 @@ Parameter names follow the official checkpoints.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class TwoWayTransformer(nn.Module):
 
     def prepare(self, keys: Tensor, positions: Tensor) -> ImageSide:
         """Project the image, keys (M, C) and positions (M, C), for the first block."""
-        attention: Attention = self.layers[0].cross_attn_token_to_image
+        attention = cast("TwoWayBlock", self.layers[0]).cross_attn_token_to_image
         k = attention.split_heads(attention.project_k(keys + positions)[None])[0]
         v = attention.split_heads(attention.v_proj(keys)[None])[0]
         return ImageSide(keys[None], positions, k.transpose(1, 2).contiguous(), v.contiguous())
@@ -177,7 +178,7 @@ class Attention(nn.Module):
         The image's query projection moves into the tokens' keys, and the output projection
         into their values.
         """
-        prompts, count, dim = k.shape
+        prompts, count, _ = k.shape
         if not self.folding_pays(count):
             q = (keys + positions).expand(prompts, -1, -1)
             return self(q, k, v)

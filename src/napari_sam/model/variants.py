@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -31,7 +31,7 @@ class Variant:
 
     name: str
     encoder: VitConfig | TinyVitConfig
-    decoder: DecoderConfig = DecoderConfig()
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
 
 VARIANTS: dict[str, Variant] = {
