@@ -64,7 +64,8 @@ class PromptEncoder(nn.Module):
         Tensor, (N, P, dim)
         """
         # Row 0 of the table is the padding, so that a label is its row minus one.
-        table = torch.cat([self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)])
+        kinds = [self.not_a_point_embed, *self.point_embeddings]
+        table = torch.cat([cast("Tensor", kind.weight) for kind in kinds])
         positions = self.pe_layer((points.to(table.dtype) + 0.5) / self.image_size)
         is_point = (labels != PADDING).unsqueeze(-1)
         return positions * is_point + table[labels.long() + 1]
