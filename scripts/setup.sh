@@ -28,9 +28,9 @@ as_root() {
 
 apt_install() {
     as_root true || return 1
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q \
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq \
         && as_root env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -q -y --no-install-recommends "$@"
+            apt-get install -qq -y --no-install-recommends "$@"
 }
 
 install_debian_packages() {
