@@ -229,7 +229,7 @@ class Window:
 
 
 def _linear(
-    position: NDArray[np.float64], size: int
+    position: NDArray[np.floating], size: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Neighbours and weight of the upper one for half-pixel bilinear interpolation with repeated borders."""
     position = np.clip(position, 0, size - 1)

@@ -299,8 +299,8 @@ def tokens(prompts: Sequence[Prompts], frame: Frame) -> tuple[torch.Tensor, torc
     points : Tensor of float32, shape (N, P, 2)
         Positions (x, y) in model pixels; rows with fewer tokens are padded.
     labels : Tensor of int64, shape (N, P)
-        1 foreground, 0 background, 2 and 3 the corners of a box, -1 padding. As in the reference, a prompt
-        without a box carries one padding token.
+        1 foreground, 0 background, 2 and 3 the corners of a box, -1 padding. As in the reference, points
+        without a box are followed by one padding token.
     """
     rows: list[list[tuple[float, float, int]]] = []
     for p in prompts:
@@ -310,13 +310,14 @@ def tokens(prompts: Sequence[Prompts], frame: Frame) -> tuple[torch.Tensor, torc
                 (p.box.y0, p.box.x0, BOX_CORNER),
                 (p.box.y1 - 1, p.box.x1 - 1, OPPOSITE_CORNER),
             ]
-        else:
+        elif p.points:
             row.append((0.0, 0.0, PADDING))
         rows.append(row)
     width = max(len(row) for row in rows)
     table = np.zeros((len(rows), width, 3))
     table[..., 2] = PADDING
     for i, row in enumerate(rows):
-        table[i, : len(row)] = row
+        if row:
+            table[i, : len(row)] = row
     xy = frame.to_model(table[..., :2])[..., ::-1]
     return torch.from_numpy(xy.astype(np.float32)), torch.from_numpy(table[..., 2].astype(np.int64))

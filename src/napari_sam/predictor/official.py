@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,16 +14,9 @@ from napari_sam.candidates import Candidate
 from napari_sam.embedding import Embedding
 from napari_sam.geometry import Frame, Window
 from napari_sam.image import RGB
+from napari_sam.model.sam import PIXEL_MEAN, PIXEL_STD, DecoderState, Sam
 from napari_sam.predictor.base import Batch, Predictor, tokens
 from napari_sam.prompts import Prompts
-
-if TYPE_CHECKING:
-    from napari_sam.model.sam import DecoderState, Sam
-
-MEAN = (123.675, 116.28, 103.53)
-"""Channel means that SAM was trained with, on the scale 0 to 255."""
-STD = (58.395, 57.12, 57.375)
-"""Channel standard deviations that SAM was trained with."""
 
 CERTAIN = 7.0
 """Logit of a mask prompt: the sigmoid is .999 inside and .001 outside."""
@@ -52,7 +45,9 @@ class SamPredictor(Predictor):
         return {"image": self.model.encode(picture)}, frame
 
     def _group(self, embedding: Embedding, prompts: Prompts, previous: Candidate | None) -> Hashable:
-        return prompts.mask is not None or previous is not None
+        # Padding tokens change the model's answer a little: prompts of one group need none.
+        masked = prompts.mask is not None or previous is not None
+        return len(prompts.points), prompts.box is not None, masked
 
     def _decode(
         self,
@@ -64,7 +59,8 @@ class SamPredictor(Predictor):
         window = self.window(embedding.frame)
         points, labels = tokens(prompts, embedding.frame)
         dense = None
-        if group is True:
+        _, _, masked = cast(tuple[int, bool, bool], group)
+        if masked:
             planes = [mask_prompt(p, c, window) for p, c in zip(prompts, previous, strict=True)]
             dense = torch.from_numpy(np.stack(planes))[:, None].to(self.device)
         decoded = self.model.decode(
@@ -105,7 +101,7 @@ def preprocess(image: RGB, frame: Frame, side: int) -> torch.Tensor:
         # The reference resizes 8-bit pictures with Pillow's bilinear filter (antialiased).
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
-    mean, std = (torch.tensor(v)[:, None, None] for v in (MEAN, STD))
+    mean, std = (torch.tensor(v)[:, None, None] for v in (PIXEL_MEAN, PIXEL_STD))
     out = torch.zeros(1, 3, side, side)
     out[0, :, :height, :width] = (pixels - mean) / std
     return out

@@ -1,0 +1,113 @@
+"""The predictor for the built-in model: scales, windows, tiles. Weights are random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sam.masks import Box, Mask
+from napari_sam.model.builtin import BuiltIn, Features
+from napari_sam.predictor import tiled
+from napari_sam.predictor.builtin import WINDOW, BuiltInPredictor
+from napari_sam.prompts import Point, Prompts
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    torch.manual_seed(0)
+    model = BuiltIn((8, 8, 16, 16, 16), (1, 1, 1, 1), 32).eval()
+    # The means and spreads of an untrained batch norm say nothing: give every path a part.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 1.5)
+    return BuiltInPredictor(model, "random", "random-weights", torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return np.random.default_rng(0).integers(0, 255, (300, 420, 3)).astype(np.uint8)
+
+
+def test_a_plane_is_brought_to_the_objects_scale(predictor, picture):
+    small, large = (predictor.embed(picture, diameter=d) for d in (22.0, 88.0))
+    assert small.frame.model_shape == (600, 840)
+    assert large.frame.model_shape == (150, 210)
+    assert small.key != large.key
+    assert small.features["dense"].shape[-2:] == (608 // 4, 864 // 4)
+
+
+def test_clicks_land_on_pixel_centres(predictor, picture):
+    frame = predictor.embed(picture, diameter=22.0).frame
+    np.testing.assert_allclose(frame.to_model([[0.0, 0.0]]), [[0.5, 0.5]])
+    np.testing.assert_allclose(frame.to_image(frame.to_model([[12.25, 7.5]])), [[12.25, 7.5]])
+
+
+def test_the_window_holds_the_prompt_in_its_middle(predictor, picture):
+    embedding = predictor.embed(picture, diameter=44.0)
+    found = predictor.decode(embedding, [Prompts((Point(150, 200),)), Prompts((Point(2, 418),))])
+    for window, (y, x) in zip(found.windows, ((150, 200), (2, 418)), strict=True):
+        middle = np.array(window.origin) + WINDOW / 2
+        assert np.abs(embedding.frame.to_model([[y, x]])[0] + 0.5 - middle).max() <= 8
+
+
+def test_large_objects_are_seen_from_further_away(predictor, picture):
+    embedding = predictor.embed(picture, diameter=22.0)
+    boxes = [Prompts(box=Box(100, 100, 130, 130)), Prompts(box=Box(10, 10, 290, 400))]
+    near, far = predictor.decode(embedding, boxes).windows
+    assert near.frame == embedding.frame
+    assert far.frame.scale[0] < near.frame.scale[0] / 3
+    covered = far.image_box
+    assert (covered.y0, covered.y1) == (0, 300)
+
+
+def test_what_a_click_does_not_see_does_not_matter(predictor, picture):
+    """Cropped maps give the same answer as whole ones, also for windows that leave the plane."""
+    embedding = predictor.embed(picture, diameter=30.0)
+    whole = Features(**{n: embedding.features[n] for n in Features._fields})
+    origins = torch.tensor([[-8, -9], [6, 20]])
+    points = torch.tensor([[[5.0, 9.0]], [[430.0, 220.0]]])
+    labels = torch.ones(2, 1, dtype=torch.int64)
+    planes = torch.zeros(2, dtype=torch.int64)
+    cropped, starts = tiled.crop_features(whole, origins, 16)
+    moved = points - 16 * (origins[0] - starts[0]).flip(0)
+    with torch.inference_mode():
+        expected = predictor.model.decode(whole, planes, origins, points, labels)
+        found = predictor.model.decode(cropped, planes, starts, moved, labels)
+        index = torch.tensor([0, 1]), torch.tensor([2, 0])
+        torch.testing.assert_close(found.iou, expected.iou, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.logits(*index), expected.logits(*index), rtol=1e-3, atol=1e-4)
+
+
+def test_tiles_join_into_the_maps_of_the_whole_plane(predictor, monkeypatch):
+    monkeypatch.setattr(tiled, "SIDE", 256)
+    picture = torch.rand(1, 3, 500, 700) * 255
+    with torch.inference_mode():
+        tiles = tiled.encode_plane(predictor.model, picture)
+        monkeypatch.setattr(tiled, "SIDE", 1024)
+        whole = tiled.encode_plane(predictor.model, picture)
+    for a, b in zip(tiles, whole, strict=True):
+        assert a.shape == b.shape
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_masks_lie_inside_the_plane(predictor, picture):
+    embedding = predictor.embed(picture, diameter=44.0)
+    mask = Mask.from_plane(np.ones((40, 30)), 0, 380)
+    prompts = [Prompts((Point(0, 0),)), Prompts(box=mask.box, mask=mask)]
+    for offer in predictor.predict_each(embedding, prompts):
+        assert len(offer) == 3
+        for candidate in offer:
+            box = candidate.mask.box
+            assert box.clip((300, 420)) == box
+            assert 0 <= candidate.stability <= 1
+
+
+def test_a_correction_keeps_its_window(predictor, picture):
+    embedding = predictor.embed(picture, diameter=44.0)
+    first = predictor.predict(embedding, Prompts((Point(150, 200),)))
+    prompts = Prompts((Point(150, 200), Point(160, 210, positive=False)))
+    again = predictor.predict(embedding, prompts, previous=first.best)
+    if first.best.window.frame == embedding.frame:
+        assert again.best.window.frame == first.best.window.frame
+    assert again.best.level == 0
