@@ -65,6 +65,6 @@ def test_settings_have_defaults_and_types(manifest):
         for key, setting in page.properties.items()
     }
     assert set(settings) == {"model.name", "model.device", "cache.memory_mb", "cache.folder"}
-    assert settings["model.name"].default == "builtin"
+    assert settings["model.name"].default == "built-in"
     assert settings["model.device"].enum == ["auto", "cpu", "cuda", "mps"]
     assert settings["cache.memory_mb"].type == "integer"
