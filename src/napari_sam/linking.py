@@ -1,0 +1,220 @@
+"""Give one id to an object that is seen in several planes, by the overlap of its outlines.
+
+Planes are taken one after the other and only the last few are held, so that memory does not grow with
+the stack. Between two planes the pairs with the greatest total IoU are chosen (an assignment problem,
+solved exactly). An object that is lost for a few planes keeps its id when it comes back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+Labels = NDArray[np.integer]
+Lookup = NDArray[np.int32]
+"""``lookup[id]`` is the new id; ``lookup[0]`` is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """When two outlines in different planes are the same object.
+
+    Parameters
+    ----------
+    min_iou : float
+        Smallest intersection over union of the two outlines, above 0 and at most 1.
+    min_inside : float
+        What is left over is linked when this part of the smaller outline, or more, lies in the larger one:
+        the caps of a round cell are much smaller in one plane than in the next. Above 0; more than 1 turns it
+        off, as suits movies, in which objects do not taper.
+    max_gap : int
+        Number of planes in between in which the object may be missing.
+    min_length : int
+        Objects seen in fewer planes are dropped at the end.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    min_iou: float = 0.3
+    min_inside: float = 0.8
+    max_gap: int = 1
+    min_length: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        if not 0 < self.min_iou <= 1:
+            raise ValueError(f"Expected a smallest IoU above 0 and at most 1, found {self.min_iou}.")
+        if not self.min_inside > 0:
+            raise ValueError(f"Expected a smallest part inside above 0, found {self.min_inside}.")
+        if self.max_gap < 0 or self.min_length < 1:
+            raise ValueError(
+                "Expected a gap of zero planes or more and a length of one plane or more, "
+                f"found {self.max_gap} and {self.min_length}."
+            )
+
+
+class Overlaps(NamedTuple):
+    """Pairs of objects of two planes that share pixels, arrays of the same length."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    iou: NDArray[np.float64]
+    inside: NDArray[np.float64]
+    """Part of the smaller object that lies in the larger one."""
+
+    def take(self, which: NDArray[Any]) -> Overlaps:
+        """Keep some pairs, by a boolean mask or by their numbers."""
+        return Overlaps(self.first[which], self.second[which], self.iou[which], self.inside[which])
+
+
+def overlaps(first: Labels, second: Labels) -> Overlaps:
+    """Intersection over union of all objects of two label planes that share pixels.
+
+    Parameters
+    ----------
+    first, second : ndarray of int, shape (H, W)
+        0 is background. Best with small ids: memory grows with the largest.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"Expected planes of one shape, found {first.shape} and {second.shape}.")
+    both = (first > 0) & (second > 0)
+    base = int(second.max(initial=0)) + 1
+    code, common = np.unique(first[both].astype(np.int64) * base + second[both], return_counts=True)
+    i, j = np.divmod(code, base)
+    area, other = np.bincount(first.ravel())[i], np.bincount(second.ravel())[j]
+    return Overlaps(i, j, common / (area + other - common), common / np.minimum(area, other))
+
+
+def best_pairs(pairs: Overlaps) -> Overlaps:
+    """Choose pairs, each object in one at most, so that the sum of their IoU is greatest."""
+    if not len(pairs.iou):
+        return pairs
+    _, i = np.unique(pairs.first, return_inverse=True)
+    _, j = np.unique(pairs.second, return_inverse=True)
+    size = int(i.max() + j.max()) + 2
+    graph = coo_array((np.ones(len(i), bool), (i, j + i.max() + 1)), shape=(size, size))
+    # Objects that do not touch, not even through others, are matched on their own: the problems stay small.
+    _, part = connected_components(graph, directed=False)
+    group = part[i]
+    order = np.argsort(group, kind="stable")
+    chosen: list[int] = []
+    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        if len(members) == 1:
+            chosen.append(int(members[0]))
+            continue
+        _, rows = np.unique(i[members], return_inverse=True)
+        _, cols = np.unique(j[members], return_inverse=True)
+        gain = np.zeros((rows.max() + 1, cols.max() + 1))
+        gain[rows, cols] = pairs.iou[members]
+        index = np.full(gain.shape, -1)
+        index[rows, cols] = members
+        picked = index[linear_sum_assignment(gain, maximize=True)]
+        chosen += [int(k) for k in picked if k >= 0]
+    return pairs.take(np.sort(np.array(chosen, np.intp)))
+
+
+class _Seen(NamedTuple):
+    """A plane that was linked: its own labels, and the id in the stack of each of them."""
+
+    labels: Labels
+    ids: Lookup
+
+
+class Linker:
+    """Link the planes of a stack as they come.
+
+    Parameters
+    ----------
+    settings : LinkSettings, optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linker = Linker()
+    >>> linker.add(np.array([[1, 1, 0, 2, 2]]))
+    array([0, 1, 2], dtype=int32)
+    >>> linker.add(np.array([[0, 0, 0, 1, 1]]))
+    array([0, 2], dtype=int32)
+    """
+
+    def __init__(self, settings: LinkSettings | None = None) -> None:
+        self.settings = settings or LinkSettings()
+        self._recent: deque[_Seen] = deque(maxlen=self.settings.max_gap + 1)
+        self._lengths: list[int] = [0]
+
+    def add(self, labels: Labels) -> Lookup:
+        """Link the next plane.
+
+        Parameters
+        ----------
+        labels : ndarray of int, shape (H, W)
+            Objects of the plane by themselves, ids from 1, best without gaps; 0 is background.
+
+        Returns
+        -------
+        ndarray of int32, shape (labels.max() + 1,)
+            Id in the stack of each object, so that ``lookup[labels]`` is the plane with linked ids.
+        """
+        present = np.flatnonzero(np.bincount(labels.ravel()))
+        present = present[present > 0]
+        lookup = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+        continued: set[int] = set()
+        for seen in reversed(self._recent):
+            pairs = overlaps(seen.labels, labels)
+            # An object that went on in a nearer plane is not looked for where it was before.
+            pairs = pairs.take(~np.isin(seen.ids[pairs.first], list(continued)))
+            for good in (pairs.iou >= self.settings.min_iou, pairs.inside >= self.settings.min_inside):
+                free = (lookup[pairs.second] == 0) & ~np.isin(seen.ids[pairs.first], lookup)
+                found = best_pairs(pairs.take(good & free))
+                lookup[found.second] = seen.ids[found.first]
+            continued.update(int(i) for i in seen.ids)
+        new = present[lookup[present] == 0]
+        lookup[new] = np.arange(len(self._lengths), len(self._lengths) + len(new))
+        self._lengths += [0] * len(new)
+        for index in lookup[present]:
+            self._lengths[index] += 1
+        self._recent.append(_Seen(labels, lookup))
+        return lookup
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of planes in which each id was seen; entry 0 is 0."""
+        return np.array(self._lengths, np.int64)
+
+    def relabelling(self) -> Lookup:
+        """Lookup from the ids given so far to final ids without gaps; objects that are too short get 0."""
+        keep = self.lengths >= self.settings.min_length
+        keep[0] = False
+        return np.where(keep, np.cumsum(keep), 0).astype(np.int32)
+
+
+def link_labels(planes: Iterable[Labels], settings: LinkSettings | None = None) -> NDArray[np.int32]:
+    """Link the planes of a stack that were segmented one by one.
+
+    Parameters
+    ----------
+    planes : iterable of ndarray of int, shape (H, W)
+        For example an array of shape (N, H, W).
+    settings : LinkSettings, optional
+
+    Returns
+    -------
+    ndarray of int32, shape (N, H, W)
+        One id an object, without gaps.
+    """
+    linker = Linker(settings)
+    linked = [linker.add(plane)[plane] for plane in planes]
+    if not linked:
+        raise ValueError("There is no plane to link. Give at least one label plane.")
+    return linker.relabelling()[np.stack(linked)]
