@@ -1,0 +1,241 @@
+"""The built-in model: a small promptable network for cells, shipped with the package.
+
+It is SAM's recipe at small width (image encoder, prompt encoder, two-way mask decoder with three
+candidates, a single mask and predicted qualities), with two differences. The encoder is
+convolutional and runs once over a whole plane. The decoder does not look at the whole plane but at a
+window of 256 x 256 model pixels around each prompt, with positions relative to the window: what it
+says does not depend on where in the plane, or in how large a plane, an object lies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from napari_sam.model.builtin_decoder import Decoded, Decoder
+from napari_sam.model.builtin_encoder import DENSE_CHANNELS, Encoder, Features
+from napari_sam.model.builtin_window import CELL, LOGIT_STRIDE, WINDOW_CELLS
+
+__all__ = [
+    "CELL",
+    "DENSE_CHANNELS",
+    "LOGIT_STRIDE",
+    "MODEL_DIAMETER",
+    "WINDOW_CELLS",
+    "BuiltIn",
+    "Decoded",
+    "Features",
+    "load_builtin",
+    "save_builtin",
+]
+
+MODEL_DIAMETER = 44.0
+"""Diameter (model pixels, of a disc of the same area) at which objects are segmented best."""
+_MEAN, _SPREAD = 127.5, 63.75
+
+
+class BuiltIn(nn.Module):
+    """The built-in promptable model.
+
+    Parameters
+    ----------
+    channels : tuple of int
+        Widths of the encoder at strides 2, 4, 8, 16 and 32.
+    depths : tuple of int
+        Residual blocks of the encoder at strides 4, 8, 16 and 32.
+    width : int
+        Width E of the embedding and the tokens; a multiple of 16.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (24, 48, 96, 160, 224),
+        depths: tuple[int, ...] = (1, 2, 3, 2),
+        width: int = 128,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "channels": list(channels),
+            "depths": list(depths),
+            "width": width,
+        }
+        self.encoder = Encoder(tuple(channels), tuple(depths), width)
+        self.decoder = Decoder(width)
+
+    @staticmethod
+    def normalise(rgb: Tensor) -> Tensor:
+        """(..., 3, H, W) RGB in 0..255, after the contrast window -> float32, 0 at mid-grey."""
+        return (rgb.float() - _MEAN) / _SPREAD
+
+    def encode(self, x: Tensor) -> Features:
+        """Encode planes.
+
+        Parameters
+        ----------
+        x : Tensor
+            Shape (B, 3, H, W), as `normalise` returns it; H and W are multiples of 32.
+
+        Returns
+        -------
+        Features
+        """
+        features: Features = self.encoder(x)
+        return features
+
+    def decode(
+        self,
+        features: Features,
+        batch_index: Tensor,
+        window_origin: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        mask: Tensor | None = None,
+    ) -> Decoded:
+        """Decode N prompts, each in its own window.
+
+        Parameters
+        ----------
+        features : Features
+            What `encode` returned for B planes.
+        batch_index : Tensor
+            Shape (N,), int64: the plane of each prompt.
+        window_origin : Tensor
+            Shape (N, 2), int64, (y, x): first cell of the window in units of 16 pixels; windows
+            may reach past the plane on every side.
+        points : Tensor
+            Shape (N, P, 2), (x, y) in model pixels of the plane; 0 is the centre of a pixel.
+        labels : Tensor
+            Shape (N, P), int64: 1 object, 0 background, 2 and 3 first and last corner of a box,
+            -1 padding.
+        mask : Tensor or None
+            Shape (N, 1, h, w): logits of an earlier mask, over the same windows.
+
+        Returns
+        -------
+        Decoded
+        """
+        decoded: Decoded = self.decoder(
+            features, batch_index, window_origin, points, labels, mask
+        )
+        return decoded
+
+    @staticmethod
+    def seeds(dense: Tensor, threshold: float = 0.3) -> tuple[Tensor, Tensor]:
+        """Peaks of the seed map: one point in each object that the dense head sees.
+
+        Parameters
+        ----------
+        dense : Tensor
+            Shape (4, h, w): the dense map of one plane, stride 4.
+        threshold : float
+            Least height of a peak, 0 to 1.
+
+        Returns
+        -------
+        points : Tensor
+            Shape (n, 2), float32, (y, x) in model pixels, highest peak first.
+        scores : Tensor
+            Shape (n,), heights of the peaks, 0 to 1.
+        """
+        heat = torch.sigmoid(dense[0].float())[None, None]
+        smooth = F.avg_pool2d(heat, 3, 1, 1, count_include_pad=False)
+        peak = (F.max_pool2d(smooth, 5, 1, 2) == smooth) & (smooth > threshold)
+        y, x = peak[0, 0].nonzero().unbind(-1)
+        scores = smooth[0, 0, y, x]
+        order = scores.argsort(descending=True)
+        points = torch.stack([y, x], -1)[order] * 4.0 + 1.5
+        return points, scores[order]
+
+    @staticmethod
+    def estimate_diameter(dense: Tensor) -> float | None:
+        """Median object diameter in model pixels, each object counting once; None if none is seen.
+
+        Parameters
+        ----------
+        dense : Tensor
+            Shape (4, h, w): the dense map of one plane, stride 4.
+        """
+        points, _ = BuiltIn.seeds(dense)
+        if not len(points):
+            return None
+        y, x = ((points - 1.5) / 4).long().unbind(-1)
+        octaves = dense[DENSE_CHANNELS.index("log_diameter")].float()[y, x]
+        return float(MODEL_DIAMETER * 2 ** octaves.median())
+
+
+def save_builtin(
+    state: Mapping[str, Tensor], config: Mapping[str, Any], path: Path, notes: str = ""
+) -> None:
+    """Write weights in half precision, with the architecture in the file's metadata.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        State of a `BuiltIn`.
+    config : mapping
+        Its `config`.
+    path : Path
+        File to write (safetensors); replaced as a whole.
+    notes : str
+        Free text kept in the metadata, e.g. where the weights come from.
+    """
+    from safetensors.torch import save_file
+
+    # counters of the batch norms are of no use at inference
+    half = {
+        name: tensor.half().contiguous()
+        for name, tensor in state.items()
+        if tensor.is_floating_point()
+    }
+    temporary = path.with_suffix(".partial")
+    save_file(half, temporary, {"config": json.dumps(dict(config)), "notes": notes})
+    temporary.replace(path)
+
+
+def load_builtin(path: Path | str | None = None) -> BuiltIn:
+    """Load the built-in model, ready for inference.
+
+    Parameters
+    ----------
+    path : Path, str or None
+        A safetensors file written by `save_builtin`; by default the weights in the package.
+
+    Returns
+    -------
+    BuiltIn
+        In evaluation mode, float32.
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold a built-in model.
+    """
+    from safetensors import safe_open
+
+    if path is None:
+        with as_file(files("napari_sam") / "weights" / "builtin.safetensors") as packaged:
+            return load_builtin(packaged)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if "config" not in metadata:
+            raise ValueError(
+                f"{path} was expected to hold weights of the built-in model, but says nothing of "
+                "its architecture. Choose a file written by `napari-sam train`."
+            )
+        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    model = BuiltIn(**json.loads(metadata["config"]))
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ValueError(
+            f"{path} does not fit the built-in model: missing {missing[:3]}, "
+            f"unexpected {unexpected[:3]}. It was probably written by another version."
+        )
+    return model.eval()

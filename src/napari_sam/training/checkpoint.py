@@ -1,0 +1,73 @@
+"""Checkpoints from which training goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Average", "Clock", "load_checkpoint", "save_checkpoint"]
+
+
+@dataclass
+class Clock:
+    """Where a run stands."""
+
+    step: int = 0
+    seconds: float = 0.0
+    """Time spent in training, all sittings together."""
+
+
+class Average:
+    """Exponential moving average of a model's state, buffers included."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state: dict[str, Tensor] = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the model; faster in the first steps, whose weights say little."""
+        rate = 1 - min(self.decay, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.state[name].lerp_(value, rate)
+            else:
+                self.state[name].copy_(value)
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, clock: Clock
+) -> None:
+    """Write all that a run needs to go on. The file is replaced as a whole, so that a run that is
+    killed at any moment leaves a complete checkpoint behind."""  # noqa: D205, D209
+    state: dict[str, Any] = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": average.state,
+        "step": clock.step,
+        "seconds": clock.seconds,
+    }
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average
+) -> Clock:
+    """Bring model, optimizer and average to the state of a checkpoint."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    average.state = {
+        k: v.to(average.state[k].device) for k, v in state["average"].items()
+    }
+    return Clock(state["step"], state["seconds"])

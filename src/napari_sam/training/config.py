@@ -1,0 +1,152 @@
+"""The configuration of a training run: one TOML file, read into frozen values."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_sam.training.data import Source, load_folder, load_stack
+from napari_sam.training.examples import Recipe
+
+__all__ = ["DataEntry", "TrainConfig", "load_config", "load_sources"]
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """One set of labelled planes.
+
+    Parameters
+    ----------
+    name : str
+    weight : float
+        Share among the crops that are not drawn; need not sum to one.
+    folder : str
+        Folder with ``images`` and ``labels``, relative to the data folder.
+    image, labels : str
+        Instead of a folder: a stack and its labels.
+    every : int
+        Take each n-th plane of a stack.
+    balance : str
+        Column of the folder's ``index.csv`` that names groups to be balanced.
+    """
+
+    name: str
+    weight: float = 1.0
+    folder: str = ""
+    image: str = ""
+    labels: str = ""
+    every: int = 1
+    balance: str = ""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a training run depends on.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of checkpoints, metrics and weights.
+    data_root : Path
+        Folder that the entries of `data` are relative to.
+    data : tuple of DataEntry
+    recipe : Recipe
+    channels, depths, width
+        Architecture, see `napari_sam.model.builtin.BuiltIn`.
+    start_from : str
+        Weights to start from (fine-tuning): a safetensors file, "built-in", or empty for none.
+    minutes : float
+        Training time; 0 to go by `steps`.
+    steps : int
+        Number of steps, where `minutes` is 0.
+    rounds : int
+        Longest sequence of prompts of one object.
+    learning_rate, warmup, weight_decay, clip
+        Peak rate of AdamW, its warm-up in steps, weight decay, and largest gradient norm.
+    ema : float
+        Decay of the averaged weights, per step.
+    seed : int
+    device : str
+        "auto", "cpu" or "cuda".
+    precision : str
+        "auto", "bfloat16" or "float32".
+    threads, workers : int
+        Threads of the training process (0: as torch decides) and loader processes.
+    checkpoint_minutes : float
+    """
+
+    output: Path
+    data_root: Path = Path()
+    data: tuple[DataEntry, ...] = ()
+    recipe: Recipe = field(default_factory=Recipe)
+    channels: tuple[int, ...] = (32, 64, 128, 192, 256)
+    depths: tuple[int, ...] = (1, 2, 3, 2)
+    width: int = 128
+    start_from: str = ""
+    minutes: float = 0.0
+    steps: int = 2000
+    rounds: int = 11
+    learning_rate: float = 1.5e-3
+    warmup: int = 150
+    weight_decay: float = 0.02
+    clip: float = 1.0
+    ema: float = 0.998
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    workers: int = 1
+    checkpoint_minutes: float = 2.0
+
+
+def _checked(kind: type[Any], table: dict[str, Any], where: str) -> dict[str, Any]:
+    known = {f.name for f in dataclasses.fields(kind)}
+    if unknown := sorted(set(table) - known):
+        raise ValueError(f"{where} has unknown settings {unknown}. Known are {sorted(known)}.")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+
+
+def load_config(path: Path, **changes: Any) -> TrainConfig:  # noqa: ANN401
+    """Read a TOML file; paths in it are relative to the file.
+
+    Parameters
+    ----------
+    path : Path
+    **changes
+        Settings that replace those of the file.
+
+    Raises
+    ------
+    ValueError
+        If a setting is not known.
+    """
+    table = tomllib.loads(path.read_text())
+    data = tuple(
+        DataEntry(**_checked(DataEntry, entry, f"[[data]] of {path}"))
+        for entry in table.pop("data", [])
+    )
+    recipe = Recipe(**_checked(Recipe, table.pop("recipe", {}), f"[recipe] of {path}"))
+    values = _checked(TrainConfig, table, str(path)) | changes
+    for key in ("output", "data_root"):
+        if key in values and key not in changes:
+            values[key] = path.parent / values[key]
+        elif key in values:
+            values[key] = Path(values[key])
+    return TrainConfig(**{"output": path.parent / path.stem, **values, "data": data, "recipe": recipe})
+
+
+def load_sources(config: TrainConfig) -> tuple[list[Source], list[float]]:
+    """Read the labelled planes of a configuration, and the weight of each source."""
+    sources: Sequence[Source] = [
+        load_folder(entry.name, config.data_root / entry.folder, entry.balance or None)
+        if entry.folder
+        else load_stack(
+            entry.name, config.data_root / entry.image, config.data_root / entry.labels, entry.every
+        )
+        for entry in config.data
+    ]
+    return list(sources), [entry.weight for entry in config.data]

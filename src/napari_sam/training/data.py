@@ -1,0 +1,155 @@
+"""Labelled planes for training: where they come from and how they are drawn at random.
+
+A source is a sequence of `LabelledPlane`. Sources are mixed by weight; inside a source, groups of
+like planes (a column of its ``index.csv``) are balanced by the square root of their sizes.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.image import plane_to_rgb
+
+__all__ = ["LabelledPlane", "Source", "load_folder", "load_stack"]
+
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class LabelledPlane:
+    """A plane and the objects in it.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W, 1) or (H, W, 3)
+        After the contrast window.
+    labels : ndarray of int32, shape (levels, H, W)
+        0 is background. Level 0 holds the objects that automatic segmentation looks for; further
+        levels hold other truths about the same plane, such as the parts of its objects.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+
+    @cached_property
+    def areas(self) -> NDArray[np.int64]:
+        """Area in pixels of each label of level 0, by label."""
+        return np.bincount(self.labels[0].ravel())
+
+    @cached_property
+    def diameter(self) -> float:
+        """Median diameter (of a disc of the same area) of the objects of level 0, in pixels."""
+        areas = self.areas[1:]
+        areas = areas[areas > 0]
+        return float(np.median(np.sqrt(areas * (4 / np.pi)))) if areas.size else 0.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Planes to draw from.
+
+    Parameters
+    ----------
+    name : str
+    planes : sequence of LabelledPlane
+    chances : ndarray, shape (len(planes),)
+        Probability of each plane; sums to one.
+    """
+
+    name: str
+    planes: Sequence[LabelledPlane]
+    chances: NDArray[np.float64]
+
+    def draw(self, rng: np.random.Generator) -> LabelledPlane:
+        """Draw one plane."""
+        return self.planes[int(rng.choice(len(self.planes), p=self.chances))]
+
+
+def _plane(image: NDArray[np.generic], labels: NDArray[np.integer]) -> LabelledPlane:
+    rgb = plane_to_rgb(image)
+    grey = (rgb[..., :1] == rgb).all()
+    return LabelledPlane(
+        image=np.ascontiguousarray(rgb[..., :1]) if grey else rgb,
+        labels=labels.astype(np.int32)[None],
+    )
+
+
+def image_label_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the files in ``folder/images`` with their namesakes in ``folder/labels``.
+
+    Raises
+    ------
+    ValueError
+        If a folder is missing, or an image has no labels.
+    """
+    images, labels = folder / "images", folder / "labels"
+    if not images.is_dir() or not labels.is_dir():
+        raise ValueError(
+            f"{folder} was expected to hold two folders, 'images' and 'labels', with files of the "
+            "same names. Arrange the data so, or choose another folder."
+        )
+    targets = {path.stem: path for path in labels.iterdir() if path.suffix in IMAGE_SUFFIXES}
+    found = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise ValueError(f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+    for path in found:
+        if path.stem not in targets:
+            raise ValueError(f"{path} has no label image of the same name in {labels}.")
+        yield path, targets[path.stem]
+
+
+def read_image(path: Path) -> NDArray[np.generic]:
+    """Read a TIFF, PNG or JPEG file as an array."""
+    if path.suffix.lower() in (".tif", ".tiff"):
+        import tifffile
+
+        return np.asarray(tifffile.imread(path))
+    from PIL import Image
+
+    with Image.open(path) as file:
+        return np.asarray(file)
+
+
+def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
+    """Read a folder of ``images`` and ``labels`` (or of ``train`` images and labels).
+
+    Parameters
+    ----------
+    name : str
+    folder : Path
+    balance : str or None
+        Column of ``index.csv`` that groups like planes.
+    """
+    planes, names = [], []
+    for image, label in image_label_pairs(folder):
+        plane = _plane(read_image(image), read_image(label))
+        if plane.diameter > 0:
+            planes.append(plane)
+            names.append(image.stem)
+    chances = np.ones(len(planes))
+    if balance:
+        with (folder / "index.csv").open(newline="") as file:
+            groups = {row["name"]: row[balance] for row in csv.DictReader(file)}
+        sizes: dict[str, int] = defaultdict(int)
+        for key in names:
+            sizes[groups[key]] += 1
+        chances = np.array([sizes[groups[key]] ** -0.5 for key in names])
+    return Source(name, planes, chances / chances.sum())
+
+
+def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
+    """Read each ``every``-th plane of a stack (planes, H, W) and its labels."""
+    planes = [
+        plane
+        for pixels, truth in zip(read_image(image)[::every], read_image(labels)[::every], strict=True)
+        if (plane := _plane(pixels, truth)).diameter > 0
+    ]
+    return Source(name, planes, np.full(len(planes), 1 / len(planes)))

@@ -1,0 +1,68 @@
+"""Losses of the SAM paper (appendix A, "Losses and training"): focal, dice, and squared error on IoU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+__all__ = ["dense_loss", "intersection_over_union", "mask_loss"]
+
+FOCAL_WEIGHT = 20.0
+ALPHA, GAMMA = 0.25, 2.0
+
+
+def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Focal loss plus dice loss, at 20 : 1.
+
+    Parameters
+    ----------
+    logits, truth : Tensor
+        Shape (..., h, w); truth is bool or 0..1.
+
+    Returns
+    -------
+    Tensor
+        Shape (...): one loss per mask.
+    """
+    logits, truth = logits.float(), truth.to(torch.float32)
+    chance = torch.sigmoid(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, truth.expand_as(logits), reduction="none")
+    overlap = (chance * truth).sum((-2, -1))
+    total = chance.sum((-2, -1)) + truth.sum((-2, -1))
+    balance = 1 - ALPHA + (2 * ALPHA - 1) * truth
+    focal = (balance * (chance - truth).abs() ** GAMMA * entropy).mean((-2, -1))
+    dice = 1 - (2 * overlap + 1) / (total + 1)
+    return FOCAL_WEIGHT * focal + dice
+
+
+def intersection_over_union(masks: Tensor, truth: Tensor) -> Tensor:
+    """IoU of bool masks (..., h, w) with truth (..., h, w); 1 where both are empty."""
+    both = (masks & truth).sum((-2, -1)).float()
+    either = (masks | truth).sum((-2, -1)).float()
+    return torch.where(either > 0, both / either.clamp_min(1), torch.ones_like(both))
+
+
+def dense_loss(dense: Tensor, truth: Tensor) -> Tensor:
+    """Loss of the dense head.
+
+    Parameters
+    ----------
+    dense : Tensor
+        Shape (B, 4, h, w): logits of seed, foreground and boundary, and octaves of the diameter.
+    truth : Tensor
+        Shape (B, 5, h, w): the same as values, and where the octaves count.
+
+    Returns
+    -------
+    Tensor
+        A scalar.
+    """
+    dense = dense.float()
+    entropy = F.binary_cross_entropy_with_logits(dense[:, :3], truth[:, :3], reduction="none")
+    # the seed is a small spot in a large plane: it counts more, the more so at its peak
+    seed = (entropy[:, 0] * (1 + 6 * truth[:, 0])).mean()
+    known = truth[:, 4]
+    octaves = F.smooth_l1_loss(dense[:, 3], truth[:, 3], reduction="none") * known
+    size = octaves.sum() / known.sum().clamp_min(1)
+    return seed + 0.5 * entropy[:, 1].mean() + 0.5 * entropy[:, 2].mean() + 0.3 * size

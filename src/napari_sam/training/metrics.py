@@ -1,0 +1,103 @@
+"""Training metrics: a CSV that follows the run, and its plot."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+__all__ = ["COLUMNS", "MetricsFile", "plot_metrics", "read_metrics"]
+
+COLUMNS = (
+    "step", "seconds", "rate", "rounds", "gradient", "loss", "mask", "iou_error", "dense",
+    "confident", "oracle", "box", "last",
+)  # fmt: skip
+"""Columns of the CSV; the values are means over the steps since the row before."""
+
+
+class MetricsFile:
+    """Rows of means over `every` steps.
+
+    Parameters
+    ----------
+    path : Path
+    start : int
+        Step from which the run goes on; later rows, of a run that was killed, are dropped.
+    every : int
+        Steps per row.
+    """
+
+    def __init__(self, path: Path, start: int, every: int = 20) -> None:
+        self.path, self.every = path, every
+        self._open: dict[str, list[float]] = defaultdict(list)
+        rows = [row for row in read_metrics(path) if row["step"] <= start] if path.exists() else []
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def add(self, step: int, measures: dict[str, float]) -> None:
+        """Take in the measures of a step."""
+        for name, value in measures.items():
+            self._open[name].append(value)
+        self._open["step"] = [step]
+        if step % self.every == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has come in since the last row."""
+        if not self._open:
+            return
+        row = {k: round(sum(v) / len(v), 6) for k, v in self._open.items() if k in COLUMNS}
+        row["seconds"] = round(self._open["seconds"][-1], 1)
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS).writerow(row)
+        self._open.clear()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a metrics file; what a row lacks is left out of it."""
+    with path.open(newline="") as file:
+        return [
+            {k: float(v) for k, v in row.items() if v and k in COLUMNS}
+            for row in csv.DictReader(file)
+        ]
+
+
+def plot_metrics(path: Path, picture: Path) -> None:
+    """Plot a metrics file: losses, and mean IoU of the simulated prompts, over the steps.
+
+    Parameters
+    ----------
+    path : Path
+        CSV written by `MetricsFile`.
+    picture : Path
+        PNG or SVG to write.
+    """
+    from matplotlib.figure import Figure
+
+    rows = read_metrics(path)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    losses, quality = figure.subplots(1, 2)
+    for axes, names in (
+        (losses, ("mask", "iou_error", "dense")),
+        (quality, ("confident", "oracle", "box", "last")),
+    ):
+        for name in names:
+            found = [(row["step"], row[name]) for row in rows if name in row]
+            axes.plot(*zip(*_smoothed(found), strict=True) if found else ((), ()), label=name)
+        axes.set_xlabel("step")
+        axes.legend()
+        axes.grid(alpha=0.3)
+    losses.set_yscale("log")
+    losses.set_title("losses")
+    quality.set_title("mean IoU of training prompts")
+    figure.savefig(picture, dpi=120)
+
+
+def _smoothed(found: list[tuple[float, float]], rate: float = 0.15) -> list[tuple[float, float]]:
+    """Exponentially smoothed values, for a curve that can be read."""
+    out: list[tuple[float, float]] = []
+    for step, value in found:
+        out.append((step, value if not out else out[-1][1] + rate * (value - out[-1][1])))
+    return out
