@@ -1,0 +1,6 @@
+"""Weights: the models on offer, getting their files, loading them safely.
+
+* ``registry``: names, addresses, hashes, licences, thresholds;
+* ``fetch``: find, download, or take a file the user has;
+* ``checkpoint``: a file becomes a model, or one sentence says why not.
+"""
