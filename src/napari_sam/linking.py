@@ -46,7 +46,7 @@ class LinkSettings:
         If a value is out of range.
     """
 
-    min_iou: float = 0.3
+    min_iou: float = 0.5
     min_inside: float = 0.8
     max_gap: int = 1
     min_length: int = 1
@@ -174,7 +174,9 @@ class Linker:
             pairs = overlaps(seen.labels, labels)
             # An object that went on in a nearer plane is not looked for where it was before.
             pairs = pairs.take(~np.isin(seen.ids[pairs.first], list(continued)))
-            for good in (pairs.iou >= self.settings.min_iou, pairs.inside >= self.settings.min_inside):
+            # Something small that comes back after a gap is no cap: only whole outlines are taken up again.
+            taper = (pairs.inside >= self.settings.min_inside) & (seen is self._recent[-1])
+            for good in (pairs.iou >= self.settings.min_iou, taper):
                 free = (lookup[pairs.second] == 0) & ~np.isin(seen.ids[pairs.first], lookup)
                 found = best_pairs(pairs.take(good & free))
                 lookup[found.second] = seen.ids[found.first]
