@@ -104,7 +104,34 @@ def _load_file_or_registry(
     cancelled: Callable[[], bool] | None,
 ) -> Predictor:
     """Predictor of an official or fine-tuned checkpoint, downloaded when it is not there yet."""
-    path = Path(name)
-    if path.suffix == ".safetensors" and path.exists():
-        return _load_built_in(path, path.stem, place)
-    raise ValueError(f"There is no model or file {str(name)!r}. `napari-sam models` lists the models.")
+    from napari_sam.predictor.official import SamPredictor
+    from napari_sam.weights.checkpoint import load_checkpoint, model_hash
+    from napari_sam.weights.fetch import fetch
+    from napari_sam.weights.registry import ENTRIES
+
+    entry = next((e for e in ENTRIES if e.name == str(name)), None)
+    if entry is not None:
+        path, title = fetch(entry, progress=progress, cancelled=cancelled), entry.name
+    else:
+        path = Path(name).expanduser()
+        title = path.stem
+    if not path.is_file():
+        known = ", ".join([BUILT_IN, *(e.name for e in ENTRIES if e.licence)])
+        raise ValueError(
+            f"Expected the name of a model ({known}) or a checkpoint file, found {str(name)!r}, which is neither."
+        )
+    if path.suffix == ".safetensors" and _is_built_in(path):
+        return _load_built_in(path, title, place)
+    model = load_checkpoint(path).to(place)
+    return SamPredictor(model, title, model_hash(path), place)
+
+
+def _is_built_in(path: Path) -> bool:
+    """Whether a safetensors file says that it holds a built-in model's architecture."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "config" in (file.metadata() or {})
+    except SafetensorError:
+        return False
