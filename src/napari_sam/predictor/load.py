@@ -118,7 +118,8 @@ def _load_file_or_registry(
     if not path.is_file():
         known = ", ".join([BUILT_IN, *(e.name for e in ENTRIES if e.licence)])
         raise ValueError(
-            f"Expected the name of a model ({known}) or a checkpoint file, found {str(name)!r}, which is neither."
+            f"Expected the name of a model ({known}) or a checkpoint file, "
+            f"found {str(name)!r}, which is neither."
         )
     if path.suffix == ".safetensors" and _is_built_in(path):
         return _load_built_in(path, title, place)
