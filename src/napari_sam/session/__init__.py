@@ -1,0 +1,21 @@
+"""The behaviour of the dock in pure Python: no Qt, no napari, no thread."""
+
+from napari_sam.session.annotation import AnnotationSession
+from napari_sam.session.history import Decision, History
+from napari_sam.session.jobs import Job, JobDesk
+from napari_sam.session.moments import Write
+from napari_sam.session.offers import Annotation, LevelMemory, Offer
+from napari_sam.session.status import Status
+
+__all__ = [
+    "Annotation",
+    "AnnotationSession",
+    "Decision",
+    "History",
+    "Job",
+    "JobDesk",
+    "LevelMemory",
+    "Offer",
+    "Status",
+    "Write",
+]

@@ -1,0 +1,372 @@
+"""The session: everything that the dock knows and decides, without a window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_sam.masks import Mask
+from napari_sam.prompts import Prompts
+from napari_sam.session import work
+from napari_sam.session.history import Decision, History
+from napari_sam.session.jobs import Job, JobDesk
+from napari_sam.session.moments import Deed, Moment, Write
+from napari_sam.session.offers import Annotation, LevelMemory, Offer, Request, plan, plan_again
+from napari_sam.session.status import Status
+from napari_sam.store import EmbeddingCache
+
+if TYPE_CHECKING:
+    from napari_sam.embedding import Embedding
+    from napari_sam.everything import AutomaticResult, AutomaticSettings
+    from napari_sam.image import RGB
+    from napari_sam.predictor import Predictor
+
+
+class AnnotationSession(JobDesk):
+    """One person's work on one image: plane, embedding, prompts, candidates, choices, commits.
+
+    Nothing heavy runs in it: it asks for work as `JobDesk` says, and takes what comes back.
+
+    Parameters
+    ----------
+    cache : EmbeddingCache
+        Embeddings of the planes seen so far.
+    load_model : callable, optional
+        Called with a name and ``device=``; `napari_sam.load_model` if not given.
+
+    Notes
+    -----
+    All coordinates are image pixels (y, x) of the current plane.
+    """
+
+    status_changed = Signal()
+    model_changed = Signal()
+    offers_changed = Signal()
+    hover_changed = Signal()
+    automatic_changed = Signal()
+    history_changed = Signal()
+
+    def __init__(self, cache: EmbeddingCache, load_model: work.Load | None = None) -> None:
+        super().__init__()
+        self.cache = cache
+        self.levels = LevelMemory()
+        self.history = History()
+        self.status = Status()
+        self.predictor: Predictor | None = None
+        self.automatic_settings: AutomaticSettings | None = None
+        self.automatic: AutomaticResult | None = None
+        self.hovered: Mask | None = None
+        self._load_model = load_model
+        self._read: work.Read | None = None
+        self._diameter: float | None = None
+        self._ready: work.Embedded | None = None
+        self._moment = Moment()
+        self._replaying = False
+
+    # --- what is known -------------------------------------------------------------------------------
+
+    @property
+    def embedding(self) -> Embedding | None:
+        """Embedding of the current plane; None until it is there."""
+        return self._ready.embedding if self._ready else None
+
+    @property
+    def rgb(self) -> RGB | None:
+        """Picture of the current plane as the model sees it, uint8, shape (H, W, 3)."""
+        return self._ready.rgb if self._ready else None
+
+    @property
+    def place(self) -> Hashable:
+        """Identity of the current plane."""
+        return self._moment.place
+
+    @property
+    def prompts(self) -> tuple[Prompts, ...]:
+        """The current prompts, one for each object."""
+        return self._moment.prompts
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """What is offered for the current prompts, one for each object."""
+        return self._moment.offers or ()
+
+    # --- image and model -----------------------------------------------------------------------------
+
+    def use_model(self, name: str, device: str = "auto") -> None:
+        """Load a model by name or file; the current plane is embedded with it as soon as it is there."""
+        self._set_status(phase="loading", message="")
+        self.request("load", partial(work.load, self._load_model, name, device), self._take_model)
+
+    def look_at(self, place: Hashable, read: work.Read) -> None:
+        """Turn to a plane, or to the same plane with another contrast.
+
+        Parameters
+        ----------
+        place : hashable
+            Which plane of which image this is. The prompts are dropped when it changes.
+        read : callable
+            Gives the picture; called in the worker.
+        """
+        if place != self.place:
+            self._leave(place)
+        self._read = read
+        self._embed()
+
+    def look_away(self) -> None:
+        """There is no image any more."""
+        self._leave(None)
+        self.drop_automatic()
+        self._read = None
+        self.cancel("embed")
+        if self.status.phase != "loading":
+            self._set_status(phase="no image")
+
+    def set_diameter(self, diameter: float | None) -> None:
+        """Typical object diameter in image pixels, for models that scale by it; None means estimated."""
+        if diameter == self._diameter:
+            return
+        self._diameter = diameter
+        if self.predictor is not None and self.predictor.uses_diameter:
+            self._embed()
+
+    # --- prompts and choice --------------------------------------------------------------------------
+
+    def set_prompts(self, prompts: Sequence[Prompts], restore: Callable[[], None] | None = None) -> None:
+        """Take the prompts as they now stand in the layers.
+
+        Parameters
+        ----------
+        prompts : sequence of Prompts
+            One for each object; those that ask for nothing are left out.
+        restore : callable, optional
+            Brings the layers back to this state, for undo.
+        """
+        if self._replaying:
+            return
+        wanted = tuple(p for p in prompts if p)
+        before = self._moment
+        if before.says(wanted):
+            before.restore = restore or before.restore
+            return
+        after = Moment(before.place, wanted, None if wanted else (), restore)
+        if restore is not None and before.restore is not None:
+            self._note(Decision("prompt", partial(self._replay, before), partial(self._replay, after)))
+        self._show(after, plan(wanted, before.offers or ()))
+
+    def choose(self, index: int) -> None:
+        """Choose a candidate of every object on offer: 0, 1 or 2."""
+        if any(0 <= index < len(o.candidates) for o in self.offers):
+            self._moment.offers = tuple(
+                o.choose(index) if 0 <= index < len(o.candidates) else o for o in self.offers
+            )
+            self.offers_changed.emit()
+
+    def choose_next(self) -> None:
+        """Choose the next candidate, the first after the last."""
+        if self.offers:
+            last = self.offers[-1]
+            self.choose((last.chosen + 1) % len(last.candidates))
+
+    def hover(self, y: float, x: float) -> None:
+        """Ask for the mask that a click here would give; only where no prompt is set."""
+        if self._moment.prompts or self.predictor is None or self.embedding is None:
+            self.end_hover()
+            return
+        args = (self.predictor, self.embedding, y, x, self.levels.preselect)
+        self.request("hover", partial(work.hover, *args), self._take_hover)
+
+    def end_hover(self) -> None:
+        """Forget the mask under the mouse."""
+        self.cancel("hover")
+        self._take_hover(None)
+
+    # --- decisions -----------------------------------------------------------------------------------
+
+    def commit(self, write: Write, clear: Callable[[], None] | None = None) -> int:
+        """Write the chosen masks into labels and start the next object.
+
+        Parameters
+        ----------
+        write : callable
+            Writes a sequence of `Annotation` and returns a callable that takes them out again.
+        clear : callable, optional
+            Removes the prompts from the layers.
+
+        Returns
+        -------
+        int
+            How many objects were written. 0, and `failed` is emitted, if there was nothing to write.
+        """
+        objects = [Annotation.of(o, self.status.model) for o in self.offers if o.choice.area]
+        if not objects:
+            self.failed.emit(
+                "There is no mask to commit yet. Click inside an object or draw a box around it."
+            )
+            return 0
+        before, after = self._moment, Moment(self.place, restore=clear)
+        what = "commit" if len(objects) == 1 else f"commit of {len(objects)} objects"
+        self._do(Deed(write, objects), what, before, after)
+        for offer in before.offers or ():
+            self.levels.remember(offer)
+        return len(objects)
+
+    def write(self, objects: Sequence[Annotation], write: Write, what: str) -> None:
+        """Write objects that did not come from prompts, such as automatic masks, as one decision."""
+        self._do(Deed(write, objects), what, None, None)
+
+    def undo(self) -> None:
+        """Take the last click or commit back."""
+        self._decide(self.history.undo)
+
+    def redo(self) -> None:
+        """Make the click or commit again that was taken back."""
+        self._decide(self.history.redo)
+
+    # --- long work -----------------------------------------------------------------------------------
+
+    def segment_everything(
+        self, settings: AutomaticSettings | None = None, region: Callable[[], Any] | None = None
+    ) -> None:
+        """Ask for the masks of every object of the plane.
+
+        Parameters
+        ----------
+        settings : AutomaticSettings, optional
+            The model's own if not given.
+        region : callable, optional
+            Gives the box or mask to stay in; called in the worker.
+        """
+        settings = settings or self.automatic_settings
+        if self.predictor is None or self._read is None or settings is None:
+            self.failed.emit("Nothing to segment yet: wait for the model to load and choose an image.")
+            return
+        self.drop_automatic()
+        args = (self.predictor, self._read, self.cache, self._diameter, settings, region)
+        self.request("everything", partial(work.everything, *args), self._take_automatic)
+
+    def drop_automatic(self) -> None:
+        """Forget the automatic masks, finished or not."""
+        self.cancel("everything")
+        self._take_automatic(None)
+
+    # --- inside --------------------------------------------------------------------------------------
+
+    def _set_status(self, **changes: Any) -> None:
+        self.status = replace(self.status, **changes)
+        self.status_changed.emit()
+
+    def receive_failure(self, job: Job, message: str) -> None:
+        """Take the reason, in plain words, why a job failed; the status line says so too."""
+        if job.kind == "hover":
+            # A mouse that passes over the rim of the image is no reason for a message.
+            self.receive(job, None)
+            return
+        if job.kind in ("load", "embed") and self._is_awaited(job):
+            self._set_status(phase="failed", message=message)
+        super().receive_failure(job, message)
+
+    def _take_model(self, loaded: work.Loaded) -> None:
+        self.predictor, self.automatic_settings = loaded.predictor, loaded.settings
+        self._ready = None
+        self._set_status(model=loaded.predictor.name, device=str(loaded.predictor.device), phase="no image")
+        self.model_changed.emit()
+        self._embed()
+
+    def _embed(self) -> None:
+        """Ask for the embedding of the current plane; the present one serves until then."""
+        if self.predictor is None or self._read is None:
+            return
+        self._set_status(phase="embedding", message="")
+        args = (self.predictor, self._read, self.cache, self._diameter)
+        self.request("embed", partial(work.embed, *args), self._take_embedding)
+
+    def _take_embedding(self, ready: work.Embedded) -> None:
+        unchanged = self.embedding is ready.embedding
+        self._ready = ready
+        self._set_status(phase="ready", seconds=ready.embedding.seconds, cached=ready.cached)
+        if not unchanged or self._moment.offers is None:
+            self._predict(plan_again(self.prompts, self.offers))
+
+    def _take_offers(self, offers: tuple[Offer, ...]) -> None:
+        self._moment.offers = offers
+        self.offers_changed.emit()
+
+    def _take_hover(self, mask: Mask | None) -> None:
+        if self.hovered is not mask:
+            self.hovered = mask
+            self.hover_changed.emit()
+
+    def _take_automatic(self, result: AutomaticResult | None) -> None:
+        if self.automatic is not result:
+            self.automatic = result
+            self.automatic_changed.emit()
+
+    def _leave(self, place: Hashable) -> None:
+        """Leave the current plane for another."""
+        self.end_hover()
+        self._ready = None
+        self.history.leave_plane()
+        self.history_changed.emit()
+        self._show(Moment(place), ())
+
+    def _show(self, moment: Moment, requests: Sequence[Request]) -> None:
+        """Make a moment the present one; ``requests`` are made if its offers are not there."""
+        self._moment = moment
+        self.cancel("predict")
+        if moment.prompts:
+            self.end_hover()
+        if moment.offers is None:
+            self._predict(requests)
+        else:
+            self.offers_changed.emit()
+
+    def _predict(self, requests: Sequence[Request]) -> None:
+        """Ask for the offers of the present prompts, where there are any and the plane is ready."""
+        if requests and self.predictor is not None and self.embedding is not None:
+            args = (self.predictor, self.embedding, requests, self.levels.preselect)
+            self.request("predict", partial(work.predict, *args), self._take_offers)
+
+    def _replay(self, moment: Moment) -> None:
+        """Bring a moment back, in the layers too."""
+        with self._replayed():
+            if moment.restore is not None:
+                moment.restore()
+        if moment.place == self.place:
+            self._show(moment, plan(moment.prompts, ()))
+
+    @contextmanager
+    def _replayed(self) -> Iterator[None]:
+        """While the layers are brought back, what they say is not news."""
+        before, self._replaying = self._replaying, True
+        try:
+            yield
+        finally:
+            self._replaying = before
+
+    def _do(self, deed: Deed, what: str, before: Moment | None, after: Moment | None) -> None:
+        """Write objects, and go from one moment to another with them."""
+
+        def go(act: Callable[[], None], moment: Moment | None) -> None:
+            act()
+            if moment is not None:
+                self._replay(moment)
+
+        undo, redo = partial(go, deed.undo, before), partial(go, deed.do, after)
+        redo()
+        self._note(Decision(what, undo, redo, lasting=True))
+
+    def _note(self, decision: Decision) -> None:
+        self.history.push(decision)
+        self.history_changed.emit()
+
+    def _decide(self, move: Callable[[], bool]) -> None:
+        try:
+            move()
+        except (RuntimeError, ValueError, KeyError) as error:
+            self.failed.emit(f"This step cannot be taken back any more: {error}")
+        self.history_changed.emit()

@@ -1,0 +1,200 @@
+"""What the session offers for each object, and what it learns from the choices."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from napari_sam.candidates import SINGLE, Candidate, Candidates
+from napari_sam.masks import Mask
+from napari_sam.prompts import Prompts
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Offer:
+    """The candidates of one object and the one that is chosen.
+
+    Parameters
+    ----------
+    prompts : Prompts
+        What was said about the object.
+    candidates : Candidates
+    chosen : int
+        Index of the chosen candidate.
+    picked_level : int, optional
+        Ambiguity level (1 to 3) that the person picked for this object, now or at an earlier click.
+    """
+
+    prompts: Prompts
+    candidates: Candidates
+    chosen: int
+    picked_level: int | None = None
+
+    @property
+    def choice(self) -> Candidate:
+        """The chosen candidate."""
+        return self.candidates[self.chosen]
+
+    def choose(self, index: int) -> Offer:
+        """Return this offer with another choice."""
+        level = self.candidates[index].level
+        picked = self.picked_level if level == SINGLE else level
+        return replace(self, chosen=index, picked_level=picked)
+
+
+class LevelMemory:
+    """The ambiguity level that the person keeps choosing.
+
+    Sub-part, part and whole (nucleus, cell, colony) are the paper's three masks; who chose the cell for the
+    last objects wants the cell for the next.
+
+    Parameters
+    ----------
+    length : int
+        How many choices are remembered.
+    """
+
+    def __init__(self, length: int = 3) -> None:
+        self._recent: deque[int] = deque(maxlen=length)
+
+    @property
+    def level(self) -> int | None:
+        """Level picked most often of late, the latest among equals; None before the first pick."""
+        if not self._recent:
+            return None
+        counts = Counter(self._recent)
+        return max(reversed(self._recent), key=lambda level: counts[level])
+
+    def remember(self, offer: Offer) -> None:
+        """Learn from an object that was committed."""
+        if offer.picked_level is not None:
+            self._recent.append(offer.picked_level)
+
+    def preselect(self, candidates: Candidates) -> int:
+        """Index of the candidate to choose first."""
+        levels = [c.level for c in candidates]
+        if SINGLE not in levels and self.level in levels:
+            return levels.index(self.level)
+        return candidates.preferred
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Annotation:
+    """An object that is ready to be written.
+
+    Parameters
+    ----------
+    mask : Mask
+    record : dict
+        What is kept about it in the layer's features: ``predicted_iou``, ``stability``, ``area``, ``model``,
+        ``level`` and ``prompt`` (JSON).
+    """
+
+    mask: Mask
+    record: dict[str, Any]
+
+    @staticmethod
+    def of(offer: Offer, model: str) -> Annotation:
+        """Annotation of the chosen candidate."""
+        choice = offer.choice
+        record = {
+            "predicted_iou": round(choice.predicted_iou, 4),
+            "stability": round(choice.stability, 4),
+            "area": choice.area,
+            "model": model,
+            "level": choice.level,
+            "prompt": describe(offer.prompts),
+        }
+        return Annotation(choice.mask, record)
+
+
+def describe(prompts: Prompts) -> str:
+    """Prompts as one line of JSON: points ``[y, x, sign]``, half-open box, area of a drawn mask."""
+    said: dict[str, Any] = {}
+    if prompts.points:
+        said["points"] = [[round(p.y, 2), round(p.x, 2), 1 if p.positive else 0] for p in prompts.points]
+    if prompts.box is not None:
+        said["box"] = [round(float(v), 2) for v in prompts.box]
+    if prompts.mask is not None:
+        said["mask_area"] = prompts.mask.area
+    return json.dumps(said, separators=(",", ":"))
+
+
+def same_prompts(one: Prompts, other: Prompts) -> bool:
+    """Whether two prompts say the same."""
+    return one.points == other.points and one.box == other.box and _same_mask(one.mask, other.mask)
+
+
+def extends(new: Prompts, old: Prompts) -> bool:
+    """Whether ``new`` says what ``old`` said and adds clicks to it.
+
+    Only then may the old logits feed the next click: logits that follow a click which was deleted or moved
+    would bring it back.
+    """
+    return (
+        len(new.points) > len(old.points)
+        and new.points[: len(old.points)] == old.points
+        and new.box == old.box
+        and _same_mask(new.mask, old.mask)
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Request:
+    """One object to predict.
+
+    Parameters
+    ----------
+    prompts : Prompts
+    kept : Offer, optional
+        An offer that still holds: there is nothing to compute.
+    before : Offer, optional
+        The offer before the last click, whose chosen logits the decoder is given.
+    chosen : int, optional
+        The choice to keep.
+    """
+
+    prompts: Prompts
+    kept: Offer | None = None
+    before: Offer | None = None
+    chosen: int | None = None
+
+
+def plan(wanted: Sequence[Prompts], offers: Sequence[Offer]) -> tuple[Request, ...]:
+    """Match the objects that are asked for with those that were offered before.
+
+    Parameters
+    ----------
+    wanted : sequence of Prompts
+        One for each object.
+    offers : sequence of Offer
+        The offers on show.
+    """
+    return tuple(
+        Request(
+            prompts,
+            kept=next((o for o in offers if same_prompts(o.prompts, prompts)), None),
+            before=next((o for o in offers if extends(prompts, o.prompts)), None),
+        )
+        for prompts in wanted
+    )
+
+
+def plan_again(wanted: Sequence[Prompts], offers: Sequence[Offer]) -> tuple[Request, ...]:
+    """Ask for the same objects on another embedding: old logits are void, old choices hold."""
+    return tuple(
+        Request(p, chosen=next((o.chosen for o in offers if same_prompts(o.prompts, p)), None))
+        for p in wanted
+    )
+
+
+def _same_mask(one: Mask | None, other: Mask | None) -> bool:
+    """Whether two masks hold the same pixels."""
+    if one is None or other is None:
+        return one is other
+    return one.box == other.box and np.array_equal(one.pixels, other.pixels)

@@ -1,0 +1,47 @@
+"""What the status line says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Model, device and state of the current plane.
+
+    Parameters
+    ----------
+    model, device : str
+        Empty while no model is loaded.
+    phase : str
+        ``"no image"``, ``"loading"``, ``"embedding"``, ``"ready"`` or ``"failed"``.
+    seconds : float
+        How long the encoder took for this plane.
+    cached : bool
+        Whether the embedding was there already.
+    message : str
+        Why it failed.
+    """
+
+    model: str = ""
+    device: str = ""
+    phase: str = "no image"
+    seconds: float = 0.0
+    cached: bool = False
+    message: str = ""
+
+    def __str__(self) -> str:
+        """Return one line for a person to read."""
+        model = f"{self.model} on {self.device}" if self.model else "no model yet"
+        return f"{model} · {self._phase()}"
+
+    def _phase(self) -> str:
+        if self.phase == "ready":
+            took = f"{self.seconds:.2f} s"
+            return f"embedding from memory (took {took})" if self.cached else f"embedded in {took}"
+        return {
+            "no image": "open an image to begin",
+            "loading": "loading the model…",
+            "embedding": "embedding the plane…",
+            "failed": self.message,
+        }[self.phase]

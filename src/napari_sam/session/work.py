@@ -1,0 +1,121 @@
+"""The work itself: plain functions that a runner calls, away from the session and the window.
+
+Whatever loads torch is imported inside them, so that the dock is up before the model is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.candidates import Candidates
+from napari_sam.embedding import Embedding
+from napari_sam.image import RGB
+from napari_sam.masks import Mask
+from napari_sam.prompts import Point, Prompts
+from napari_sam.session.offers import Offer, Request
+from napari_sam.store import EmbeddingCache, embed_once
+
+if TYPE_CHECKING:
+    from napari_sam.everything import AutomaticResult, AutomaticSettings
+    from napari_sam.predictor import Predictor
+    from napari_sam.progress import Steps
+
+Read = Callable[[], RGB]
+"""Gives the picture of a plane; called in the worker, since it may read a file."""
+Load = Callable[..., "Predictor"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Loaded:
+    """A model that is ready, and its settings for automatic masks."""
+
+    predictor: Predictor
+    settings: AutomaticSettings
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Embedded:
+    """A plane that is ready for prompts."""
+
+    rgb: RGB
+    embedding: Embedding
+    cached: bool
+
+
+def load(load_model: Load | None, name: str, device: str) -> Loaded:
+    """Load a model by name or file."""
+    from napari_sam.everything import settings_for
+
+    if load_model is None:
+        from napari_sam.predictor import load_model
+    predictor = load_model(name, device=device)
+    return Loaded(predictor, settings_for(predictor))
+
+
+def embed(predictor: Predictor, read: Read, cache: EmbeddingCache, diameter: float | None) -> Embedded:
+    """Read a plane and embed it, unless its embedding is kept."""
+    rgb = read()
+    cached = (predictor.pixels_key(rgb, diameter), predictor.model_id) in cache
+    return Embedded(rgb, embed_once(predictor, rgb, cache, diameter=diameter), cached)
+
+
+def predict(
+    predictor: Predictor,
+    embedding: Embedding,
+    requests: Sequence[Request],
+    choose: Callable[[Candidates], int],
+) -> tuple[Offer, ...]:
+    """Offers for all objects; those that still hold are kept as they are."""
+    new = [r for r in requests if r.kept is None]
+    previous = [r.before.choice if r.before else None for r in new]
+    found = iter(predictor.predict_each(embedding, [r.prompts for r in new], previous) if new else [])
+    offers: list[Offer] = []
+    for request in requests:
+        if request.kept is not None:
+            offers.append(request.kept)
+            continue
+        candidates = next(found)
+        for candidate in candidates:
+            # Computed here once, so that the window only shows them.
+            _ = candidate.mask, candidate.stability
+        level = request.before.picked_level if request.before else None
+        chosen = choose(candidates) if request.chosen is None else request.chosen
+        offers.append(Offer(request.prompts, candidates, chosen, level))
+    return tuple(offers)
+
+
+def hover(
+    predictor: Predictor, embedding: Embedding, y: float, x: float, choose: Callable[[Candidates], int]
+) -> Mask:
+    """Mask that a click at ``(y, x)`` would give."""
+    candidates = predictor.predict(embedding, Prompts((Point(y, x),)))
+    return candidates[choose(candidates)].mask
+
+
+def everything(
+    predictor: Predictor,
+    read: Read,
+    cache: EmbeddingCache,
+    diameter: float | None,
+    settings: AutomaticSettings,
+    region: Callable[[], Any] | None,
+) -> Steps[AutomaticResult]:
+    """Automatic masks of one plane, as a generator of progress."""
+    from napari_sam.everything import generate
+    from napari_sam.progress import Progress
+
+    yield Progress(0, 1, "Reading the plane")
+    ready = embed(predictor, read, cache, diameter)
+    area = region() if region is not None else None
+    result = yield from generate(predictor, ready.rgb, settings, embedding=ready.embedding, region=area)
+    return result
+
+
+def unlabelled(plane: NDArray[np.integer]) -> Mask:
+    """Region of a label plane, shape (H, W), that belongs to no object."""
+    return Mask.from_plane(np.asarray(plane) == 0)
