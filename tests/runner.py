@@ -23,7 +23,7 @@ class QueueRunner:
             outcome = job.run()
             if isgenerator(outcome):
                 outcome = finish(outcome, lambda step: self.session.receive_progress(job, step))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (as the worker does)
             self.session.receive_failure(job, str(error))
         else:
             self.session.receive(job, outcome)

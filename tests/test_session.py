@@ -6,13 +6,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from tests.fakes import DiscPredictor, disc_image, disc_mask
+from tests.runner import QueueRunner
 
 from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.prompts import Point, Prompts
 from napari_sam.session import AnnotationSession
 from napari_sam.store import EmbeddingCache
-from tests.fakes import DiscPredictor, disc_image, disc_mask
-from tests.runner import QueueRunner
 
 DISCS = [(20, 24, 8), (20, 70, 10), (60, 40, 12)]
 
