@@ -1,5 +1,24 @@
-"""Embeddings kept for later: in memory, on disk, and in the stores of other programs."""
+"""Embeddings kept for later: in memory, on disk, and in the stores of other programs.
+
+What touches files is loaded when it is first used: it needs torch and zarr.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from napari_sam.store.memory import EmbeddingCache, Embeddings, Key, embed_once
 
-__all__ = ["EmbeddingCache", "Embeddings", "Key", "embed_once"]
+if TYPE_CHECKING:
+    from napari_sam.store.disk import EmbeddingStore, StoreError
+
+__all__ = ["EmbeddingCache", "EmbeddingStore", "Embeddings", "Key", "StoreError", "embed_once"]
+
+_HOME = {"EmbeddingStore": "disk", "StoreError": "disk"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from threading import RLock
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +19,9 @@ Key = tuple[str, str]
 
 class Embeddings(Protocol):
     """Anything that keeps embeddings: `EmbeddingCache` in memory, `EmbeddingStore` on disk."""
+
+    read_only: bool
+    """Whether embeddings are found here but none is added."""
 
     def get(self, key: Key) -> Embedding | None:
         """Return the embedding of a picture, or None if it is not kept."""
@@ -42,6 +46,8 @@ class EmbeddingCache:
     ValueError
         If ``max_bytes`` is negative.
     """
+
+    read_only = False
 
     def __init__(self, max_bytes: int) -> None:
         self._kept: OrderedDict[Key, Embedding] = OrderedDict()
@@ -112,7 +118,7 @@ class EmbeddingCache:
 def embed_once(
     predictor: Predictor, image: RGB, *kept: Embeddings, diameter: float | None = None
 ) -> Embedding:
-    """Embedding of a picture: from where it is kept, or computed and then kept everywhere.
+    """Embedding of a picture: from where it is kept, or computed and then kept wherever that is allowed.
 
     Parameters
     ----------
@@ -131,10 +137,14 @@ def embed_once(
     for rank, place in enumerate(kept):
         found = place.get(key)
         if found is not None:
-            for quicker in kept[:rank]:
-                quicker.put(found)
+            _put(found, kept[:rank])
             return found
     fresh = predictor.embed(image, diameter=diameter)
-    for place in kept:
-        place.put(fresh)
+    _put(fresh, kept)
     return fresh
+
+
+def _put(embedding: Embedding, places: Sequence[Embeddings]) -> None:
+    for place in places:
+        if not place.read_only:
+            place.put(embedding)
