@@ -1,0 +1,75 @@
+"""Files and folders that are either there as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_sam.export.formats import ExportError
+
+
+@contextmanager
+def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Give a name beside ``path`` to write to, and put the result in place only if all went well.
+
+    What was at ``path`` before stays until then.
+
+    Parameters
+    ----------
+    path : Path
+        Where the result is to lie; its folder is made when it is missing.
+    folder : bool
+        Whether the result is a folder.
+
+    Raises
+    ------
+    ExportError
+        If a folder lies where a file should, the place cannot be written to, or the disk is full.
+    """
+    if path.exists() and path.is_dir() != folder:
+        found, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
+        raise ExportError(f"{path} is a {found}, and a {wanted} is to be written. Choose another name.")
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(beside)  # what a run that was killed has left
+        yield beside
+        _move(beside, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ExportError(
+            f"{path} could not be written ({reason}). Choose another folder or make room."
+        ) from error
+    finally:
+        remove(beside)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Put a file or folder in place of another."""
+    if not target.is_dir():
+        os.replace(source, target)
+        return
+    # A folder cannot be replaced in one step: the old one steps aside, and comes back if that fails.
+    aside = target.with_name(f".{target.name}.old")
+    remove(aside)
+    os.replace(target, aside)
+    try:
+        os.replace(source, target)
+    except OSError:
+        os.replace(aside, target)
+        raise
+    remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return

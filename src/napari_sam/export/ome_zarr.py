@@ -1,0 +1,193 @@
+"""Label images as OME-Zarr: in chunks, with a pyramid, on their own or beside their image.
+
+On its own, a label image is a multiscale image whose metadata say that it holds labels. Where the image is
+given, or ``path`` is the OME-Zarr of an image already, the labels become its ``labels/objects``, as the
+specification asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+
+from napari_sam.axes import METRES, SECONDS, Axes
+from napari_sam.export.atomic import replacing
+from napari_sam.export.formats import ExportError
+from napari_sam.export.labelled import Labelled
+
+NAME = "objects"
+CHUNK = 512
+SMALLEST = 256
+"""The pyramid ends with a level of which both sides are at most this."""
+
+_ORDER = "TCZYX"
+_TYPES = {"T": "time", "C": "channel"}
+Version = Literal["0.4", "0.5"]
+
+
+def write(labelled: Labelled, path: Path) -> None:
+    """Write the labels; an image that is at ``path`` already stays and gets them added."""
+    present = _metadata_of(path)
+    if "multiscales" in present and "image-label" not in present:
+        _add_to_image(labelled, path)
+        return
+    if path.exists() and "multiscales" not in present:
+        raise ExportError(f"{path} is there already and is no OME-Zarr. Choose another name.")
+    with replacing(path, folder=True) as beside:
+        if labelled.image is None:
+            _write_labels(labelled, beside, "0.5", source=None)
+            return
+        axes = labelled.axes
+        image = labelled.image
+        if len(image.shape) > len(axes.names):
+            # Channels at the end become an axis of their own in front of Y and X.
+            image = np.moveaxis(np.asarray(image), -1, -3)
+            axes = _with_channels(axes)
+        planes = ((i, np.asarray(image[i])) for i in np.ndindex(tuple(image.shape[:-2])))
+        attributes = _write_pyramid(
+            beside, planes, tuple(image.shape), np.dtype(image.dtype), axes, labelled.image_name, "0.5"
+        )
+        _set_attributes(beside, attributes, "0.5")
+        _write_labels(labelled, beside / "labels" / NAME, "0.5", source="../../")
+        _list_labels(beside / "labels", NAME, "0.5")
+
+
+def _add_to_image(labelled: Labelled, path: Path) -> None:
+    """Add labels to the OME-Zarr of an image, in its version of the format."""
+    version: Version = "0.4" if zarr.open_group(path, mode="r").metadata.zarr_format == 2 else "0.5"
+    folder = path / "labels"
+    try:
+        zarr.open_group(folder, mode="a", zarr_format=_zarr_format(version))
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written to ({error}). Choose another folder.") from error
+    with replacing(folder / NAME, folder=True) as beside:
+        _write_labels(labelled, beside, version, source="../../")
+    # Listed last: a reader never meets a name without its labels.
+    _list_labels(folder, NAME, version)
+
+
+def _write_labels(labelled: Labelled, place: Path, version: Version, source: str | None) -> None:
+    """Write the label pyramid and its metadata."""
+    planes = ((p.index, p.labels.astype(labelled.dtype)) for p in labelled.planes())
+    attributes = _write_pyramid(place, planes, labelled.shape, labelled.dtype, labelled.axes, NAME, version)
+    described: dict[str, Any] = {"version": version}
+    if labelled.features:
+        described["properties"] = [
+            {"label-value": label, **row} for label, row in sorted(labelled.features.items())
+        ]
+    if source is not None:
+        described["source"] = {"image": source}
+    _set_attributes(place, {**attributes, "image-label": described}, version)
+
+
+def _write_pyramid(
+    place: Path,
+    planes: Iterable[tuple[tuple[int, ...], Any]],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axes: Axes,
+    name: str,
+    version: Version,
+) -> dict[str, Any]:
+    """Write the levels plane by plane, each with every second pixel of the one before; return metadata."""
+    group = zarr.open_group(place, mode="w", zarr_format=_zarr_format(version))
+    order = [axes.names.index(n) for n in _ORDER if n in axes.names]
+    shapes = [tuple(shape[i] for i in order)]
+    while max(shapes[-1][-2:]) > SMALLEST:
+        shapes.append((*shapes[-1][:-2], *(-(-s // 2) for s in shapes[-1][-2:])))
+    ordered = axes.pick("".join(n for n in _ORDER if n in axes.names))
+    levels = [_level(group, str(k), s, dtype, ordered.names, version) for k, s in enumerate(shapes)]
+    for index, plane in planes:
+        at = tuple(index[i] for i in order[:-2])
+        for level in levels:
+            level[at] = plane
+            plane = plane[::2, ::2]
+    datasets = [
+        {
+            "path": str(k),
+            # Every second pixel starting at the first: the origin, a pixel's centre, stays where it is.
+            "coordinateTransformations": [{"type": "scale", "scale": _scale(ordered, 2**k)}],
+        }
+        for k in range(len(levels))
+    ]
+    multiscale = {"name": name, "axes": _axes(ordered), "datasets": datasets, "type": "nearest"}
+    return {"multiscales": [{**multiscale, "version": version} if version == "0.4" else multiscale]}
+
+
+def _level(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    names: str,
+    version: Version,
+) -> Any:
+    """Return an empty array of one level."""
+    chunks = (*(1,) * (len(shape) - 2), *(min(s, CHUNK) for s in shape[-2:]))
+    encoding: dict[str, Any] = {"name": "v2", "separator": "/"} if version == "0.4" else {"name": "default"}
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        chunk_key_encoding=encoding,
+        dimension_names=None if version == "0.4" else list(names.lower()),
+    )
+
+
+def _axes(axes: Axes) -> list[dict[str, str]]:
+    """Axes as the metadata name them; units only where they are some."""
+    found = []
+    for name, unit in zip(axes.names, axes.units, strict=True):
+        entry = {"name": name.lower(), "type": _TYPES.get(name, "space")}
+        if unit in (SECONDS if name == "T" else METRES):
+            entry["unit"] = unit
+        found.append(entry)
+    return found
+
+
+def _scale(axes: Axes, step: int) -> list[float]:
+    """Distance between the pixels of a level."""
+    pairs = zip(axes.names, axes.spacing, strict=True)
+    return [size * step if name in "YX" else size for name, size in pairs]
+
+
+def _with_channels(axes: Axes) -> Axes:
+    """Return the axes with channels in front of Y and X."""
+    (*front, y, x), (*front_units, y_unit, x_unit) = axes.spacing, axes.units
+    names = f"{axes.names[:-2]}CYX"
+    return Axes(names, (*front, 1.0, y, x), (*front_units, "pixel", y_unit, x_unit))
+
+
+def _zarr_format(version: Version) -> Literal[2, 3]:
+    """Version of zarr that a version of OME-Zarr builds on."""
+    return 2 if version == "0.4" else 3
+
+
+def _set_attributes(place: Path, attributes: dict[str, Any], version: Version) -> None:
+    """Write metadata where the version keeps them."""
+    group = zarr.open_group(place, mode="r+", zarr_format=_zarr_format(version))
+    group.attrs.update(attributes if version == "0.4" else {"ome": {"version": version, **attributes}})
+
+
+def _list_labels(folder: Path, name: str, version: Version) -> None:
+    """Name the labels of an image in the group that holds them."""
+    zarr.open_group(folder, mode="a", zarr_format=_zarr_format(version))
+    names = _metadata_of(folder).get("labels", [])
+    _set_attributes(folder, {"labels": sorted({*names, name})}, version)
+
+
+def _metadata_of(path: Path) -> dict[str, Any]:
+    """Metadata of OME-Zarr at a path; empty where there is none."""
+    if not path.is_dir():
+        return {}
+    try:
+        attributes = dict(zarr.open_group(path, mode="r").attrs)
+    except (OSError, ValueError, KeyError):
+        return {}
+    ome = attributes.get("ome", attributes)
+    return dict(ome) if isinstance(ome, dict) else {}

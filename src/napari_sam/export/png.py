@@ -1,0 +1,29 @@
+"""One plane of labels as a 16-bit PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from napari_sam.export.atomic import replacing
+from napari_sam.export.formats import ExportError
+from napari_sam.export.labelled import Labelled
+
+
+def write(labelled: Labelled, path: Path) -> None:
+    """Write a grey picture whose values are the ids."""
+    if int(np.prod(labelled.shape[:-2])) != 1:
+        raise ExportError(
+            f"A PNG holds one plane, found an array of shape {labelled.shape}. "
+            "Export the stack to TIFF or OME-Zarr, or one plane at a time."
+        )
+    if labelled.top > 65535:
+        raise ExportError(
+            f"A PNG holds ids up to 65,535, found {labelled.top:,}. "
+            "Renumber the objects, or export to TIFF or OME-Zarr."
+        )
+    plane = next(labelled.planes()).labels.astype(np.uint16)
+    with replacing(path) as beside:
+        Image.fromarray(plane).save(beside, format="PNG", optimize=True)

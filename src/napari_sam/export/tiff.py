@@ -1,0 +1,88 @@
+"""Label images as the calibrated TIFF stacks that ImageJ and Fiji open by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from napari_sam.axes import SECONDS, unit_symbol
+from napari_sam.export.atomic import replacing
+from napari_sam.export.labelled import Labelled
+from napari_sam.export.ome_tiff import write as write_ome
+
+# TIFF counts bytes in 32 bits; the rest is room for what stands around the pixels.
+CLASSIC_BYTES = 2**32 - 2**25
+EXACT_IN_FLOAT32 = 2**24
+
+
+def write(labelled: Labelled, path: Path) -> None:
+    """Write an ImageJ hyperstack; what ImageJ cannot hold becomes an OME-TIFF, which Fiji opens too.
+
+    ImageJ knows unsigned pixels of 8 and 16 bits and floats of 32 bits, nothing else. Ids up to 255 are
+    written in 8 bits, up to 65,535 in 16 bits and above as float32, in which whole numbers are exact up to
+    2 ** 24. More ids than that, or more than 4 GB, are beyond ImageJ's TIFF.
+    """
+    dtype = imagej_dtype(labelled.top)
+    pixels = int(np.prod(labelled.shape))
+    if dtype is None or pixels * dtype.itemsize > CLASSIC_BYTES:
+        write_ome(labelled, path)
+        return
+    y, x = (labelled.axes.of(n) for n in "YX")
+    with replacing(path) as beside:
+        tifffile.imwrite(
+            beside,
+            (plane.labels.astype(dtype) for plane in labelled.planes()),
+            shape=labelled.shape,
+            dtype=dtype,
+            imagej=True,
+            resolution=(1 / x[0], 1 / y[0]),
+            resolutionunit="NONE",
+            metadata=_metadata(labelled),
+        )
+
+
+def imagej_dtype(top: int) -> np.dtype[Any] | None:
+    """Pixel type in which ImageJ holds ids up to ``top``, or None if there is none."""
+    if top <= 255:
+        return np.dtype(np.uint8)
+    if top <= 65535:
+        return np.dtype(np.uint16)
+    return np.dtype(np.float32) if top <= EXACT_IN_FLOAT32 else None
+
+
+def _metadata(labelled: Labelled) -> dict[str, Any]:
+    """Fields of ImageJ's description."""
+    axes = labelled.axes
+    fields: dict[str, Any] = {
+        "axes": axes.names,
+        "min": 0.0,
+        "max": float(max(labelled.top, 1)),
+        "LUTs": [label_colours()],
+    }
+    if axes.calibrated:
+        sizes, unit = axes.pixel_size()
+        # ImageJ writes a µ as its own name of the unit.
+        fields["unit"] = "micron" if unit == "micrometer" else unit_symbol(unit)
+        if "Z" in axes.names:
+            fields["spacing"] = sizes[0]
+    interval, time_unit = axes.of("T")
+    if time_unit in SECONDS:
+        fields["finterval"] = interval * SECONDS[time_unit]
+    return fields
+
+
+def label_colours() -> NDArray[np.uint8]:
+    """Colours by which neighbouring ids are told apart, shape (3, 256); 0 is black."""
+    import colorsys
+
+    # Steps of the golden ratio around the colour wheel never come close to each other soon.
+    hues = (np.arange(256) * 0.61803398875) % 1
+    values = 0.65 + 0.35 * ((np.arange(256) * 0.381966) % 1)
+    colours = [colorsys.hsv_to_rgb(h, 0.75, v) for h, v in zip(hues, values, strict=True)]
+    table = np.array(colours).T * 255
+    table[:, 0] = 0
+    return np.ascontiguousarray(table.round().astype(np.uint8))
