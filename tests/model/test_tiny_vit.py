@@ -42,14 +42,14 @@ def test_window_attention(shape: tuple[int, int]) -> None:
     layer = randomise(WindowAttention(24, heads=3, window=4)).requires_grad_(False)
     x = torch.randn(2, *shape, 24, generator=torch.Generator().manual_seed(0))
     expected = torch.stack([attend_directly(layer, plane) for plane in x])
-    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer.add(x), x + expected, rtol=1e-4, atol=1e-5)
 
 
 def test_block_applies_attention_then_convolution_then_feed_forward() -> None:
     block = randomise(AttentionBlock(24, heads=3, window=4, hidden=2)).eval().requires_grad_(False)
     x = torch.randn(1, 24, 8, 8, generator=torch.Generator().manual_seed(0))
     tokens = x.permute(0, 2, 3, 1)
-    expected = x + block.attn(tokens).permute(0, 3, 1, 2)
+    expected = block.attn.add(tokens).permute(0, 3, 1, 2)
     expected = block.local_conv(expected)
-    expected = expected + block.mlp(expected.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    expected = block.mlp.add(expected.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     torch.testing.assert_close(block(x), expected)

@@ -1,5 +1,6 @@
 """The Segment Anything Model in torch, able to hold the official weights unchanged."""
 
+from .inference import optimise
 from .mask_decoder import Decoded, DecoderConfig
 from .prompt_encoder import pad_prompts
 from .sam import PIXEL_MEAN, PIXEL_STD, DecoderState, Sam
@@ -20,5 +21,6 @@ __all__ = [
     "VitConfig",
     "build",
     "detect_variant",
+    "optimise",
     "pad_prompts",
 ]

@@ -32,21 +32,6 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
-class FeedForward(nn.Module):
-    """The two linear layers of a transformer block: ``lin1``, activation, ``lin2``."""
-
-    def __init__(self, dim: int, hidden: int, activation: nn.Module) -> None:
-        super().__init__()
-        self.lin1 = nn.Linear(dim, hidden)
-        self.lin2 = nn.Linear(hidden, dim)
-        self.act = activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x (..., dim) to (..., dim)."""
-        out: Tensor = self.lin2(self.act(self.lin1(x)))
-        return out
-
-
 class Head(nn.Module):
     """Linear layers with ReLU between them, for the IoU and the hypernetwork outputs.
 

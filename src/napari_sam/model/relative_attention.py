@@ -3,7 +3,8 @@
 For query token (y, x) and key token (y', x') the logit is
 ``scale * q . k + q . r_h[y - y'] + q . r_w[x - x']`` (Li et al. 2022, section 3). The two
 offset terms need no full matrix: they are a short vector per query, one number for every key
-row and one for every key column.
+row and one for every key column. Two exact ways to use them are here; which one is quicker
+depends on the processor.
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .linear import multiply
+from .precision import has_matrix_unit
+
+ROWS = 256
+"""Query tokens whose logits are held at once, few enough for a core's cache."""
+ALIGNED = 32
+"""Fused attention is quicker when a head's width is a multiple of this."""
 
 
 def relative_attention(
@@ -32,18 +41,61 @@ def relative_attention(
     Tensor, (B, heads, H * W, D)
     """
     rows, columns = offset_terms(q, rel_h, rel_w, shape)
-    batch, heads, tokens, _ = q.shape
-    out = torch.empty_like(q)
-    # One head at a time keeps the offset matrix at (tokens, tokens) whatever the head count.
-    for head in range(heads):
-        bias = rows[:, head, :, :, None] + columns[:, head, :, None, :]
-        out[:, head] = F.scaled_dot_product_attention(
-            q[:, head : head + 1],
-            k[:, head : head + 1],
-            v[:, head : head + 1],
-            attn_mask=bias.view(batch, 1, tokens, tokens),
-        )[:, 0]
+    learns = torch.is_grad_enabled() and q.requires_grad
+    if learns or q.device.type != "cpu" or (q.dtype == torch.bfloat16 and has_matrix_unit()):
+        return attend_folded(q, k, v, rows, columns)
+    if q.shape[2] > ROWS:
+        return attend_by_rows(q, k, v, rows, columns)
+    return attend_at_once(q, k, v, rows, columns)
+
+
+def attend_folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Attend with the fused operator, the offset terms folded into queries and keys.
+
+    The queries are followed by their offset terms, and each key by two unit vectors that pick
+    the term of its row and of its column. Nothing of the size of the logits is ever stored.
+    """
+    height, width = rows.shape[-1], columns.shape[-1]
+    dim = q.shape[-1]
+    spare = -(dim + height + width) % ALIGNED
+    picks_row = torch.eye(height, dtype=q.dtype, device=q.device).repeat_interleave(width, 0)
+    picks_column = torch.eye(width, dtype=q.dtype, device=q.device).repeat(height, 1)
+    picks = torch.cat([picks_row, picks_column], -1).expand(*k.shape[:-1], -1)
+    long_q = F.pad(torch.cat([q * dim**-0.5, rows, columns], -1), (0, spare))
+    long_k = F.pad(torch.cat([k, picks], -1), (0, spare))
+    long_v = F.pad(v, (0, height + width + spare))
+    return F.scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)[..., :dim]
+
+
+def attend_by_rows(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Attend with plain matrix products, a few query tokens of one head at a time.
+
+    On processors whose fused attention is no quicker than this, the logits of ``ROWS`` tokens
+    stay in the cache while the offset terms and the softmax pass over them.
+    """
+    tokens, dim = q.shape[-2:]
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    heads = (t.reshape(-1, tokens, t.shape[-1]) for t in (q * dim**-0.5, k, v, rows, columns, out))
+    for q_, k_, v_, rows_, columns_, out_ in zip(*heads, strict=True):
+        keys, values = k_.contiguous(), v_.t().contiguous()
+        for start in range(0, tokens, ROWS):
+            part = slice(start, start + ROWS)
+            offsets = (rows_[part, :, None] + columns_[part, None, :]).flatten(1)
+            logits = multiply(q_[part].contiguous(), keys, plus=offsets)
+            weights = torch.softmax(logits, dim=-1, out=logits)
+            out_[part] = multiply(weights, values)
     return out
+
+
+def attend_at_once(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Attend with all offsets written out, for windows: the matrix is small."""
+    tokens, dim = q.shape[-2:]
+    offsets = (rows[..., :, None] + columns[..., None, :]).flatten(-2)
+    if q.dtype == torch.float32:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=offsets)
+    flat_q, flat_k, flat_v = (t.reshape(-1, tokens, dim) for t in (q * dim**-0.5, k, v))
+    logits = torch.baddbmm(offsets.view(-1, tokens, tokens), flat_q, flat_k.transpose(1, 2))
+    return torch.bmm(torch.softmax(logits, dim=-1, out=logits), flat_v).view(q.shape)
 
 
 def offset_terms(q: Tensor, rel_h: Tensor, rel_w: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -59,10 +111,13 @@ def offset_terms(q: Tensor, rel_h: Tensor, rel_w: Tensor, shape: tuple[int, int]
     height, width = shape
     batch, heads, tokens, dim = q.shape
     plane = q.reshape(batch * heads, height, width, dim)
-    table_h = offset_table(rel_h, height).to(q.dtype)
-    table_w = offset_table(rel_w, width).to(q.dtype)
-    rows = torch.einsum("nyxd,ykd->nyxk", plane, table_h)
-    columns = torch.einsum("nyxd,xkd->nyxk", plane, table_w)
+    # One product for each query row, and one for each query column.
+    by_row = plane.transpose(0, 1).reshape(height, -1, dim)
+    by_column = plane.permute(2, 0, 1, 3).reshape(width, -1, dim)
+    rows = torch.bmm(by_row, offset_table(rel_h, height).transpose(1, 2))
+    columns = torch.bmm(by_column, offset_table(rel_w, width).transpose(1, 2))
+    rows = rows.view(height, -1, width, height).transpose(0, 1)
+    columns = columns.view(width, -1, height, width).permute(1, 2, 0, 3)
     return (
         rows.reshape(batch, heads, tokens, height),
         columns.reshape(batch, heads, tokens, width),

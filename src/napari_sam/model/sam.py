@@ -73,8 +73,9 @@ class Sam(nn.Module):
         -------
         Tensor, (B, C, S / 16, S / 16), float32
         """
-        embedding: Tensor = self.image_encoder(image)
-        return embedding.float()
+        like = next(self.image_encoder.parameters())
+        embedding: Tensor = self.image_encoder(image.to(like))
+        return embedding.float().contiguous()
 
     def prepare(self, embedding: Tensor) -> DecoderState:
         """Compute what every prompt on one image shares; embedding (1, C, g, g) or (C, g, g).

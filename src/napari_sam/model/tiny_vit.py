@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .layers import ChannelNorm
+from .linear import Linear
 from .vit import join_windows, split_windows
 
 
@@ -94,6 +96,13 @@ class ConvNorm(nn.Sequential):
             "c", nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         )
         self.add_module("bn", nn.BatchNorm2d(outputs))
+
+    def fold(self) -> None:
+        """Put the normalisation into the convolution's weights, once, for inference."""
+        convolution, norm = self.get_submodule("c"), self.get_submodule("bn")
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            self.add_module("c", fuse_conv_bn_eval(convolution, norm))
+            self.add_module("bn", nn.Identity())
 
 
 class Stem(nn.Module):
@@ -179,9 +188,9 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, dim, H, W) to the same shape."""
         tokens = x.permute(0, 2, 3, 1)
-        tokens = tokens + self.attn(tokens)
+        tokens = self.attn.add(tokens)
         tokens = self.local_conv(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        tokens = tokens + self.mlp(tokens)
+        tokens = self.mlp.add(tokens)
         return tokens.permute(0, 3, 1, 2)
 
 
@@ -197,12 +206,12 @@ class WindowAttention(nn.Module):
         self.heads = heads
         self.window = window
         self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens x (B, H, W, dim) to the same shape."""
+    def add(self, x: Tensor) -> Tensor:
+        """Map tokens x (B, H, W, dim) to the same shape and add them."""
         batch, height, width, dim = x.shape
         qkv = self.qkv(self.norm(x))
         # Padding comes before the normalisation, which turns a zero token into its bias.
@@ -212,8 +221,7 @@ class WindowAttention(nn.Module):
         bias = self.attention_biases[:, self.offsets()]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
         mixed = mixed.transpose(1, 2).reshape(-1, self.window, self.window, dim)
-        out: Tensor = self.proj(join_windows(mixed, batch, height, width))
-        return out
+        return self.proj.add(join_windows(mixed, batch, height, width), x)
 
     def offsets(self) -> Tensor:
         """Index into the biases for each pair of tokens, (window ** 2, window ** 2)."""
@@ -229,10 +237,9 @@ class NormFeedForward(nn.Module):
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens x (..., dim) to the same shape."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
-        return out
+    def add(self, x: Tensor) -> Tensor:
+        """Map tokens x (..., dim) to the same shape and add them."""
+        return self.fc2.add(self.fc1.gelu(self.norm(x)), x)

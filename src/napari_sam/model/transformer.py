@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import FeedForward
-
 
 @dataclass(frozen=True)
 class ImageSide:
@@ -90,7 +88,7 @@ class TwoWayBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.cross_attn_token_to_image = Attention(dim, heads, inner)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = FeedForward(dim, hidden, nn.ReLU())
+        self.mlp = FeedForward(dim, hidden)
         self.norm3 = nn.LayerNorm(dim)
         self.norm4 = nn.LayerNorm(dim)
         self.cross_attn_image_to_token = Attention(dim, heads, inner)
@@ -119,6 +117,20 @@ class TwoWayBlock(nn.Module):
         to_tokens: Attention = self.cross_attn_image_to_token
         change = to_tokens.write_image(keys, image.positions, queries + tokens, queries)
         return queries, self.norm4(keys + change)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with ReLU between them."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (..., dim) to the same shape."""
+        out: Tensor = self.lin2(F.relu(self.lin1(x)))
+        return out
 
 
 class Attention(nn.Module):

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import ChannelNorm, FeedForward
+from .layers import ChannelNorm
+from .linear import Linear
 from .relative_attention import relative_attention
 
 
@@ -111,13 +112,25 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(config.dim, eps=1e-6)
         self.attn = Attention(config.dim, config.heads, window or config.grid)
         self.norm2 = nn.LayerNorm(config.dim, eps=1e-6)
-        self.mlp = FeedForward(config.dim, config.hidden or 4 * config.dim, nn.GELU())
+        self.mlp = FeedForward(config.dim, config.hidden or 4 * config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens x (B, H, W, dim) to the same shape."""
-        x = x + self.attn(self.norm1(x), self.window)
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        x = self.attn.add(self.norm1(x), x, self.window)
+        return self.mlp.add(self.norm2(x), x)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.lin1 = Linear(dim, hidden)
+        self.lin2 = Linear(hidden, dim)
+
+    def add(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Map x (..., dim) to the same shape and add ``residual``."""
+        return self.lin2.add(self.lin1.gelu(x), residual)
 
 
 class Attention(nn.Module):
@@ -130,15 +143,15 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, side: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, dim // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, dim // heads))
 
-    def forward(self, x: Tensor, window: int) -> Tensor:
+    def add(self, x: Tensor, residual: Tensor, window: int) -> Tensor:
         """Attend within windows of ``window`` tokens a side, or everywhere for 0.
 
-        Shapes: x (B, H, W, dim) in and out.
+        Shapes: x and ``residual``, which is added, (B, H, W, dim); so is the result.
         """
         batch, height, width, dim = x.shape
         # Padding comes after the projection: a padded token is zero, so its query, key and
@@ -152,8 +165,7 @@ class Attention(nn.Module):
         mixed = mixed.transpose(1, 2).reshape(-1, side_y, side_x, dim)
         if window:
             mixed = join_windows(mixed, batch, height, width)
-        out: Tensor = self.proj(mixed)
-        return out
+        return self.proj.add(mixed, residual)
 
 
 def split_windows(x: Tensor, window: int, fill: Tensor) -> Tensor:
