@@ -48,3 +48,27 @@ def finish(steps: Steps[Result], report: Callable[[Progress], None] | None = Non
             return result
         if report is not None:
             report(step)
+
+
+def time_left(elapsed: float, done: int, remaining: int) -> str:
+    """Say how long the rest will take at the pace so far, or nothing as long as there is no pace.
+
+    Parameters
+    ----------
+    elapsed : float
+        Seconds that the finished steps took.
+    done, remaining : int
+        Finished steps, and those to come.
+
+    Examples
+    --------
+    >>> time_left(30, 10, 50)
+    ', 2 min 30 s left'
+    """
+    if not done or not remaining:
+        return ""
+    minutes, seconds = divmod(round(elapsed / done * remaining), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f", {hours} h {minutes} min left"
+    return f", {minutes} min {seconds} s left" if minutes else f", {seconds} s left"

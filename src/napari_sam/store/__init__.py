@@ -12,10 +12,27 @@ from napari_sam.store.memory import EmbeddingCache, Embeddings, Key, embed_once
 
 if TYPE_CHECKING:
     from napari_sam.store.disk import EmbeddingStore, StoreError
+    from napari_sam.store.precompute import EmbedResult, Planes, embed_stack
 
-__all__ = ["EmbeddingCache", "EmbeddingStore", "Embeddings", "Key", "StoreError", "embed_once"]
+__all__ = [
+    "EmbedResult",
+    "EmbeddingCache",
+    "EmbeddingStore",
+    "Embeddings",
+    "Key",
+    "Planes",
+    "StoreError",
+    "embed_once",
+    "embed_stack",
+]
 
-_HOME = {"EmbeddingStore": "disk", "StoreError": "disk"}
+_HOME = {
+    "EmbedResult": "precompute",
+    "EmbeddingStore": "disk",
+    "Planes": "precompute",
+    "StoreError": "disk",
+    "embed_stack": "precompute",
+}
 
 
 def __getattr__(name: str) -> Any:

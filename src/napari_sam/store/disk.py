@@ -105,10 +105,14 @@ class EmbeddingStore:
                 if not self.read_only:
                     self._delete(folder)
             return None
+        self.touch(key)
+        return embedding
+
+    def touch(self, key: Key) -> None:
+        """Count as a use, so that the embedding is among the last to be deleted."""
         if not self.read_only:
             with suppress(OSError):
-                os.utime(folder / MARK)
-        return embedding
+                os.utime(self._folder(key) / MARK)
 
     def put(self, embedding: Embedding) -> None:
         """Keep an embedding; one that is there already stays as it is.

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+from tests.fakes import DiscPredictor
+from tests.interrupt import kill_until_done
+
+from napari_sam.progress import finish, time_left
+from napari_sam.store import EmbeddingStore, StoreError, embed_stack
+from napari_sam.store.entry import MARK
+from napari_sam.store.precompute import outward
+
+
+class Drawn:
+    """A stack that is drawn when it is asked for, as a stack on disk is read."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        self.read.append(index)
+        return np.random.default_rng(index).integers(0, 255, (24, 32, 3)).astype(np.uint8)
+
+
+def test_all_planes_are_embedded_once(tmp_path):
+    store, predictor, seen = EmbeddingStore(tmp_path / "s"), DiscPredictor(), []
+    result = finish(embed_stack(predictor, Drawn(5), store), seen.append)
+    assert (result.computed, result.found, predictor.encoded) == (5, 0, 5)
+    assert [(p.done, p.total) for p in seen] == [(i, 5) for i in range(1, 6)]
+    assert all(key in store for key in result.keys)
+    again = finish(embed_stack(predictor, Drawn(5), store))
+    assert (again.computed, again.found, again.keys) == (0, 5, result.keys)
+    assert predictor.encoded == 5
+
+
+def test_the_plane_on_show_and_its_neighbours_come_first(tmp_path):
+    planes = Drawn(6)
+    finish(embed_stack(DiscPredictor(), planes, EmbeddingStore(tmp_path / "s"), first=4))
+    assert planes.read == [4, 5, 3, 2, 1, 0]
+    assert sorted(outward(9, 2)) == list(range(9))
+
+
+def test_cancel_keeps_what_is_finished_and_the_next_run_goes_on(tmp_path):
+    store, predictor = EmbeddingStore(tmp_path / "s"), DiscPredictor()
+    steps = embed_stack(predictor, Drawn(6), store)
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    assert len(store) == predictor.encoded == 3
+    assert finish(embed_stack(predictor, Drawn(6), store)).computed == 3
+
+
+def test_another_contrast_or_model_is_another_embedding(tmp_path):
+    store = EmbeddingStore(tmp_path / "s")
+    finish(embed_stack(DiscPredictor(), Drawn(2), store))
+    darker = [Drawn(2)[i] // 2 for i in range(2)]
+    assert finish(embed_stack(DiscPredictor(), darker, store)).computed == 2
+    assert finish(embed_stack(DiscPredictor(threshold=50), Drawn(2), store)).computed == 2
+    assert len(store) == 6
+
+
+def test_a_store_too_small_for_the_stack_is_said_at_once(tmp_path):
+    predictor = DiscPredictor()
+    store = EmbeddingStore(tmp_path / "s", max_bytes=10_000)
+    with pytest.raises(StoreError, match=r"The 50 planes need about .* GB"):
+        finish(embed_stack(predictor, Drawn(50), store))
+    assert predictor.encoded == 1
+    shared = EmbeddingStore(store.path, read_only=True)
+    with pytest.raises(StoreError, match="reading only"):
+        finish(embed_stack(predictor, Drawn(2), shared))
+
+
+def test_a_plane_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="from 0 to 2, found 3"):
+        finish(embed_stack(DiscPredictor(), Drawn(3), EmbeddingStore(tmp_path / "s"), first=3))
+
+
+def test_time_left_in_words():
+    assert time_left(10, 0, 5) == time_left(10, 5, 0) == ""
+    assert time_left(10, 5, 5) == ", 10 s left"
+    assert time_left(10, 1, 1000) == ", 2 h 46 min left"
+
+
+def embed_all(path: str, count: int) -> None:
+    torch.set_num_threads(1)
+    finish(embed_stack(DiscPredictor(encode_seconds=0.01), Drawn(count), EmbeddingStore(path)))
+
+
+def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_store(tmp_path):
+    killed = kill_until_done(embed_all, (str(tmp_path / "killed"), 30), kills=12, longest=0.6)
+    embed_all(str(tmp_path / "whole"), 30)
+    assert killed >= 6
+    whole, store = EmbeddingStore(tmp_path / "whole"), EmbeddingStore(tmp_path / "killed")
+    assert store.verify() == []
+    names = [{e.folder.relative_to(s.path) for e in s.entries()} for s in (whole, store)]
+    assert names[0] == names[1]
+    chunks = [p for p in whole.path.rglob("*") if p.is_file() and p.name != MARK]
+    assert len(chunks) == 30
+    for chunk in chunks:
+        assert chunk.read_bytes() == (store.path / chunk.relative_to(whole.path)).read_bytes()
