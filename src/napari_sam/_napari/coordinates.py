@@ -152,7 +152,7 @@ def to_image_pixels(
     """
     points = np.asarray(points, float).reshape(-1, other_layer.ndim)
     own, ndim = other_layer.ndim, image_layer.ndim
-    if _same_geometry(other_layer, image_layer):
+    if same_geometry(other_layer, image_layer):
         return points.copy()
     matrix, offset = _affine(other_layer)
     world = points @ matrix.T + offset
@@ -272,7 +272,7 @@ def _factor(source: pint.Unit, target: pint.Unit) -> float:
     return float((1 * source).to(target).magnitude)
 
 
-def _same_geometry(one: Layer, other: Layer) -> bool:
+def same_geometry(one: Layer, other: Layer) -> bool:
     """Whether two layers have the same data coordinates, so that nothing needs to be converted."""
     if one.ndim != other.ndim or one.units != other.units:
         return False
