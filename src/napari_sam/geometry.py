@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from napari_sam.masks import Box, Mask
 
 Float = NDArray[np.float32]
+
+BLOCK = 512
+"""Side, in image pixels, of the blocks in which large masks are computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +157,26 @@ class Window:
         ndarray of float32, shape (..., box height, box width)
         """
         box = self.image_box if box is None else box
-        rows = self.matrix(0, int(box.y0), int(box.y1))
-        cols = self.matrix(1, int(box.x0), int(box.x1))
-        return np.asarray(rows @ logits @ cols.T, dtype=np.float32)
+        own = self.cells(box)
+        rows = self.matrix(0, int(box.y0), int(box.y1))[:, own[0]]
+        cols = self.matrix(1, int(box.x0), int(box.x1))[:, own[1]]
+        return np.asarray(rows @ logits[..., own[0], own[1]] @ cols.T, dtype=np.float32)
+
+    def cells(self, box: Box) -> tuple[slice, slice]:
+        """Rows and columns of the cells that the pixels of a whole-pixel box are interpolated from."""
+        spans = [
+            _reach(
+                self.frame.image_shape[a],
+                self.frame.model_shape[a],
+                self.origin[a],
+                self.stride,
+                self.shape[a],
+                int(box[a]),
+                int(box[a + 2]),
+            )
+            for a in (0, 1)
+        ]
+        return slice(*spans[0]), slice(*spans[1])
 
     def support(self, logits: Float, threshold: float) -> Box:
         """Box outside of which no image pixel's logit is greater than ``threshold``.
@@ -178,10 +199,7 @@ class Window:
 
     def mask(self, logits: Float, threshold: float = 0.0) -> Mask:
         """Mask of the image pixels whose interpolated logit is greater than ``threshold``."""
-        box = self.support(logits, threshold)
-        if box.height <= 0 or box.width <= 0:
-            return Mask(0, 0, np.zeros((0, 0), bool))
-        return Mask.from_plane(self.upsample(logits, box) > threshold, int(box.y0), int(box.x0))
+        return self._outline(logits, (threshold,))[0]
 
     def stability(self, logits: Float, threshold: float = 0.0, offset: float = 1.0) -> float:
         """Stability score: IoU of the masks at ``threshold`` plus and minus ``offset`` (paper, section 5).
@@ -191,12 +209,45 @@ class Window:
         float
             In [0, 1]; 0 where even the larger mask is empty.
         """
-        box = self.support(logits, threshold - offset)
+        return self.mask_and_stability(logits, threshold, offset)[1]
+
+    def mask_and_stability(
+        self, logits: Float, threshold: float = 0.0, offset: float = 1.0
+    ) -> tuple[Mask, float]:
+        """Return `mask` and `stability` at the cost of one of them."""
+        mask, sizes = self._outline(logits, (threshold, threshold - offset, threshold + offset))
+        return mask, sizes[2] / sizes[1] if sizes[1] else 0.0
+
+    def _outline(self, logits: Float, thresholds: tuple[float, ...]) -> tuple[Mask, list[int]]:
+        """Mask at the first threshold, and the number of pixels above each of them.
+
+        Only blocks in which a logit crosses a threshold are interpolated: the others lie wholly inside or
+        outside, so that a mask of a very large plane costs as much as its outline.
+        """
+        sizes = [0] * len(thresholds)
+        box = self.support(logits, min(thresholds))
         if box.height <= 0 or box.width <= 0:
-            return 0.0
-        full = self.upsample(logits, box)
-        large = int(np.count_nonzero(full > threshold - offset))
-        return int(np.count_nonzero(full > threshold + offset)) / large if large else 0.0
+            return Mask(0, 0, np.zeros((0, 0), bool)), sizes
+        inside = np.zeros((int(box.height), int(box.width)), bool)
+        for block in box.split(BLOCK):
+            own = self.cells(block)
+            part = logits[own]
+            low, high = float(part.min()), float(part.max())
+            doubt = 1e-5 * max(abs(low), abs(high))  # more than the interpolation rounds
+            full: Float | None = None
+            for k, threshold in enumerate(thresholds):
+                if high + doubt <= threshold:
+                    continue
+                if low - doubt > threshold:
+                    above: NDArray[np.bool_] | bool = True
+                    sizes[k] += int(block.height * block.width)
+                else:
+                    full = self.upsample(logits, block) if full is None else full
+                    above = full > threshold
+                    sizes[k] += int(np.count_nonzero(above))
+                if k == 0:
+                    inside[block.shift(-box.y0, -box.x0).slices] = above
+        return Mask.from_plane(inside, int(box.y0), int(box.x0)), sizes
 
     def sample_mask(self, mask: Mask, inside: float, outside: float) -> Float:
         """Logits of the window that speak for a given mask.
@@ -243,6 +294,17 @@ def _covered(image: int, model: int, origin: int, length: int) -> tuple[int, int
     start = int(np.ceil(origin * ratio - 0.5))
     stop = int(np.ceil((origin + length) * ratio - 0.5))
     return min(max(start, 0), image), min(max(stop, 0), image)
+
+
+def _reach(
+    image: int, model: int, origin: int, stride: int, cells: int, start: int, stop: int
+) -> tuple[int, int]:
+    """First and one-past-last cell that the image pixels ``start`` to ``stop - 1`` draw from."""
+    ratio = model / image
+    first, last = (min(max((p + 0.5) * ratio - 0.5, 0), model - 1) for p in (start, stop - 1))
+    ends = (floor(first), min(floor(last) + 1, model - 1))
+    low, high = (min(max((e - origin + 0.5) / stride - 0.5, 0), cells - 1) for e in ends)
+    return floor(low), min(floor(high) + 2, cells)
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ on the objects and not on the plane. All coordinates are image pixels, (y, x), h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import Literal, NamedTuple
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 Bool = NDArray[np.bool_]
+
+EIGHT = np.ones((3, 3), bool)
+"""Neighbours over edges and corners."""
 
 
 class Box(NamedTuple):
@@ -66,6 +69,16 @@ class Box(NamedTuple):
             min(max(ceil(self.y1), 0), height),
             min(max(ceil(self.x1), 0), width),
         )
+
+    def shift(self, dy: float, dx: float) -> Box:
+        """Return the same box moved."""
+        return Box(self.y0 + dy, self.x0 + dx, self.y1 + dy, self.x1 + dx)
+
+    def split(self, side: int) -> Iterator[Box]:
+        """Cut a whole-pixel box into boxes of at most ``side`` x ``side`` pixels, in reading order."""
+        for y in range(int(self.y0), int(self.y1), side):
+            for x in range(int(self.x0), int(self.x1), side):
+                yield Box(y, x, min(y + side, self.y1), min(x + side, self.x1))
 
     def intersect(self, other: Box) -> Box:
         """Overlap of two boxes; height or width is zero or less where there is none."""
@@ -149,6 +162,36 @@ class Mask:
         """Return the same mask moved by whole pixels."""
         return Mask(self.y0 + dy, self.x0 + dx, self.pixels)
 
+    def pack(self) -> PackedMask:
+        """Return the mask as places where it begins and ends, a small part of its pixels' memory."""
+        flat = np.concatenate([[False], self.pixels.ravel(), [False]])
+        height, width = self.pixels.shape
+        ends = np.flatnonzero(flat[1:] != flat[:-1])
+        return PackedMask(self.y0, self.x0, height, width, ends.astype(np.min_scalar_type(flat.size)))
+
+
+class PackedMask(NamedTuple):
+    """A mask in little memory.
+
+    ``y0``, ``x0``, ``height`` and ``width`` are those of the crop; ``ends`` holds, in reading order, where in
+    the flattened crop a run of the object begins, where it ends, where the next begins, and so on.
+    """
+
+    y0: int
+    x0: int
+    height: int
+    width: int
+    ends: NDArray[np.unsignedinteger]
+
+    def unpack(self) -> Mask:
+        """Return the mask."""
+        flat = np.zeros(self.height * self.width + 1, np.int8)
+        flat[self.ends[::2]] = 1
+        flat[self.ends[1::2]] = -1
+        np.add.accumulate(flat, out=flat)
+        pixels = flat[:-1].view(np.bool_).reshape(self.height, self.width)
+        return Mask(self.y0, self.x0, pixels)
+
 
 def mask_iou(a: Mask, b: Mask) -> float:
     """Intersection over union of two masks, in [0, 1]; two empty masks give 0."""
@@ -160,88 +203,68 @@ def mask_iou(a: Mask, b: Mask) -> float:
     return common / union if union else 0.0
 
 
-def box_iou(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Intersection over union of every pair of boxes.
-
-    Parameters
-    ----------
-    boxes : ndarray, shape (N, 4)
-        Boxes ``(y0, x0, y1, x1)``; the measure of a box is ``(y1 - y0) * (x1 - x0)``.
-    others : ndarray, shape (M, 4)
-        The boxes to compare with.
-
-    Returns
-    -------
-    ndarray, shape (N, M)
-    """
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(-1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-    other_area = (others[:, 2:] - others[:, :2]).prod(-1)
-    union = area[:, None] + other_area[None] - common
-    return np.divide(common, union, out=np.zeros_like(common, dtype=float), where=union > 0)
-
-
-def box_nms(boxes: NDArray[np.floating], scores: NDArray[np.floating], threshold: float) -> NDArray[np.intp]:
-    """Non-maximum suppression: walk from the best score down, drop what overlaps a kept box.
-
-    Parameters
-    ----------
-    boxes : ndarray, shape (N, 4)
-        Boxes ``(y0, x0, y1, x1)``.
-    scores : ndarray, shape (N,)
-        Higher is better; among equal scores the earlier box wins.
-    threshold : float
-        A box is dropped when its IoU with a kept one is greater than this.
-
-    Returns
-    -------
-    ndarray of int, shape (K,)
-        Indices of the kept boxes, best first.
-    """
-    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    alive = np.ones(len(boxes), bool)
-    keep = []
-    for rank, index in enumerate(order):
-        if not alive[index]:
-            continue
-        keep.append(index)
-        rest = order[rank + 1 :]
-        rest = rest[alive[rest]]
-        alive[rest[box_iou(boxes[index : index + 1], boxes[rest])[0] > threshold]] = False
-    return np.array(keep, dtype=np.intp)
-
-
-def clean_mask(mask: Mask, min_area: int) -> tuple[Mask, bool]:
+def clean_mask(mask: Mask, min_area: int, shape: tuple[int, int] | None = None) -> tuple[Mask, bool]:
     """Fill holes, then drop islands, smaller than ``min_area`` pixels.
 
     The largest island stays even when it is small, as in the paper's automatic masks (appendix B).
     Neighbours count over edges and corners.
 
+    Parameters
+    ----------
+    mask : Mask
+    min_area : int
+    shape : tuple of int, optional
+        (H, W) of the plane. If given, a corner of the plane that the mask cuts off is a hole as well, as in
+        the reference; if not, the background around the mask has no end.
+
     Returns
     -------
     cleaned : Mask
     changed : bool
+        Whether a hole or an island was smaller; true as well for a mask that is one small island.
     """
-    padded = np.pad(mask.pixels, 1)
-    eight = np.ones((3, 3), bool)
-    holes, n_holes = ndi.label(~padded, structure=eight)
-    sizes = np.bincount(holes.ravel(), minlength=n_holes + 1)
-    # The background is one region of its own: it is a "hole" only if it is that small.
-    outside = holes[0, 0] if n_holes else 0
-    fill = np.flatnonzero((sizes < min_area) & (np.arange(n_holes + 1) > 0))
-    fill = fill[fill != outside]
-    filled = padded | np.isin(holes, fill)
-    islands, n_islands = ndi.label(filled, structure=eight)
-    sizes = np.bincount(islands.ravel(), minlength=n_islands + 1)
-    keep = np.flatnonzero((sizes >= min_area) & (np.arange(n_islands + 1) > 0))
-    if n_islands and keep.size == 0:
-        keep = np.array([1 + int(sizes[1:].argmax())])
-    cleaned = np.isin(islands, keep)
-    changed = bool(fill.size) or keep.size < n_islands
-    return (Mask.from_plane(cleaned, mask.y0 - 1, mask.x0 - 1), True) if changed else (mask, False)
+    filled, had_holes = _fill_holes(mask, min_area, shape)
+    cleaned, had_islands = _drop_islands(filled, min_area)
+    return cleaned, had_holes or had_islands
+
+
+def _fill_holes(mask: Mask, min_area: int, shape: tuple[int, int] | None) -> tuple[Mask, bool]:
+    """Fill small regions of the background."""
+    if not mask.pixels.size:
+        return mask, False
+    h, w = mask.pixels.shape
+    room = [(min_area, min_area)] * 2
+    if shape is not None:
+        room = [(mask.y0, shape[0] - mask.y0 - h), (mask.x0, shape[1] - mask.x0 - w)]
+    # The background beside the crop is added as it is where it could be small; else one row stands for it.
+    far = [[space * length >= min_area for space in axis] for axis, length in zip(room, (w, h), strict=True)]
+    pads = [[int(f) or r for f, r in zip(*pair, strict=True)] for pair in zip(far, room, strict=True)]
+    pixels = np.pad(mask.pixels, pads)
+    regions, _ = ndi.label(~pixels, structure=EIGHT)
+    sizes = np.bincount(regions.ravel())
+    sizes[0] = min_area
+    for beyond, edge in zip(
+        (*far[0], *far[1]), (regions[0], regions[-1], regions[:, 0], regions[:, -1]), strict=True
+    ):
+        if beyond:
+            sizes[edge] = min_area
+    small = sizes < min_area
+    if not small.any():
+        return mask, False
+    return Mask.from_plane(pixels | small[regions], mask.y0 - pads[0][0], mask.x0 - pads[1][0]), True
+
+
+def _drop_islands(mask: Mask, min_area: int) -> tuple[Mask, bool]:
+    """Drop small parts of a mask, but not all of it."""
+    parts, count = ndi.label(mask.pixels, structure=EIGHT)
+    sizes = np.bincount(parts.ravel(), minlength=1)
+    keep = sizes >= min_area
+    keep[0] = False
+    if not count or keep[1:].all():
+        return mask, False
+    if not keep.any():
+        keep[1 + int(sizes[1:].argmax())] = True
+    return Mask.from_plane(keep[parts], mask.y0, mask.x0), True
 
 
 def rle_counts(mask: Mask, shape: tuple[int, int]) -> list[int]:
@@ -253,10 +276,15 @@ def rle_counts(mask: Mask, shape: tuple[int, int]) -> list[int]:
     shape : tuple of int
         (H, W) of the plane.
     """
-    flat = mask.to_plane(shape).ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate(([0], edges, [flat.size])))
-    return ([0] if flat.size and flat[0] else []) + [int(r) for r in runs]
+    box = mask.box.clip(shape)
+    changes = np.diff(np.pad(mask.crop(box), ((1, 1), (0, 0))), axis=0)
+    cols, rows = np.nonzero(changes.T)
+    place = (int(box.x0) + cols) * shape[0] + int(box.y0) + rows
+    # A run that ends at the foot of a column and one that begins at the next one's head are one run.
+    joined = np.flatnonzero(place[1:] == place[:-1])
+    place = np.delete(place, np.concatenate([joined, joined + 1]))
+    runs = np.diff(np.concatenate([[0], place, [shape[0] * shape[1]]]))
+    return [int(r) for r in (runs[:-1] if len(runs) > 1 and runs[-1] == 0 else runs)]
 
 
 def mask_from_rle(counts: Sequence[int], shape: tuple[int, int]) -> Mask:
