@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .conv import ConvNorm
 from .linear import Linear
 from .precision import choose_dtype, keep_heap
 from .sam import Sam
-from .tiny_vit import ConvNorm
 
 
 def optimise(model: Sam, device: torch.device | str = "cpu", precision: str = "auto") -> Sam:

@@ -46,7 +46,7 @@ def relative_attention(
         return attend_folded(q, k, v, rows, columns)
     if q.shape[2] > ROWS:
         return attend_by_rows(q, k, v, rows, columns)
-    return attend_at_once(q, k, v, rows, columns)
+    return attend_at_once(q, k, v, (rows[..., :, None] + columns[..., None, :]).flatten(-2))
 
 
 def attend_folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -87,15 +87,19 @@ def attend_by_rows(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tenso
     return out
 
 
-def attend_at_once(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Attend with all offsets written out, for windows: the matrix is small."""
-    tokens, dim = q.shape[-2:]
-    offsets = (rows[..., :, None] + columns[..., None, :]).flatten(-2)
-    if q.dtype == torch.float32:
+def attend_at_once(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor) -> Tensor:
+    """Attend with all offset terms written out, for windows, whose logits are few.
+
+    Shapes: q, k, v (B, heads, N, D), ``offsets`` (B or 1, heads, N, N) -> (B, heads, N, D).
+    """
+    if q.dtype == torch.float32 or q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=offsets)
+    # The fused operator does not use the processor's bf16 instructions; plain products do.
+    tokens, dim = q.shape[-2:]
     flat_q, flat_k, flat_v = (t.reshape(-1, tokens, dim) for t in (q * dim**-0.5, k, v))
-    logits = torch.baddbmm(offsets.view(-1, tokens, tokens), flat_q, flat_k.transpose(1, 2))
-    return torch.bmm(torch.softmax(logits, dim=-1, out=logits), flat_v).view(q.shape)
+    flat_offsets = offsets.expand(*q.shape[:2], -1, -1).reshape(-1, tokens, tokens)
+    logits = torch.baddbmm(flat_offsets, flat_q, flat_k.transpose(1, 2))
+    return torch.bmm(logits.softmax(dim=-1), flat_v).view(q.shape)
 
 
 def offset_terms(q: Tensor, rel_h: Tensor, rel_w: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -7,14 +7,16 @@ between attention and feed-forward. Parameter names follow MobileSAM's checkpoin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .conv import ConvNorm
 from .layers import ChannelNorm
 from .linear import Linear
+from .relative_attention import attend_at_once
 from .vit import join_windows, split_windows
 
 
@@ -87,24 +89,6 @@ class TinyVitEncoder(nn.Module):
         return out
 
 
-class ConvNorm(nn.Sequential):
-    """A convolution ``c`` without bias and its batch normalisation ``bn``."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
-        super().__init__()
-        self.add_module(
-            "c", nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        )
-        self.add_module("bn", nn.BatchNorm2d(outputs))
-
-    def fold(self) -> None:
-        """Put the normalisation into the convolution's weights, once, for inference."""
-        convolution, norm = self.get_submodule("c"), self.get_submodule("bn")
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            self.add_module("c", fuse_conv_bn_eval(convolution, norm))
-            self.add_module("bn", nn.Identity())
-
-
 class Stem(nn.Module):
     """Two strided convolutions: (B, 3, S, S) -> (B, dim, S / 4, S / 4)."""
 
@@ -116,7 +100,8 @@ class Stem(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Reduce the image four times."""
-        out: Tensor = self.seq(image)
+        first, second = cast("ConvNorm", self.seq[0]), self.seq[2]
+        out: Tensor = second(first.gelu(image))
         return out
 
 
@@ -157,8 +142,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, dim, H, W) to the same shape."""
-        inner = F.gelu(self.conv2(F.gelu(self.conv1(x))))
-        return F.gelu(x + self.conv3(inner))
+        return F.gelu(x + self.conv3(self.conv2.gelu(self.conv1.gelu(x))))
 
 
 class Downsample(nn.Module):
@@ -172,7 +156,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, dim, H, W) to (B, out, H / stride, W / stride)."""
-        out: Tensor = self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
+        out: Tensor = self.conv3(self.conv2.gelu(self.conv1.gelu(x)))
         return out
 
 
@@ -218,8 +202,7 @@ class WindowAttention(nn.Module):
         fill = self.qkv(self.norm.bias)
         windows = split_windows(qkv, self.window, fill)
         q, k, v = windows.reshape(-1, self.window**2, self.heads, 3, dim // self.heads).permute(3, 0, 2, 1, 4)
-        bias = self.attention_biases[:, self.offsets()]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        mixed = attend_at_once(q, k, v, self.attention_biases[:, self.offsets()][None])
         mixed = mixed.transpose(1, 2).reshape(-1, self.window, self.window, dim)
         return self.proj.add(join_windows(mixed, batch, height, width), x)
 
