@@ -12,6 +12,7 @@ from napari_sam.store.memory import EmbeddingCache, Embeddings, Key, embed_once
 
 if TYPE_CHECKING:
     from napari_sam.store.disk import EmbeddingStore, StoreError
+    from napari_sam.store.microsam import MicroSamStore, adopt_microsam
     from napari_sam.store.precompute import EmbedResult, Planes, embed_stack
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "EmbeddingStore",
     "Embeddings",
     "Key",
+    "MicroSamStore",
     "Planes",
     "StoreError",
+    "adopt_microsam",
     "embed_once",
     "embed_stack",
 ]
@@ -29,8 +32,10 @@ __all__ = [
 _HOME = {
     "EmbedResult": "precompute",
     "EmbeddingStore": "disk",
+    "MicroSamStore": "microsam",
     "Planes": "precompute",
     "StoreError": "disk",
+    "adopt_microsam": "microsam",
     "embed_stack": "precompute",
 }
 

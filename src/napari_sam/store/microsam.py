@@ -1,0 +1,225 @@
+"""Read the embedding stores of micro-sam (version 1), so that nobody has to compute them again.
+
+Only arrays and attributes are read. The pickles that may lie next to them are code, and are never loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+
+from napari_sam.embedding import Embedding
+from napari_sam.geometry import Frame
+from napari_sam.image import RGB, Contrast, fingerprint, plane_to_rgb
+from napari_sam.masks import Box
+from napari_sam.progress import Progress, Steps
+from napari_sam.store.disk import StoreError
+from napari_sam.store.memory import Embeddings
+
+
+class Part(NamedTuple):
+    """What one feature map covers: a plane, or a tile of it."""
+
+    plane: int
+    inner: Box
+    """The pixels for which the map is meant."""
+    outer: Box
+    """The pixels that were encoded: ``inner`` and its halo, clipped to the plane."""
+
+
+class MicroSamStore:
+    """An embedding store of micro-sam, whole planes or tiles, one plane or a stack.
+
+    Parameters
+    ----------
+    path : str or Path
+        The zarr folder, of zarr format 2 or 3.
+
+    Attributes
+    ----------
+    model_id : str
+        Hash of the model's checkpoint, ``"xxh128:..."``, or "" where an old version wrote none.
+    model_name : str
+        Such as "vit_b_lm".
+    signature : str
+        SHA-1 of the image's pixels.
+    tiled : bool
+    planes : int
+        Number of planes; 1 for a single image.
+    shape : tuple of int or None
+        (H, W) of a plane; None where micro-sam was interrupted before it wrote it.
+
+    Raises
+    ------
+    StoreError
+        If this is no such store.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            root = zarr.open_group(self.path, mode="r")
+            found: Any = root["features"]
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(
+                f"Expected an embedding store of micro-sam (a zarr folder with 'features') at {self.path} "
+                f"and could not read one ({error})."
+            ) from error
+        about = dict(root.attrs)
+        self.model_id = str(about.get("model_hash") or "")
+        self.model_name = str(about.get("model_name") or about.get("model_type") or "unknown")
+        self.signature = str(about.get("data_signature") or "")
+        self.tiled = isinstance(found, zarr.Group)
+        self._features = found
+        self.planes, self.shape, self._tile, self._halo = self._layout(about)
+
+    def parts(self, shape: tuple[int, int]) -> Iterator[tuple[str, Part]]:
+        """Walk through what the store covers: the name of the array, and the place in the image.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (H, W) of the image's planes, which an interrupted store does not know.
+        """
+        height, width = shape
+        for plane in range(self.planes):
+            if not self.tiled:
+                yield "", Part(plane, Box(0, 0, height, width), Box(0, 0, height, width))
+                continue
+            (rows, cols), (dy, dx) = self._tile, self._halo
+            corners = ((y, x) for y in range(0, height, rows) for x in range(0, width, cols))
+            for number, (y, x) in enumerate(corners):
+                inner = Box(y, x, y + rows, x + cols).clip(shape)
+                outer = Box(inner.y0 - dy, inner.x0 - dx, inner.y1 + dy, inner.x1 + dx).clip(shape)
+                yield str(number), Part(plane, inner, outer)
+
+    def embedding(self, name: str, part: Part, pixels: str) -> Embedding | None:
+        """Embedding of one of `parts`, or None where micro-sam had not come to it.
+
+        Parameters
+        ----------
+        name, part
+            As of `parts`.
+        pixels : str
+            Fingerprint of the picture (see `picture`).
+        """
+        if self.tiled and name not in self._features:
+            return None
+        array = self._features[name] if self.tiled else self._features
+        values = np.asarray(array[part.plane] if array.ndim == 5 else array[...], np.float32)
+        if not values.any():
+            return None
+        shape = int(part.outer.height), int(part.outer.width)
+        # SAM's encoders make one position of 16 x 16 model pixels.
+        frame = Frame.longest_side(shape, 16 * max(values.shape[-2:]))
+        return Embedding({"image": torch.from_numpy(values)}, frame, self.model_id, pixels)
+
+    def _layout(
+        self, about: dict[str, Any]
+    ) -> tuple[int, tuple[int, int] | None, tuple[int, int], tuple[int, int]]:
+        """Planes, shape of a plane, tile and halo."""
+        if self.tiled:
+            tiled = dict(self._features.attrs)
+            shape = tuple(int(n) for n in tiled["shape"])
+            (y, x), (dy, dx) = tiled["tile_shape"], tiled["halo"]
+            planes = shape[0] if len(shape) == 3 else 1
+            return planes, (shape[-2], shape[-1]), (int(y), int(x)), (int(dy), int(dx))
+        planes = self._features.shape[0] if self._features.ndim == 5 else 1
+        size = about.get("original_size")  # written last
+        return planes, (int(size[0]), int(size[1])) if size else None, (0, 0), (0, 0)
+
+
+def picture(raw: NDArray[np.generic]) -> RGB:
+    """Picture of a plane or tile from its darkest to its brightest pixel, each channel by itself.
+
+    That is the contrast that micro-sam uses.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (H, W) or (H, W, C)
+    """
+    channels = raw[..., None] if raw.ndim == 2 else raw
+    flat = channels.reshape(-1, channels.shape[-1])
+    limits = zip(flat.min(0), flat.max(0), strict=True)
+    return plane_to_rgb(channels, contrast=[Contrast(float(low), float(high)) for low, high in limits])
+
+
+def adopt_microsam(
+    store: MicroSamStore, image: Any, model_id: str, into: Embeddings, *, verify: bool = True
+) -> Steps[int]:
+    """Take over everything that a store of micro-sam holds for an image.
+
+    The embeddings can then be used like our own: for a plane that is shown from its darkest to its brightest
+    pixel (for a tile, the tile's).
+
+    Parameters
+    ----------
+    store : MicroSamStore
+    image : array, shape (H, W), (N, H, W), (H, W, C) or (N, H, W, C)
+        The raw image that micro-sam had, as numpy, zarr or dask array; read plane by plane.
+    model_id : str
+        Identity of the model that is going to use them (`Predictor.model_id`).
+    into : Embeddings
+        Where they are put.
+    verify : bool
+        Compare the image's checksum with the store's first, which reads the image once more.
+
+    Yields
+    ------
+    Progress
+
+    Returns
+    -------
+    int
+        Number of embeddings that were taken over; parts that micro-sam had not finished are left out.
+
+    Raises
+    ------
+    StoreError
+        If the store belongs to another model or another image.
+    """
+    if store.model_id != model_id:
+        raise StoreError(
+            f"The store {store.path} was made by the model {store.model_name} "
+            f"({store.model_id or 'no hash'}), the model in use is {model_id}. Load that model first."
+        )
+    stack = image if store.planes > 1 or image.shape[0] == 1 else image[None]
+    shape = int(stack.shape[1]), int(stack.shape[2])
+    if stack.shape[0] != store.planes or shape != (store.shape or shape):
+        raise StoreError(
+            f"The store {store.path} belongs to an image of {store.planes} planes of {store.shape} pixels, "
+            f"found an array of shape {tuple(image.shape)}."
+        )
+    if verify:
+        yield Progress(0, store.planes, "comparing the image with the store")
+        if _signature(stack) != store.signature:
+            raise StoreError(
+                f"The store {store.path} was made from another image: the checksums differ. Choose the image "
+                "that micro-sam had, before any correction or cropping."
+            )
+    taken = 0
+    plane, raw = -1, np.empty(0)
+    for name, part in store.parts(shape):
+        if part.plane != plane:
+            plane, raw = part.plane, np.asarray(stack[part.plane])
+        found = store.embedding(name, part, fingerprint(picture(raw[part.outer.slices])))
+        if found is not None:
+            into.put(found)
+            taken += 1
+        yield Progress(part.plane, store.planes, f"plane {part.plane + 1} of {store.planes}")
+    return taken
+
+
+def _signature(stack: Any) -> str:
+    """SHA-1 of an image's bytes in C order, as micro-sam takes it."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for plane in range(stack.shape[0]):
+        digest.update(np.ascontiguousarray(stack[plane]).data)
+    return digest.hexdigest()
