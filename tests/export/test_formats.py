@@ -1,0 +1,133 @@
+"""The table of formats, what every export checks, and that no half-written file stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_sam.axes import AxesError
+from napari_sam.export import FORMATS, ExportError, atomic, export, format_of
+from napari_sam.export.formats import without_suffix
+from napari_sam.export.labelled import features_by_id
+
+ENDINGS = [f.suffixes[0] for f in FORMATS]
+
+
+@pytest.mark.parametrize("known", FORMATS, ids=lambda f: f.name)
+def test_a_format_is_found_by_each_of_its_endings_and_by_name(known):
+    for suffix in known.suffixes:
+        assert format_of(f"some/where/Cells{suffix.upper()}") is known
+        assert without_suffix(f"some/where/cells{suffix}") == "cells"
+    assert format_of("anything", known.name) is known
+    assert callable(known.writer())
+
+
+def test_an_unknown_ending_names_those_that_are_known(odd_shapes, tmp_path):
+    with pytest.raises(ExportError, match=r"\.tif, .*\.png, .*\.csv, found 'cells\.doc'"):
+        export(odd_shapes, tmp_path / "cells.doc")
+    with pytest.raises(ExportError, match="tiff, ome-tiff, png"):
+        export(odd_shapes, tmp_path / "cells.tif", format="word")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ENDINGS)
+def test_what_is_no_label_image_is_refused_and_leaves_nothing(suffix, tmp_path):
+    for wrong, words in [
+        (np.full((8, 8), 0.5), "fractions|whole numbers"),
+        (np.full((8, 8), -2), "0 and above"),
+        (np.zeros((8, 8), complex), "whole numbers"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            export(wrong, tmp_path / f"cells{suffix}")
+    with pytest.raises(AxesError, match="2 to 5 axes"):
+        export(np.zeros(4, int), tmp_path / f"cells{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ENDINGS)
+def test_no_objects_is_a_valid_file(suffix, tmp_path):
+    assert export(np.zeros((8, 9), int), tmp_path / f"cells{suffix}").exists()
+
+
+@pytest.mark.parametrize("suffix", ENDINGS)
+def test_a_write_that_fails_half_way_leaves_the_older_file_as_it_was(
+    suffix, odd_shapes, tmp_path, monkeypatch
+):
+    path = export(odd_shapes, tmp_path / "folder" / f"cells{suffix}")
+    before = contents(path)
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "_move", full)
+    with pytest.raises(ExportError, match="No space left on device"):
+        export(odd_shapes * 2, path)
+    assert contents(path) == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ENDINGS)
+def test_an_older_file_is_replaced_and_leftovers_of_a_killed_run_are_removed(suffix, odd_shapes, tmp_path):
+    path = tmp_path / f"cells{suffix}"
+    export(np.zeros((400, 400), int), path)
+    path.with_name(f".{path.name}.partial").write_bytes(b"half")
+    export(odd_shapes, path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    once = contents(path)
+    export(odd_shapes, path)
+    # An OME-TIFF carries a new identity each time.
+    assert suffix == ".ome.tif" or contents(path) == once, "the same labels give the same file"
+
+
+def contents(path):
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return {str(p.relative_to(path.parent)): p.read_bytes() for p in files}
+
+
+def test_a_folder_is_never_replaced_by_a_file(odd_shapes, tmp_path):
+    (tmp_path / "cells.tif").mkdir()
+    with pytest.raises(ExportError, match="is a folder, and a file is to be written"):
+        export(odd_shapes, tmp_path / "cells.tif")
+
+
+def test_a_place_that_cannot_be_written_to_is_said_in_words(odd_shapes, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ExportError, match=r"could not be written .* Choose another folder"):
+        export(odd_shapes, tmp_path / "file" / "cells.tif")
+
+
+def test_axes_are_brought_to_order_for_every_format(stack, tmp_path):
+    import tifffile
+
+    moved = np.moveaxis(np.stack([stack, stack * 2]), 0, 1)  # ZTYX
+    path = export(moved, tmp_path / "cells.tif", axes="ZTYX", spacing=(2, 5, 1, 1), units="um")
+    np.testing.assert_array_equal(tifffile.imread(path), np.stack([stack, stack * 2]))
+
+
+def test_lazy_arrays_are_read_plane_by_plane(stack, tmp_path):
+    import tifffile
+
+    class Lazy:
+        shape, dtype = stack.shape, stack.dtype
+        asked: list = []  # noqa: RUF012
+
+        def __getitem__(self, index):
+            self.asked.append(index)
+            return stack[index]
+
+    path = export(Lazy(), tmp_path / "cells.tif")
+    np.testing.assert_array_equal(tifffile.imread(path), stack)
+    assert set(Lazy.asked) == {(0,), (1,), (2,)}
+
+
+def test_features_come_from_tables_of_several_kinds():
+    import pandas as pd
+
+    expected = {3: {"predicted_iou": 0.5, "model": "a"}, 4: {"model": "b"}}
+    columns = {"index": [0, 3, 4], "predicted_iou": [np.nan, 0.5, np.nan], "model": ["", "a", "b"]}
+    assert features_by_id(pd.DataFrame(columns)) == expected
+    assert features_by_id(columns) == expected
+    assert features_by_id(expected) == expected
+    assert features_by_id(None) == features_by_id(pd.DataFrame()) == {}
+    with pytest.raises(ExportError, match="column 'index' or 'label'"):
+        features_by_id({"name": ["a"]})

@@ -1,0 +1,77 @@
+"""Saving a real Labels layer through napari's own save, which finds the writers in the manifest."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from napari.layers import Labels
+
+from napari_sam.axes import Axes
+from napari_sam.export import FORMATS
+from napari_sam.export.napari_writer import layer_axes, write_layer
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".zip", ".geojson", ".json", ".zarr", ".csv"])
+def test_napari_saves_a_layer_with_this_ending(suffix, odd_shapes, tmp_path, npe2pm):
+    layer = Labels(odd_shapes, name="cells", scale=(0.5, 0.5), units=("um", "um"))
+    with npe2pm.tmp_plugin(package="napari-sam-cells"):
+        written = layer.save(str(tmp_path / f"cells{suffix}"), plugin="napari-sam-cells")
+    assert written == [str(tmp_path / f"cells{suffix}")]
+    assert (tmp_path / f"cells{suffix}").exists()
+
+
+def test_scale_units_and_features_of_the_layer_are_kept(stack, tmp_path):
+    layer = Labels(
+        stack,
+        name="nuclei",
+        scale=(2, 0.5, 0.5),
+        units=("um", "um", "um"),
+        features=pd.DataFrame({"index": [0, 1, 2], "predicted_iou": [np.nan, 0.75, 0.5]}),
+    )
+    data, attributes, _ = layer.as_layer_data_tuple()
+    write_layer(str(tmp_path / "cells.tif"), data, attributes)
+    with tifffile.TiffFile(tmp_path / "cells.tif") as file:
+        assert file.imagej_metadata["unit"] == "micron"
+        assert file.imagej_metadata["spacing"] == 2
+        np.testing.assert_array_equal(file.asarray(), stack)
+    write_layer(str(tmp_path / "cells.json"), data, attributes)
+    document = json.loads((tmp_path / "cells.json").read_text())
+    assert {a["label"]: a["score"] for a in document["annotations"]} == {1: 0.75, 2: 0.5}
+    assert document["images"][0]["file_name"] == "nuclei"
+
+
+def test_of_a_multiscale_layer_the_finest_level_is_saved(odd_shapes, tmp_path):
+    big = np.kron(odd_shapes, np.ones((2, 2), int))
+    layer = Labels([big, odd_shapes], multiscale=True)
+    data, attributes, _ = layer.as_layer_data_tuple()
+    write_layer(str(tmp_path / "cells.tif"), data, attributes)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "cells.tif"), big)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({}, Axes("ZYX", (1, 1, 1), ("pixel",) * 3)),
+        ({"axis_labels": ("-3", "-2", "-1"), "scale": (2, 1, -1)}, Axes("ZYX", (2, 1, 1), ("pixel",) * 3)),
+        ({"axis_labels": ("time", "y", "x")}, Axes("TYX", (1, 1, 1), ("pixel",) * 3)),
+        (
+            {"scale": (5, 1, 1), "units": ("second", "um", "um")},
+            Axes("TYX", (5, 1, 1), ("second", "micrometer", "micrometer")),
+        ),
+        ({"axis_labels": ("x", "y", "z")}, Axes("ZYX", (1, 1, 1), ("pixel",) * 3)),
+    ],
+)
+def test_axes_of_a_layer(attributes, expected):
+    assert layer_axes(3, attributes) == expected
+
+
+def test_every_format_can_be_saved_from_napari():
+    from npe2 import PluginManifest
+
+    writers = PluginManifest.from_distribution("napari-sam-cells").contributions.writers
+    endings = {s for w in writers for s in w.filename_extensions}
+    assert endings >= {f.suffixes[0] for f in FORMATS} - {".ome.tif"}

@@ -1,0 +1,109 @@
+"""OME-Zarr read back with zarr and with ome-zarr's reader; its metadata checked by ome-zarr-models."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import zarr
+from ome_zarr.io import parse_url
+from ome_zarr.reader import Reader
+
+from napari_sam.export import ExportError, export
+
+
+def nodes(path):
+    """Pyramids that ome-zarr's reader finds, by the folder's name."""
+    found = {}
+    for node in Reader(parse_url(str(path)))():
+        found[node.zarr.basename()] = ([np.asarray(level) for level in node.data], node.metadata)
+    return found
+
+
+def ome(path):
+    return dict(zarr.open_group(path, mode="r").attrs)["ome"]
+
+
+def test_labels_on_their_own(odd_shapes, tmp_path):
+    path = export(odd_shapes, tmp_path / "cells.ome.zarr", spacing=(0.5, 0.25), units="µm")
+    ((levels, _),) = nodes(path).values()
+    np.testing.assert_array_equal(levels[0], odd_shapes)
+    assert levels[0].dtype == np.uint8
+    metadata = ome(path)
+    assert metadata["version"] == "0.5"
+    assert metadata["image-label"] == {"version": "0.5"}
+    (multiscale,) = metadata["multiscales"]
+    assert multiscale["axes"] == [
+        {"name": "y", "type": "space", "unit": "micrometer"},
+        {"name": "x", "type": "space", "unit": "micrometer"},
+    ]
+    assert multiscale["datasets"][0]["coordinateTransformations"] == [{"type": "scale", "scale": [0.5, 0.25]}]
+
+
+def test_metadata_follow_the_specification(odd_shapes, tmp_path):
+    from ome_zarr_models.v05 import ImageLabel
+
+    path = export(odd_shapes, tmp_path / "cells.zarr", features={"index": [1], "predicted_iou": [0.5]})
+    label = ImageLabel.from_zarr(zarr.open_group(path, mode="r"))
+    (described,) = label.ome_attributes.image_label.properties
+    assert described.label_value == 1
+
+
+def test_the_pyramid_takes_every_second_pixel_and_keeps_ids(tmp_path, rng):
+    labels = rng.integers(0, 9, (2, 3, 700, 900)).astype(np.int32) * 1000
+    path = export(labels, tmp_path / "cells.zarr", spacing=(1, 2, 0.5, 0.5), units=("s", "um", "um", "um"))
+    ((levels, _),) = nodes(path).values()
+    assert [level.shape for level in levels] == [(2, 3, 700, 900), (2, 3, 350, 450), (2, 3, 175, 225)]
+    for k, level in enumerate(levels):
+        np.testing.assert_array_equal(level, labels[..., :: 2**k, :: 2**k])
+    (multiscale,) = ome(path)["multiscales"]
+    assert [d["coordinateTransformations"][0]["scale"] for d in multiscale["datasets"]] == [
+        [1, 2, 0.5 * 2**k, 0.5 * 2**k] for k in range(3)
+    ]
+    assert [a["name"] for a in multiscale["axes"]] == ["t", "z", "y", "x"]
+    assert multiscale["axes"][0] == {"name": "t", "type": "time", "unit": "second"}
+    array = zarr.open_group(path, mode="r")["0"]
+    assert array.chunks == (1, 1, 512, 512)
+    assert array.metadata.dimension_names == ("t", "z", "y", "x")
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_the_image_is_written_with_its_labels(channels, odd_shapes, tmp_path, rng):
+    image = rng.integers(0, 255, (*odd_shapes.shape, *channels)).astype(np.uint16)
+    path = export(odd_shapes, tmp_path / "cells.ome.zarr", image=image, features={"index": [4], "a": [1]})
+    found = nodes(path)
+    np.testing.assert_array_equal(found["objects"][0][0], odd_shapes)
+    expected = np.moveaxis(image, -1, 0) if channels else image
+    np.testing.assert_array_equal(found["cells.ome.zarr"][0][0], expected)
+    described = ome(path / "labels" / "objects")["image-label"]
+    assert described["source"] == {"image": "../../"}
+    assert described["properties"] == [{"label-value": 4, "a": 1}]
+    assert ome(path / "labels")["labels"] == ["objects"]
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated class Scaler:DeprecationWarning")
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_an_image_that_is_there_stays_and_gets_the_labels_added(version, odd_shapes, tmp_path, rng):
+    from ome_zarr.format import FormatV04, FormatV05
+    from ome_zarr.writer import write_image
+
+    image = rng.integers(0, 255, odd_shapes.shape).astype(np.uint8)
+    path = tmp_path / "image.zarr"
+    form = FormatV04() if version == "0.4" else FormatV05()
+    group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    write_image(image, group, axes="yx", fmt=form, scale_factors=())
+    for labels in (odd_shapes, odd_shapes * 2):
+        export(labels, path)
+        found = nodes(path)
+        np.testing.assert_array_equal(found["image.zarr"][0][0], image)
+        np.testing.assert_array_equal(found["objects"][0][0], labels)
+    assert sorted(p.name for p in (path / "labels").iterdir() if p.is_dir()) == ["objects"]
+
+
+def test_a_folder_that_is_no_ome_zarr_is_left_alone(odd_shapes, tmp_path):
+    (tmp_path / "data.zarr").mkdir()
+    (tmp_path / "data.zarr" / "precious.json").write_text(json.dumps([1]))
+    with pytest.raises(ExportError, match="is no OME-Zarr"):
+        export(odd_shapes, tmp_path / "data.zarr")
+    assert (tmp_path / "data.zarr" / "precious.json").exists()

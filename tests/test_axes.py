@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_sam.axes import Axes, AxesError, make_axes, unit_name, unit_symbol
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("µm", "micrometer"),
+        ("μm", "micrometer"),  # the Greek letter, not the sign
+        ("\\u00B5m", "micrometer"),  # as ImageJ writes it
+        ("micron", "micrometer"),
+        ("Micrometres", "micrometer"),
+        ("nm", "nanometer"),
+        ("sec", "second"),
+        ("Seconds", "second"),
+        ("", "pixel"),
+        (None, "pixel"),
+        ("pixels", "pixel"),
+        ("furlong", "furlong"),
+    ],
+)
+def test_units_have_one_name(given, expected):
+    assert unit_name(given) == expected
+
+
+def test_a_pint_unit_is_understood():
+    from napari.layers import Image
+
+    layer = Image(np.zeros((2, 2)), units=("µm", "nm"))
+    assert make_axes(2, units=layer.units).units == ("micrometer", "nanometer")
+    assert unit_symbol("micrometer") == "µm"
+
+
+def test_one_number_is_for_the_axes_of_space():
+    assert make_axes(4, spacing=0.5, units="um") == Axes(
+        "TZYX", (1, 0.5, 0.5, 0.5), ("pixel", "micrometer", "micrometer", "micrometer")
+    )
+
+
+def test_pixel_sizes_come_in_the_unit_of_x():
+    axes = make_axes(3, "ZYX", (2000, 0.5, 0.5), ("nm", "um", "um"))
+    sizes, unit = axes.pixel_size()
+    assert sizes == pytest.approx((2, 0.5, 0.5))
+    assert unit == "micrometer"
+    with pytest.raises(AxesError, match="Give all axes the same unit"):
+        make_axes(2, "YX", (1, 1), ("furlong", "um")).pixel_size()
+
+
+@pytest.mark.parametrize(
+    ("ndim", "names", "spacing", "units", "words"),
+    [
+        (1, None, None, None, "2 to 5 axes, found 1"),
+        (3, "XYZ", None, None, "Y and X last, found 'XYZ'"),
+        (3, "YX", None, None, "3 different axes"),
+        (2, "YX", (1, 0), None, "above 0"),
+        (2, "YX", (1, float("nan")), None, "above 0"),
+        (2, "YX", (1, 1, 1), None, "one pixel size"),
+        (2, "YX", None, ("um",), "one unit"),
+    ],
+)
+def test_what_does_not_fit_is_refused(ndim, names, spacing, units, words):
+    with pytest.raises(AxesError, match=words):
+        make_axes(ndim, names, spacing, units)
+
+
+def test_axes_are_known_as_calibrated_by_size_or_unit():
+    assert not make_axes(2).calibrated
+    assert make_axes(2, units="um").calibrated
+    assert make_axes(2, spacing=2).calibrated
+    assert not make_axes(3, "TYX", (5, 1, 1), ("s", "px", "px")).calibrated
+    assert make_axes(3, "TYX").of("Z") == (1.0, "pixel")

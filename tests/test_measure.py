@@ -1,0 +1,163 @@
+"""Measurements against scikit-image, and against geometry where the truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.measure import perimeter_crofton, regionprops_table
+
+from napari_sam.axes import AxesError
+from napari_sam.measure import MeasureError, region_table
+
+
+def ellipsoid(shape, centre, radii):
+    grid = np.indices(shape)
+    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=True)) <= 1
+
+
+@pytest.fixture
+def blobs(rng):
+    labels = np.zeros((60, 80), np.int32)
+    for label, centre in enumerate([(12, 15), (20, 50), (45, 20), (40, 60), (8, 70)], start=3):
+        labels[ellipsoid(labels.shape, centre, rng.uniform(5, 11, 2))] = label * 2
+    labels[0, 0] = 1
+    return labels
+
+
+def test_a_plane_agrees_with_scikit_image(blobs, rng):
+    image = rng.normal(100, 20, blobs.shape)
+    table = region_table(blobs, image)
+    theirs = regionprops_table(
+        blobs,
+        image,
+        properties=(
+            "label",
+            "area",
+            "centroid",
+            "bbox",
+            "equivalent_diameter_area",
+            "axis_major_length",
+            "axis_minor_length",
+            "eccentricity",
+            "intensity_mean",
+            "intensity_min",
+            "intensity_max",
+            "intensity_std",
+        ),
+    )
+    pairs = {
+        "label": "label",
+        "area_px": "area",
+        "centroid_y_px": "centroid-0",
+        "centroid_x_px": "centroid-1",
+        "y0": "bbox-0",
+        "x0": "bbox-1",
+        "y1": "bbox-2",
+        "x1": "bbox-3",
+        "equivalent_diameter_px": "equivalent_diameter_area",
+        "major_axis_px": "axis_major_length",
+        "minor_axis_px": "axis_minor_length",
+        "intensity_mean": "intensity_mean",
+        "intensity_min": "intensity_min",
+        "intensity_max": "intensity_max",
+        "intensity_std": "intensity_std",
+    }
+    for ours, name in pairs.items():
+        np.testing.assert_allclose(table[ours], theirs[name], rtol=1e-9, atol=1e-9, err_msg=ours)
+    round_enough = table["area_px"] > 1
+    np.testing.assert_allclose(
+        table["eccentricity"][round_enough], theirs["eccentricity"][round_enough], atol=1e-9
+    )
+    expected = [perimeter_crofton(blobs == label, 4) for label in table["label"]]
+    np.testing.assert_allclose(table["perimeter_px"], expected)
+    np.testing.assert_allclose(table["intensity_sum"], table["intensity_mean"] * table["area_px"])
+
+
+def test_a_volume_agrees_with_scikit_image(rng):
+    labels = np.zeros((20, 30, 30), np.uint8)
+    labels[ellipsoid(labels.shape, (8, 10, 10), (5, 8, 6))] = 4
+    labels[ellipsoid(labels.shape, (12, 22, 20), (6, 6, 7))] = 2
+    spacing = (2.0, 0.5, 0.5)
+    table = region_table(labels, spacing=spacing, units="um")
+    theirs = regionprops_table(
+        labels, spacing=spacing, properties=("label", "area", "centroid", "axis_major_length")
+    )
+    np.testing.assert_allclose(table["volume_um3"], theirs["area"])
+    for axis, letter in enumerate("zyx"):
+        np.testing.assert_allclose(table[f"centroid_{letter}_um"], theirs[f"centroid-{axis}"])
+    np.testing.assert_allclose(table["major_axis_um"], theirs["axis_major_length"])
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 1.0), (1.0, 3.0)])
+def test_the_perimeter_of_a_disc_is_right_whatever_the_aspect_of_the_pixels(spacing):
+    radius = 60.0
+    shape = tuple(int(2 * radius / s) + 5 for s in spacing)
+    disc = ellipsoid(shape, [s // 2 for s in shape], [radius / s for s in spacing]).astype(int)
+    (row,) = region_table(disc, spacing=spacing, units="um").to_dict("records")
+    assert row["perimeter_um"] == pytest.approx(2 * np.pi * radius, rel=0.03)
+    assert row["circularity"] == pytest.approx(1, abs=0.05)
+    assert row["equivalent_diameter_um"] == pytest.approx(2 * radius, rel=0.01)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 1.0, 1.0)])
+def test_the_surface_of_a_ball_is_right_whatever_the_aspect_of_the_voxels(spacing):
+    radius = 21.0
+    shape = tuple(int(2 * radius / s) + 5 for s in spacing)
+    ball = ellipsoid(shape, [s // 2 for s in shape], [radius / s for s in spacing]).astype(int)
+    (row,) = region_table(ball, spacing=spacing, units="um").to_dict("records")
+    assert row["surface_um2"] == pytest.approx(4 * np.pi * radius**2, rel=0.02)
+    assert row["volume_um3"] == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.02)
+    assert row["sphericity"] == pytest.approx(1, abs=0.03)
+
+
+def test_huge_ids_cost_no_memory():
+    labels = np.array([[0, 2**40], [7, 2**40]])
+    table = region_table(labels)
+    assert table["label"].tolist() == [7, 2**40]
+    assert table["area_px"].tolist() == [1, 2]
+    without_background = np.full((2, 2), 2**40)
+    assert region_table(without_background)["area_px"].tolist() == [4]
+
+
+def test_objects_are_measured_in_each_time_point(blobs):
+    movie = np.stack([blobs, np.zeros_like(blobs), blobs * (blobs == 6)])
+    table = region_table(movie, axes="TYX", spacing=(60, 0.5, 0.5), units=("s", "um", "um"))
+    assert table["t"].tolist() == [0] * 6 + [2]
+    assert table.columns[:2].tolist() == ["label", "t"]
+    first = region_table(blobs, spacing=0.5, units="um").set_index("label")
+    assert table.iloc[-1]["area_um2"] == first.loc[6, "area_um2"]
+
+
+def test_channels_at_the_end_are_measured_one_by_one(blobs):
+    image = np.stack([blobs, blobs * 3], -1)
+    table = region_table(blobs, image)
+    np.testing.assert_array_equal(table["intensity_c0_mean"], table["label"])
+    np.testing.assert_array_equal(table["intensity_c1_mean"], table["label"] * 3)
+
+
+def test_columns_without_calibration_are_pixels_only(blobs):
+    assert {c.rsplit("_", 1)[-1] for c in region_table(blobs) if c.startswith(("area", "centroid"))} == {"px"}
+    assert "area_unit2" in region_table(blobs, spacing=2)
+
+
+def test_which_objects_touch_the_edge_of_the_plane(blobs):
+    table = region_table(blobs).set_index("label")
+    assert table["touches_edge"].loc[1]
+    assert not table["touches_edge"].loc[8]
+
+
+def test_no_objects_is_an_empty_table_with_its_columns():
+    table = region_table(np.zeros((5, 5), int))
+    assert len(table) == 0
+    assert {"label", "area_px", "perimeter_px"} <= set(table)
+
+
+def test_what_is_no_label_image_is_refused():
+    with pytest.raises(MeasureError, match="whole numbers as labels, found dtype float64"):
+        region_table(np.zeros((4, 4)))
+    with pytest.raises(MeasureError, match="0 and above, found -1"):
+        region_table(np.array([[0, -1]]))
+    with pytest.raises(MeasureError, match="image of the labels' shape"):
+        region_table(np.zeros((4, 4), int), np.zeros((4, 5)))
+    with pytest.raises(AxesError, match="2 to 5 axes"):
+        region_table(np.zeros(4, int))
