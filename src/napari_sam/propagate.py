@@ -1,0 +1,317 @@
+"""Follow one object through Z or T from what was said about it on one or several planes.
+
+A plane on which something was said is an *anchor*. From every anchor the object is followed in both
+directions: the mask of a plane prompts the next one. Between two anchors both sides meet in the middle;
+beyond the outer ones the object is followed until it ends. The stretches between anchors do not depend on
+each other, so a correction on one plane costs only the stretches that it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from napari_sam.masks import Box, Mask, mask_iou
+from napari_sam.progress import Progress, Steps
+from napari_sam.prompts import Point, PromptError, Prompts
+from napari_sam.store import Embeddings, embed_once
+
+if TYPE_CHECKING:
+    from napari_sam.predictor import Predictor
+    from napari_sam.store import Planes
+
+Anchor = Prompts | Mask
+"""What is known on a plane: prompts, or the object's mask itself (chosen, painted or committed before)."""
+Stretch = tuple[int | None, int | None]
+"""The anchors on the left and on the right; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PropagationSettings:
+    """How a mask prompts the next plane, and when the object has ended.
+
+    Parameters
+    ----------
+    mask, box, point : bool
+        Which prompts are made of the mask: itself, the box around it, the point deepest inside. At least one.
+    margin : float
+        Pixels by which the box is made larger on each side.
+    min_iou : float
+        The object has ended when its masks on two neighbouring planes overlap less (IoU).
+    max_growth : float
+        The object has ended when its area changes by more than this factor from a plane to the next.
+    min_area : int
+        The object has ended when it has fewer pixels.
+    min_predicted_iou : float
+        The object has ended when the model expects its mask to be worse.
+
+    Raises
+    ------
+    ValueError
+        If no prompt is left or a number is out of range.
+    """
+
+    mask: bool = True
+    box: bool = True
+    point: bool = True
+    margin: float = 1.0
+    min_iou: float = 0.4
+    max_growth: float = 2.5
+    min_area: int = 10
+    min_predicted_iou: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse settings with which nothing can be followed."""
+        if not (self.mask or self.box or self.point):
+            raise ValueError("Nothing would prompt the next plane. Allow the mask, the box or the point.")
+        if not 0 <= self.min_iou < 1 or self.max_growth <= 1 or self.min_area < 1:
+            raise ValueError(
+                "Expected a smallest IoU from 0 to below 1, a growth above 1 and an area of one pixel or "
+                f"more, found {self.min_iou}, {self.max_growth} and {self.min_area}."
+            )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PlaneMask:
+    """The object on one plane.
+
+    Parameters
+    ----------
+    plane : int
+    mask : Mask
+    predicted_iou : float
+        The model's own estimate of the mask, about 0 to 1; 1 for a mask that was given.
+    overlap : float
+        IoU with the mask of the plane that it was followed from, 1 on an anchor.
+    anchor : int
+        The anchor that it was followed from; ``plane`` itself on an anchor.
+    """
+
+    plane: int
+    mask: Mask
+    predicted_iou: float
+    overlap: float
+    anchor: int
+
+    @property
+    def confidence(self) -> float:
+        """How far this plane may be trusted, 0 to 1: the model's estimate times the overlap."""
+        return min(max(self.predicted_iou, 0.0), 1.0) * self.overlap
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class PlaneFollowed(Progress):
+    """The object was found on one more plane."""
+
+    found: PlaneMask
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Propagation:
+    """One object through a stack.
+
+    Parameters
+    ----------
+    planes : mapping of int to PlaneMask
+        By plane, in order.
+    anchors : mapping of int to Anchor
+        What it was made of.
+    stretches : mapping
+        The planes between every two anchors, for the next run to use again.
+    """
+
+    planes: Mapping[int, PlaneMask]
+    anchors: Mapping[int, Anchor]
+    stretches: Mapping[Stretch, tuple[PlaneMask, ...]] = field(repr=False)
+
+    @property
+    def weakest(self) -> int:
+        """Plane with the lowest confidence, where one more prompt helps most."""
+        return min(self.planes, key=lambda plane: self.planes[plane].confidence)
+
+
+class _Run(NamedTuple):
+    """What all steps of a run need."""
+
+    predictor: Predictor
+    planes: Planes
+    settings: PropagationSettings
+    kept: Sequence[Embeddings]
+    diameter: float | None
+
+
+def propagate_object(
+    predictor: Predictor,
+    planes: Planes,
+    anchors: Mapping[int, Anchor],
+    settings: PropagationSettings | None = None,
+    *,
+    previous: Propagation | None = None,
+    diameter: float | None = None,
+    kept: Sequence[Embeddings] = (),
+) -> Steps[Propagation]:
+    """Follow one object through a stack.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    planes : sequence of ndarray of uint8, shape (H, W, 3)
+        Pictures as of `napari_sam.image.plane_to_rgb`, asked for one by one.
+    anchors : mapping of int to Prompts or Mask
+        What is known about the object, by plane.
+    settings : PropagationSettings, optional
+    previous : Propagation, optional
+        The result before the last correction: stretches of which both anchors are the same (equal prompts,
+        the very same mask) are taken from it.
+    diameter : float, optional
+        Typical object diameter in image pixels, for models that scale by it.
+    kept : sequence of Embeddings
+        Where embeddings are looked for and kept, the quickest first.
+
+    Yields
+    ------
+    Progress
+        A `PlaneFollowed` after each plane. Closing the generator cancels.
+
+    Returns
+    -------
+    Propagation
+
+    Raises
+    ------
+    PromptError
+        If there is no anchor, one is not a plane of the stack, or one asks for nothing.
+    """
+    run = _Run(predictor, planes, settings or PropagationSettings(), kept, diameter)
+    total = len(planes)
+    if not anchors:
+        raise PromptError("Nothing says which object is meant. Click it or draw a box on one plane at least.")
+    outside = [plane for plane in anchors if not 0 <= plane < total]
+    if outside:
+        raise PromptError(f"Expected prompts on planes 0 to {total - 1}, found some on plane {outside[0]}.")
+    places = sorted(anchors)
+    done: dict[int, PlaneMask] = {}
+    for place in places:
+        if previous is not None and previous.anchors.get(place) == anchors[place]:
+            done[place] = previous.planes[place]
+        else:
+            done[place] = _anchor(run, place, anchors[place])
+            yield _progress(done, total, done[place])
+    ends: list[Stretch] = [(None, places[0]), *pairwise(places), (places[-1], None)]
+    stretches: dict[Stretch, tuple[PlaneMask, ...]] = {}
+    for stretch in ends:
+        if previous is not None and _unchanged(stretch, anchors, previous.anchors, previous.stretches):
+            stretches[stretch] = previous.stretches[stretch]
+        else:
+            found: list[PlaneMask] = []
+            for one in _stretch(run, stretch, done, total):
+                found.append(one)
+                yield _progress({**done, **{f.plane: f for f in found}}, total, one)
+            stretches[stretch] = tuple(found)
+        done |= {f.plane: f for f in stretches[stretch]}
+    return Propagation(dict(sorted(done.items())), dict(anchors), stretches)
+
+
+def _progress(done: Mapping[int, PlaneMask], total: int, one: PlaneMask) -> PlaneFollowed:
+    return PlaneFollowed(len(done), total, f"plane {one.plane + 1}", found=one)
+
+
+def _unchanged(
+    stretch: Stretch,
+    anchors: Mapping[int, Anchor],
+    before: Mapping[int, Anchor],
+    stretches: Mapping[Stretch, tuple[PlaneMask, ...]],
+) -> bool:
+    """Whether a stretch lies between the same anchors as before."""
+    return stretch in stretches and all(end is None or anchors[end] == before[end] for end in stretch)
+
+
+def _anchor(run: _Run, plane: int, anchor: Anchor) -> PlaneMask:
+    """The object on a plane on which something was said about it."""
+    if isinstance(anchor, Mask):
+        if not anchor.area:
+            raise PromptError(f"The mask on plane {plane} is empty. Paint the object or remove it there.")
+        return PlaneMask(plane, anchor, 1.0, 1.0, plane)
+    embedding = embed_once(run.predictor, run.planes[plane], *run.kept, diameter=run.diameter)
+    best = run.predictor.predict(embedding, anchor).best
+    if not best.area:
+        raise PromptError(f"The model finds no object at the prompt on plane {plane}. Prompt it elsewhere.")
+    return PlaneMask(plane, best.mask, best.predicted_iou, 1.0, plane)
+
+
+def _stretch(
+    run: _Run, stretch: Stretch, done: Mapping[int, PlaneMask], total: int
+) -> Generator[PlaneMask, None, None]:
+    """The planes strictly between two anchors, or beyond the outer one."""
+    left, right = stretch
+    if left is None and right is not None:
+        yield from _follow(run, done[right], range(right - 1, -1, -1))
+    elif right is None and left is not None:
+        yield from _follow(run, done[left], range(left + 1, total))
+    elif left is not None and right is not None:
+        middle = (left + right) // 2
+        near, far = done[left], done[right]
+        for near in _follow(run, near, range(left + 1, middle + 1)):  # noqa: B020
+            yield near
+        # Where one side loses the object before the middle, the other goes on to there.
+        for far in _follow(run, far, range(right - 1, near.plane, -1)):  # noqa: B020
+            yield far
+        if near.plane == middle:
+            yield from _follow(run, near, range(middle + 1, far.plane))
+
+
+def _follow(run: _Run, start: PlaneMask, places: range) -> Generator[PlaneMask, None, None]:
+    """Follow the object from a plane along ``places`` until it ends."""
+    before = start
+    for place in places:
+        found = _next(run, before, place)
+        if found is None:
+            return
+        yield found
+        before = found
+
+
+def _next(run: _Run, before: PlaneMask, place: int) -> PlaneMask | None:
+    """The object on the neighbouring plane, or None where it has ended."""
+    picture = run.planes[place]
+    embedding = embed_once(run.predictor, picture, *run.kept, diameter=run.diameter)
+    prompts = _prompts(before.mask, run.settings, (picture.shape[0], picture.shape[1]))
+    offered = run.predictor.predict(embedding, prompts)
+    overlaps = [mask_iou(before.mask, candidate.mask) for candidate in offered]
+    best = offered.preferred
+    if prompts.ambiguous:  # of part and whole, the one that goes on best from the plane before
+        best = int(np.argmax([c.predicted_iou * iou for c, iou in zip(offered, overlaps, strict=True)]))
+    chosen, overlap, settings = offered[best], overlaps[best], run.settings
+    growth = chosen.area / before.mask.area
+    if (
+        chosen.area < settings.min_area
+        or overlap < settings.min_iou
+        or not 1 / settings.max_growth <= growth <= settings.max_growth
+        or chosen.predicted_iou < settings.min_predicted_iou
+    ):
+        return None
+    return PlaneMask(place, chosen.mask, chosen.predicted_iou, overlap, before.anchor)
+
+
+def _prompts(mask: Mask, settings: PropagationSettings, shape: tuple[int, int]) -> Prompts:
+    """Prompts for the next plane out of a mask."""
+    (y0, x0, y1, x1), m = mask.box, settings.margin
+    return Prompts(
+        points=(deepest_point(mask),) if settings.point else (),
+        box=Box(max(y0 - m, 0), max(x0 - m, 0), min(y1 + m, shape[0]), min(x1 + m, shape[1]))
+        if settings.box
+        else None,
+        mask=mask if settings.mask else None,
+    )
+
+
+def deepest_point(mask: Mask) -> Point:
+    """The pixel of a mask that is farthest from its rim, as a positive point."""
+    depth = ndi.distance_transform_edt(np.pad(mask.pixels, 1))
+    y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    return Point(float(y - 1 + mask.y0), float(x - 1 + mask.x0))

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from tests.fakes import DiscPredictor, disc_image, disc_mask
+
+from napari_sam.masks import Mask, mask_iou
+from napari_sam.progress import finish
+from napari_sam.prompts import Point, PromptError, Prompts
+from napari_sam.propagate import PlaneFollowed, PropagationSettings, deepest_point, propagate_object
+from napari_sam.store import EmbeddingCache
+
+SHAPE = (60, 90)
+CLICK = Prompts((Point(30, 30),))
+
+
+def planes_of(*discs):
+    """Pictures with the discs (y, x, radius) of each plane."""
+    return [np.repeat(disc_image(SHAPE, plane)[..., None], 3, -1) for plane in discs]
+
+
+def ball(*radii, y=30, x=30):
+    """A round object through planes, and a second one further right that is always there."""
+    return planes_of(*([(y, x, r), (30, 75, 9)] if r else [(30, 75, 9)] for r in radii))
+
+
+def follow(planes, anchors, predictor=None, **options):
+    return finish(propagate_object(predictor or DiscPredictor(), planes, anchors, **options))
+
+
+def test_an_object_is_followed_both_ways_until_it_ends():
+    result = follow(ball(0, 6, 8, 10, 11, 10, 8, 6, 0), {4: CLICK})
+    assert list(result.planes) == [1, 2, 3, 4, 5, 6, 7]
+    for plane, radius in zip(range(1, 8), (6, 8, 10, 11, 10, 8, 6), strict=True):
+        assert mask_iou(result.planes[plane].mask, disc_mask(30, 30, radius)) > 0.95
+        assert result.planes[plane].anchor == 4
+    assert result.planes[4].overlap == 1
+    assert result.planes[1].overlap == pytest.approx((6 / 8) ** 2, abs=0.05)
+
+
+def test_it_may_drift_and_only_the_plane_before_counts():
+    planes = planes_of(*([(30, 20 + 3 * i, 9)] for i in range(15)))
+    result = follow(planes, {0: Prompts((Point(30, 20),))})
+    assert list(result.planes) == list(range(15))
+    assert mask_iou(result.planes[14].mask, disc_mask(30, 62, 9)) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("radii", "settings", "last"),
+    [
+        ((9, 9, 5, 5), PropagationSettings(min_iou=0.5), 1),
+        ((9, 9, 5, 5), PropagationSettings(min_iou=0.1, max_growth=5), 3),
+        ((9, 9, 14, 14), PropagationSettings(min_iou=0.1, max_growth=2), 1),
+        ((9, 6, 3, 2), PropagationSettings(min_iou=0.1, max_growth=5, min_area=50), 1),
+        ((9, 9, 9, 9), PropagationSettings(min_predicted_iou=0.99), 0),
+    ],
+)
+def test_what_ends_an_object(radii, settings, last):
+    result = follow(ball(*radii), {0: CLICK}, settings=settings)
+    assert max(result.planes) == last
+
+
+def test_the_plane_of_least_confidence_is_found():
+    result = follow(ball(10, 10, 7, 10, 10), {0: CLICK})
+    assert result.weakest in (2, 3)
+    assert result.planes[result.weakest].confidence < result.planes[1].confidence
+    assert all(0 <= one.confidence <= 1 for one in result.planes.values())
+
+
+def test_two_anchors_meet_in_the_middle():
+    result = follow(ball(*[9] * 9), {0: CLICK, 8: CLICK})
+    assert [one.anchor for one in result.planes.values()] == [0, 0, 0, 0, 0, 8, 8, 8, 8]
+
+
+@pytest.mark.parametrize(("gap", "anchors"), [(2, [0, 0, 8, 8, 8, 8, 8, 8]), (6, [0, 0, 0, 0, 0, 0, 8, 8])])
+def test_where_one_side_loses_it_the_other_goes_on(gap, anchors):
+    radii = [9] * 9
+    radii[gap] = 0
+    result = follow(ball(*radii), {0: CLICK, 8: CLICK})
+    assert list(result.planes) == [plane for plane in range(9) if plane != gap]
+    assert [one.anchor for one in result.planes.values()] == anchors
+
+
+def test_a_correction_costs_only_what_it_touches():
+    predictor, planes = DiscPredictor(), ball(*[9] * 12)
+    cache = EmbeddingCache(10**8)
+    first = follow(planes, {0: CLICK, 6: CLICK, 11: CLICK}, predictor, kept=(cache,))
+    before = predictor.decoded
+    corrected = Prompts((Point(30, 31),))
+    second = follow(planes, {0: CLICK, 6: CLICK, 11: corrected}, predictor, previous=first, kept=(cache,))
+    assert predictor.decoded - before == 5  # the anchor and the four planes up to the middle anchor
+    assert all(second.planes[i] is first.planes[i] for i in range(7))
+    assert second.planes[9].anchor == 11
+    before = predictor.decoded
+    third = follow(planes, {0: CLICK, 3: CLICK, 6: CLICK, 11: corrected}, predictor, previous=second)
+    assert predictor.decoded - before == 5
+    assert third.planes[9] is second.planes[9]
+    before = predictor.decoded
+    follow(planes, {0: CLICK, 3: CLICK, 6: CLICK, 11: corrected}, predictor, previous=third)
+    assert predictor.decoded == before
+
+
+def test_a_mask_that_was_chosen_is_an_anchor_as_it_is():
+    given = disc_mask(30, 30, 7)
+    result = follow(ball(9, 9, 9), {1: given}, settings=PropagationSettings(point=False))
+    assert result.planes[1].mask is given
+    assert mask_iou(result.planes[2].mask, disc_mask(30, 30, 9)) > 0.95
+
+
+@pytest.mark.parametrize("kind", ["mask", "box", "point"])
+def test_each_kind_of_prompt_is_enough(kind):
+    settings = PropagationSettings(**{name: name == kind for name in ("mask", "box", "point")})
+    result = follow(ball(9, 9, 9), {0: CLICK}, settings=settings)
+    assert list(result.planes) == [0, 1, 2]
+
+
+def test_planes_come_out_as_they_are_found_and_closing_stops():
+    predictor = DiscPredictor()
+    steps = propagate_object(predictor, ball(*[9] * 10), {0: CLICK})
+    seen = [next(steps) for _ in range(3)]
+    steps.close()
+    assert [type(s) for s in seen] == [PlaneFollowed] * 3
+    assert [s.found.plane for s in seen] == [0, 1, 2]
+    assert predictor.encoded == 3
+
+
+def test_the_deepest_point_lies_inside_even_a_ring():
+    ring = disc_mask(30, 30, 12).to_plane(SHAPE) & ~disc_mask(30, 30, 8).to_plane(SHAPE)
+    point = deepest_point(Mask.from_plane(ring))
+    assert ring[int(point.y), int(point.x)]
+
+
+def test_what_cannot_be_followed_is_refused():
+    planes = ball(9, 9)
+    with pytest.raises(PromptError, match="one plane at least"):
+        follow(planes, {})
+    with pytest.raises(PromptError, match="planes 0 to 1, found some on plane 2"):
+        follow(planes, {2: CLICK})
+    with pytest.raises(PromptError, match="mask on plane 0 is empty"):
+        follow(planes, {0: Mask(0, 0, np.zeros((0, 0), bool))})
+    with pytest.raises(PromptError, match="no positive point"):
+        follow(planes, {0: Prompts((Point(3, 3, positive=False),))})
+    with pytest.raises(ValueError, match="Nothing would prompt"):
+        PropagationSettings(mask=False, box=False, point=False)
+    with pytest.raises(ValueError, match="growth above 1"):
+        PropagationSettings(max_growth=1)
