@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import numpy as np
@@ -78,7 +79,7 @@ def predictor():
 
 @pytest.fixture
 def session(predictor):
-    session = AnnotationSession(EmbeddingCache(10_000_000), lambda name, device: predictor)
+    session = AnnotationSession(EmbeddingCache(10_000_000), lambda name, **_: predictor)
     session.errors = []
     session.failed.connect(session.errors.append)
     return session
@@ -395,6 +396,48 @@ def test_hover_shows_what_a_click_would_give(session, runner, prompts):
     runner.drain()
     assert session.hovered is None
     assert len(shown) == 2
+
+
+def test_a_mouse_that_keeps_moving_does_not_overtake_its_answers(session, runner, ready):
+    for x in range(20, 71, 5):
+        session.hover(20, x)
+    assert len(runner.queue) == 1
+    runner.drain()
+    # The first place and the last were asked for, nothing in between.
+    assert mask_iou(session.hovered, disc_mask(*DISCS[1])) > 0.99
+    assert session.predictor.decoded == 2
+
+
+def test_a_download_tells_how_far_it_is_and_can_be_cancelled(session, runner, predictor):
+    steps, asked = [], []
+    session.progressed.connect(lambda kind, step: steps.append((kind, step.done, step.total)))
+
+    def download(name, *, device, progress, cancelled):
+        progress(1, 2)
+        progress(2, 2)
+        asked.append(cancelled())
+        return predictor
+
+    session._load_model = download
+    session.use_model("vit_b")
+    runner.drain()
+    assert steps == [("load", 1, 2), ("load", 2, 2)]
+    assert asked == [False]
+    assert session.predictor is predictor
+
+    def endless(name, *, device, progress, cancelled):
+        progress(1, 2)
+        while not cancelled():
+            time.sleep(0.001)
+        asked.append(True)
+        raise OSError("cancelled")
+
+    session._load_model = endless
+    session.use_model("vit_l")
+    steps = runner.queue.pop().run()
+    assert next(steps).message == "Downloading vit_l"
+    steps.close()
+    assert asked == [False, True]
 
 
 def test_a_hover_that_fails_says_nothing(session, runner, ready):

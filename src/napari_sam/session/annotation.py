@@ -66,6 +66,7 @@ class AnnotationSession(JobDesk):
         self._diameter: float | None = None
         self._ready: work.Embedded | None = None
         self._moment = Moment()
+        self._hover_next: tuple[float, float] | None = None
         self._replaying = False
 
     # --- what is known -------------------------------------------------------------------------------
@@ -117,14 +118,13 @@ class AnnotationSession(JobDesk):
         self._read = read
         self._embed()
 
-    def look_away(self) -> None:
-        """There is no image any more."""
+    def look_away(self, reason: str = "") -> None:
+        """There is no plane to look at; ``reason`` says why, if it is not for want of an image."""
         self._leave(None)
-        self.drop_automatic()
         self._read = None
         self.cancel("embed")
         if self.status.phase != "loading":
-            self._set_status(phase="no image")
+            self._set_status(phase="failed" if reason else "no image", message=reason)
 
     def set_diameter(self, diameter: float | None) -> None:
         """Typical object diameter in image pixels, for models that scale by it; None means estimated."""
@@ -176,12 +176,16 @@ class AnnotationSession(JobDesk):
         """Ask for the mask that a click here would give; only where no prompt is set."""
         if self._moment.prompts or self.predictor is None or self.embedding is None:
             self.end_hover()
-            return
-        args = (self.predictor, self.embedding, y, x, self.levels.preselect)
-        self.request("hover", partial(work.hover, *args), self._take_hover)
+        elif "hover" in self.running:
+            # One at a time: a mouse that keeps moving would overtake every answer.
+            self._hover_next = y, x
+        else:
+            args = (self.predictor, self.embedding, y, x, self.levels.preselect)
+            self.request("hover", partial(work.hover, *args), self._take_hover)
 
     def end_hover(self) -> None:
         """Forget the mask under the mouse."""
+        self._hover_next = None
         self.cancel("hover")
         self._take_hover(None)
 
@@ -300,6 +304,9 @@ class AnnotationSession(JobDesk):
         if self.hovered is not mask:
             self.hovered = mask
             self.hover_changed.emit()
+        if self._hover_next is not None:
+            place, self._hover_next = self._hover_next, None
+            self.hover(*place)
 
     def _take_automatic(self, result: AutomaticResult | None) -> None:
         if self.automatic is not result:

@@ -6,8 +6,11 @@ Whatever loads torch is imported inside them, so that the dock is up before the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from threading import Event
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from napari_sam.candidates import Candidates
 from napari_sam.embedding import Embedding
 from napari_sam.image import RGB
 from napari_sam.masks import Mask
+from napari_sam.progress import Progress, Steps
 from napari_sam.prompts import Point, Prompts
 from napari_sam.session.offers import Offer, Request
 from napari_sam.store import EmbeddingCache, embed_once
@@ -23,11 +27,25 @@ from napari_sam.store import EmbeddingCache, embed_once
 if TYPE_CHECKING:
     from napari_sam.everything import AutomaticResult, AutomaticSettings
     from napari_sam.predictor import Predictor
-    from napari_sam.progress import Steps
 
+Outcome = TypeVar("Outcome")
 Read = Callable[[], RGB]
 """Gives the picture of a plane; called in the worker, since it may read a file."""
-Load = Callable[..., "Predictor"]
+
+
+class Load(Protocol):
+    """Loads a model, downloading it if need be; `napari_sam.load_model`."""
+
+    def __call__(
+        self,
+        name: str,
+        *,
+        device: str,
+        progress: Callable[[int, int], None],
+        cancelled: Callable[[], bool],
+    ) -> Predictor:
+        """Load by name or file; see `napari_sam.load_model`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -47,14 +65,38 @@ class Embedded:
     cached: bool
 
 
-def load(load_model: Load | None, name: str, device: str) -> Loaded:
-    """Load a model by name or file."""
-    from napari_sam.everything import settings_for
+def load(load_model: Load | None, name: str, device: str) -> Steps[Loaded]:
+    """Load a model by name or file, with the progress of its download."""
 
-    if load_model is None:
-        from napari_sam.predictor import load_model
-    predictor = load_model(name, device=device)
-    return Loaded(predictor, settings_for(predictor))
+    def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Loaded:
+        from napari_sam.everything import settings_for
+        from napari_sam.predictor import load_model as by_name
+
+        loader: Load = load_model or by_name
+        predictor = loader(name, device=device, progress=progress, cancelled=cancelled)
+        return Loaded(predictor, settings_for(predictor))
+
+    return in_steps(work, f"Downloading {name}")
+
+
+def in_steps(
+    work: Callable[[Callable[[int, int], None], Callable[[], bool]], Outcome], message: str
+) -> Steps[Outcome]:
+    """Turn work that reports (done, total) and asks whether to stop into a generator of progress.
+
+    The work runs in a thread of its own while the generator waits for it; closing the generator stops it.
+    """
+    told: SimpleQueue[Progress | None] = SimpleQueue()
+    stop = Event()
+    with ThreadPoolExecutor(1, "napari-sam-steps") as pool:
+        future = pool.submit(work, lambda done, total: told.put(Progress(done, total, message)), stop.is_set)
+        future.add_done_callback(lambda _: told.put(None))
+        try:
+            while (step := told.get()) is not None:
+                yield step
+        finally:
+            stop.set()
+    return future.result()
 
 
 def embed(predictor: Predictor, read: Read, cache: EmbeddingCache, diameter: float | None) -> Embedded:
@@ -107,7 +149,6 @@ def everything(
 ) -> Steps[AutomaticResult]:
     """Automatic masks of one plane, as a generator of progress."""
     from napari_sam.everything import generate
-    from napari_sam.progress import Progress
 
     yield Progress(0, 1, "Reading the plane")
     ready = embed(predictor, read, cache, diameter)

@@ -1,0 +1,116 @@
+"""Which image the dock works on, and when its picture changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.layers import Image
+from qtpy.QtCore import QObject, QTimer, Signal
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+    from napari.utils.events import Event
+
+PAUSE = 400
+"""Milliseconds after the last change of the contrast before the plane is embedded again."""
+
+
+class ImageFollower(QObject):
+    """Watches a viewer's layers and sliders on behalf of one image.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    """
+
+    image_changed = Signal(object)
+    """Another image, or None."""
+    plane_changed = Signal()
+    """The sliders moved, or axes were swapped."""
+    picture_changed = Signal()
+    """Contrast or pixels of the image changed, and rested for a while."""
+    layers_changed = Signal()
+    """Layers were added, removed, renamed or moved."""
+    active_changed = Signal()
+    """Another layer is active."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.image: Image | None = None
+        self.following = True
+        self._pause = QTimer(self, singleShot=True, interval=PAUSE)
+        self._pause.timeout.connect(self.picture_changed)
+        for emitter, slot in self._links():
+            emitter.connect(slot)
+
+    def start(self) -> None:
+        """Turn to the active image, else to the topmost."""
+        active = self.viewer.layers.selection.active
+        self.turn_to(active if isinstance(active, Image) else self._topmost())
+
+    def turn_to(self, image: Image | None) -> None:
+        """Turn to another image."""
+        if image is self.image:
+            return
+        self._watch(False)
+        self.image = image
+        self._watch(True)
+        self.image_changed.emit(image)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._pause.stop()
+        self._watch(False)
+        self.image = None
+        for emitter, slot in self._links():
+            emitter.disconnect(slot)
+
+    def _links(self) -> list[tuple]:
+        """Events of the viewer, and what is done about them."""
+        layers, dims = self.viewer.layers, self.viewer.dims
+        return [
+            (layers.events.inserted, self._on_layers),
+            (layers.events.removed, self._on_removed),
+            (layers.events.reordered, self._on_layers),
+            (layers.events.renamed, self._on_layers),
+            (layers.selection.events.active, self._on_active),
+            (dims.events.current_step, self._on_dims),
+            (dims.events.order, self._on_dims),
+            (dims.events.ndisplay, self._on_dims),
+            (dims.events.ndim, self._on_dims),
+        ]
+
+    def _watch(self, on: bool) -> None:
+        """Begin or end to watch the image."""
+        if self.image is not None:
+            events = self.image.events
+            for emitter in (events.contrast_limits, events.gamma, events.data):
+                (emitter.connect if on else emitter.disconnect)(self._on_picture)
+
+    def _topmost(self) -> Image | None:
+        return next((x for x in reversed(self.viewer.layers) if isinstance(x, Image)), None)
+
+    def _on_layers(self, event: Event | None = None) -> None:
+        if self.image is None:
+            self.turn_to(self._topmost())
+        self.layers_changed.emit()
+
+    def _on_removed(self, event: Event) -> None:
+        removed: Layer = event.value
+        if removed is self.image:
+            self.turn_to(self._topmost())
+        self.layers_changed.emit()
+
+    def _on_active(self, event: Event | None = None) -> None:
+        active = self.viewer.layers.selection.active
+        if self.following and isinstance(active, Image):
+            self.turn_to(active)
+        self.active_changed.emit()
+
+    def _on_dims(self, event: Event | None = None) -> None:
+        self.plane_changed.emit()
+
+    def _on_picture(self, event: Event | None = None) -> None:
+        self._pause.start()

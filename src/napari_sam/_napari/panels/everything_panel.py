@@ -1,0 +1,194 @@
+"""Every object of the plane at once, with sliders that filter what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QLabel, QPushButton, QSlider, QSpinBox, QWidget
+from superqt import QRangeSlider
+
+from napari_sam._napari.panels.form import choice, column, form, note, row
+from napari_sam._napari.panels.progress_row import ProgressRow
+
+STEPS = 1000
+"""Positions of a slider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the automatic masks have to fulfil.
+
+    Parameters
+    ----------
+    predicted_iou, stability : float
+        Lowest values, 0 to 1.
+    min_area, max_area : int
+        In pixels of the image.
+    """
+
+    predicted_iou: float
+    stability: float
+    min_area: int
+    max_area: int
+
+
+class EverythingPanel(QWidget):
+    """Run automatic masks, filter them live, accept or drop them."""
+
+    run_requested = Signal()
+    cancel_requested = Signal()
+    filters_changed = Signal()
+    accept_requested = Signal()
+    discard_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.region = choice(
+            ("the whole plane", "plane"),
+            ("only where no object is yet", "unlabelled"),
+            ("what the canvas shows", "view"),
+            tip="Where to look for objects",
+        )
+        self.prompts = choice(
+            ("as the model suggests", "auto"),
+            ("a grid of clicks", "grid"),
+            tip="Where the model is asked: at the places that it proposes, or on a regular grid",
+        )
+        self.side = QSpinBox()
+        self.side.setRange(2, 256)
+        self.side.setValue(32)
+        self.side.setToolTip(
+            "Clicks along a side of the grid: more find smaller objects and take longer"
+        )
+        self.run = QPushButton("Segment all")
+        self.progress = ProgressRow()
+        self.predicted_iou = _slider()
+        self.stability = _slider()
+        self.area = QRangeSlider(Qt.Orientation.Horizontal)
+        self.area.setRange(0, STEPS)
+        self.area.setValue((0, STEPS))
+        self.labels = {name: QLabel() for name in ("iou", "stability", "area")}
+        self.counts = note()
+        self.accept = QPushButton("Accept into labels")
+        self.discard = QPushButton("Discard")
+        self._areas = (1, 2)
+        self._lay_out()
+        self._connect()
+        self.show_results(None)
+
+    @property
+    def filters(self) -> Filters:
+        """Where the sliders stand."""
+        low, high = self.area.value()
+        return Filters(
+            self.predicted_iou.value() / STEPS,
+            self.stability.value() / STEPS,
+            # The ends mean no limit at all, whatever rounding does to them.
+            0 if low == 0 else self._area_at(low),
+            int(1e12) if high == STEPS else self._area_at(high),
+        )
+
+    def show_results(self, areas: tuple[int, int] | None, filters: Filters | None = None) -> None:
+        """Show the sliders for new masks.
+
+        Parameters
+        ----------
+        areas : tuple of int, optional
+            Smallest and largest area among the masks; None hides the sliders.
+        filters : Filters, optional
+            Where the sliders are to stand.
+        """
+        self._results.setVisible(areas is not None)
+        if areas is None or filters is None:
+            return
+        self._areas = (max(areas[0], 1), max(areas[1], areas[0] + 1, 2))
+        with (
+            QSignalBlocker(self.predicted_iou),
+            QSignalBlocker(self.stability),
+            QSignalBlocker(self.area),
+        ):
+            self.predicted_iou.setValue(round(filters.predicted_iou * STEPS))
+            self.stability.setValue(round(filters.stability * STEPS))
+            self.area.setValue((self._position_of(filters.min_area), self._position_of(filters.max_area)))
+        self._show_values()
+
+    def show_counts(self, kept: int, removed: dict[str, int]) -> None:
+        """Show how many masks are kept, and how many each filter removed."""
+        lines = [f"{kept} objects" if kept != 1 else "1 object"]
+        lines += [f"{n} mask{'s' if n > 1 else ''} removed by {name}" for name, n in removed.items() if n]
+        self.counts.setText("\n".join(lines))
+        self.accept.setEnabled(kept > 0)
+
+    def set_running(self, running: bool) -> None:
+        """Show whether masks are being computed."""
+        self.run.setEnabled(not running)
+        if running:
+            self.progress.start("Waiting for the model…")
+        else:
+            self.progress.stop()
+
+    def _lay_out(self) -> None:
+        layout = column(self)
+        fields = self._fields = form()
+        fields.addRow("Where", self.region)
+        fields.addRow("Prompts", self.prompts)
+        fields.addRow("Grid", self.side)
+        layout.addLayout(fields)
+        layout.addWidget(self.run)
+        layout.addWidget(self.progress)
+        self._results = QWidget()
+        inner = column(self._results)
+        inner.setContentsMargins(0, 0, 0, 0)
+        for title, name, slider in (
+            ("Predicted IoU at least", "iou", self.predicted_iou),
+            ("Stability at least", "stability", self.stability),
+            ("Area", "area", self.area),
+        ):
+            inner.addLayout(row(QLabel(title), self.labels[name], stretch=0))
+            inner.addWidget(slider)
+        inner.addWidget(self.counts)
+        inner.addLayout(row(self.accept, self.discard, stretch=0))
+        layout.addWidget(self._results)
+        self._on_prompts_changed()
+
+    def _connect(self) -> None:
+        self.run.clicked.connect(self.run_requested)
+        self.progress.cancelled.connect(self.cancel_requested)
+        self.prompts.currentIndexChanged.connect(lambda _: self._on_prompts_changed())
+        for slider in (self.predicted_iou, self.stability, self.area):
+            slider.valueChanged.connect(self._on_slider_moved)
+        self.accept.clicked.connect(self.accept_requested)
+        self.discard.clicked.connect(self.discard_requested)
+
+    def _on_prompts_changed(self) -> None:
+        self._fields.setRowVisible(self.side, self.prompts.currentData() == "grid")
+
+    def _on_slider_moved(self) -> None:
+        self._show_values()
+        self.filters_changed.emit()
+
+    def _show_values(self) -> None:
+        low, high = self.area.value()
+        self.labels["iou"].setText(f"{self.filters.predicted_iou:.2f}")
+        self.labels["stability"].setText(f"{self.filters.stability:.2f}")
+        self.labels["area"].setText(f"{self._area_at(low):,} to {self._area_at(high):,} px")
+
+    def _area_at(self, position: int) -> int:
+        """Area at a position of the slider: equal steps are equal factors."""
+        low, high = map(log, self._areas)
+        return round(exp(low + (high - low) * position / STEPS))
+
+    def _position_of(self, area: int) -> int:
+        """Position of the slider for an area."""
+        low, high = map(log, self._areas)
+        part = (log(max(area, 1)) - low) / (high - low)
+        return round(min(max(part, 0), 1) * STEPS)
+
+
+def _slider() -> QSlider:
+    """Slider for a lowest value from 0 to 1."""
+    slider = QSlider(Qt.Orientation.Horizontal)
+    slider.setRange(0, STEPS)
+    return slider

@@ -1,0 +1,60 @@
+"""Write labels to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
+
+from napari_sam._napari.panels.form import choice, column, form, note
+from napari_sam._napari.panels.layer_picker import LayerPicker
+from napari_sam._napari.panels.progress_row import ProgressRow
+from napari_sam.export import FORMATS
+
+
+class ExportPanel(QWidget):
+    """Choose labels, format and file."""
+
+    export_requested = Signal(object, str, str)
+    """Layer, path and name of the format."""
+    cancel_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels = LayerPicker()
+        self.format = choice(*((f.title, f) for f in FORMATS))
+        self.button = QPushButton("Save as…")
+        self.progress = ProgressRow()
+        self.text = note()
+        layout = column(self)
+        fields = form()
+        fields.addRow("Labels", self.labels)
+        fields.addRow("Format", self.format)
+        layout.addLayout(fields)
+        layout.addWidget(self.button)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.text)
+        self.text.hide()
+        self.button.clicked.connect(self._on_clicked)
+        self.progress.cancelled.connect(self.cancel_requested)
+
+    def say(self, text: str) -> None:
+        """Show what became of the export."""
+        self.text.setText(text)
+        self.text.setVisible(bool(text))
+
+    def _on_clicked(self) -> None:
+        layer = self.labels.layer
+        if layer is None:
+            self.say("There is no Labels layer to export. Commit an object first.")
+            return
+        wanted = self.format.currentData()
+        suffix = wanted.suffixes[0]
+        start = f"{layer.name.replace('/', '-').replace(': ', '-')}{suffix}"
+        kinds = f"{wanted.title} ({' '.join('*' + s for s in wanted.suffixes)})"
+        path, _ = QFileDialog.getSaveFileName(self, "Export labels", start, kinds)
+        if path:
+            if not path.lower().endswith(wanted.suffixes):
+                path = str(Path(path).with_name(Path(path).name + suffix))
+            self.export_requested.emit(layer, path, wanted.name)

@@ -1,0 +1,108 @@
+"""Masks on the canvas before they are committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_sam._napari.coordinates import PlaneIndex
+from napari_sam._napari.layers import add_preview_layer, place_preview, preview_shape, remove_layer
+from napari_sam.masks import Box, Mask
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+COLOURS = ("#ffc400", "#00b8d9", "#ff6f91", "#7bd88f", "#b388ff", "#ff9e5e", "#5c9dff", "#d4e157")
+"""The first is that of the thumbnails; neighbours among many objects differ."""
+
+
+class MaskPreview:
+    """A layer that shows masks of one plane; made when it is first needed, again if someone removes it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    title : str
+        What the layer's name says after the image's.
+    """
+
+    def __init__(self, viewer: ViewerModel, title: str) -> None:
+        self._viewer = viewer
+        self._title = title
+        self._image: Image | None = None
+        self._layer: Labels | None = None
+        self._plane: PlaneIndex | None = None
+        self._drawn = Box(0, 0, 0, 0)
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer, if there is one in the viewer."""
+        return self._layer if self._layer is not None and self._layer in self._viewer.layers else None
+
+    def show(self, image: Image, plane: PlaneIndex, masks: Sequence[Mask], opacity: float = 0.5) -> None:
+        """Show masks on a plane of an image, and nothing else; the first lies on top.
+
+        Parameters
+        ----------
+        image : Image
+        plane : PlaneIndex
+        masks : sequence of Mask
+            In pixels of the plane.
+        opacity : float
+        """
+        if not masks:
+            self.clear()
+            return
+        layer = self._layer_for(image, plane)
+        canvas = _as_plane(layer, plane)
+        canvas[self._drawn.slices] = 0
+        for number, mask in reversed(list(enumerate(masks))):
+            box = mask.box.clip(canvas.shape)
+            canvas[box.slices][mask.crop(box)] = 1 + number % len(COLOURS)
+        boxes = [mask.box for mask in masks if mask.pixels.size]
+        self._drawn = Box.union(boxes).clip(canvas.shape) if boxes else Box(0, 0, 0, 0)
+        layer.opacity = opacity
+        layer.visible = True
+        layer.refresh(extent=False)
+
+    def clear(self) -> None:
+        """Show nothing; the layer stays, hidden, for the next time."""
+        layer = self.layer
+        if layer is not None and self._plane is not None and layer.visible:
+            _as_plane(layer, self._plane)[self._drawn.slices] = 0
+            self._drawn = Box(0, 0, 0, 0)
+            layer.visible = False
+
+    def remove(self) -> None:
+        """Take the layer out of the viewer."""
+        remove_layer(self._viewer, self.layer)
+        self._layer = self._image = self._plane = None
+        self._drawn = Box(0, 0, 0, 0)
+
+    def _layer_for(self, image: Image, plane: PlaneIndex) -> Labels:
+        """The layer, at the place of a plane."""
+        layer = self.layer
+        fits = layer is not None and image is self._image and layer.data.shape == preview_shape(image, plane)
+        if not fits:
+            self.remove()
+            layer = add_preview_layer(self._viewer, image, plane)
+            layer.name = f"{image.name}: {self._title}"
+            colours = dict(enumerate(COLOURS, start=1))
+            layer.colormap = DirectLabelColormap(
+                color_dict={None: "transparent", 0: "transparent", **colours}
+            )
+            self._layer, self._image = layer, image
+        elif plane != self._plane:
+            place_preview(layer, image, plane)
+        self._plane = plane
+        return layer
+
+
+def _as_plane(layer: Labels, plane: PlaneIndex) -> np.ndarray:
+    """View (H, W) of the layer's pixels in display order."""
+    flat = layer.data[tuple(slice(None) if axis in plane.axes else 0 for axis in range(plane.ndim))]
+    return flat.T if plane.flipped else flat

@@ -1,0 +1,134 @@
+"""Keys that work while the canvas has the focus, whichever layer is active.
+
+Qt shortcuts of the window's central part, and not ``viewer.bind_key``: napari asks the active layer first, so
+that ``1`` would change the tool of a Points layer; and Qt moves the focus on ``Tab`` before napari sees it.
+A shortcut that would take a key from the active layer's own tools is switched off meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from qtpy.QtCore import QObject, Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QMainWindow, QWidget
+
+Need = Literal["offer", "image"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One shortcut.
+
+    Parameters
+    ----------
+    action : str
+        What it does, as the dock calls it.
+    keys : tuple of str
+        Key sequences in Qt's words.
+    text : str
+        What it does, for a person.
+    need : {"offer", "image"}
+        Whether candidates must be on offer, or an image is enough.
+    leave : mapping of str to tuple of str
+        Keys that are left to a layer of this type while it is active: its own tools use them.
+    """
+
+    action: str
+    keys: tuple[str, ...]
+    text: str
+    need: Need = "image"
+    leave: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+KEYS = (
+    Key("choose 0", ("1",), "Choose the first candidate", "offer"),
+    Key("choose 1", ("2",), "Choose the second candidate", "offer"),
+    Key("choose 2", ("3",), "Choose the third candidate", "offer"),
+    Key("choose next", ("Tab",), "Choose the next candidate", "offer"),
+    Key(
+        "commit",
+        ("C", "Return", "Enter"),
+        "Commit the chosen mask",
+        "offer",
+        # Return finishes an outline that is being drawn.
+        {"shapes": ("Return", "Enter"), "labels": ("Return", "Enter")},
+    ),
+    Key("undo", ("Ctrl+Z",), "Undo the last click or commit", leave={"labels": ("Ctrl+Z",)}),
+    Key("redo", ("Ctrl+Shift+Z",), "Redo", leave={"labels": ("Ctrl+Shift+Z",)}),
+    Key("toggle sign", ("T",), "Next click: inside or outside", leave={"shapes": ("T",)}),
+    Key("toggle tool", ("B",), "Clicks or boxes", leave={"labels": ("B",)}),
+    Key(
+        "clear",
+        ("Shift+C", "Escape"),
+        "Clear the prompts",
+        leave={"shapes": ("Escape",), "labels": ("Escape",)},
+    ),
+    Key("toggle hover", ("H",), "Preview under the mouse on or off"),
+    Key("everything", ("Shift+E",), "Segment all objects of the plane"),
+)
+
+
+def listing() -> list[tuple[str, str]]:
+    """Keys and what they do, for the dock."""
+    lines = [("1  2  3", "Choose a candidate")]
+    for key in KEYS:
+        if not key.action.startswith("choose ") or key.action == "choose next":
+            shown = dict.fromkeys("Enter" if k == "Return" else k for k in key.keys)
+            lines.append((", ".join(shown), key.text))
+    lines.append(("Space", "Hold to move the image (napari)"))
+    return lines
+
+
+class Shortcuts(QObject):
+    """The shortcuts of a window, installed once and removed as a whole.
+
+    Parameters
+    ----------
+    central : QWidget
+        They work while this or something in it has the focus.
+    run : callable
+        Called with the action's name.
+    """
+
+    def __init__(self, central: QWidget, run: Callable[[str], None]) -> None:
+        super().__init__(central)
+        self._installed: list[tuple[Key, str, QShortcut]] = []
+        for key in KEYS:
+            for sequence in key.keys:
+                shortcut = QShortcut(QKeySequence(sequence), central)
+                shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+                shortcut.activated.connect(lambda action=key.action: run(action))
+                self._installed.append((key, sequence, shortcut))
+
+    def adapt(self, *, image: bool, offer: bool, active: str) -> None:
+        """Switch shortcuts on or off.
+
+        Parameters
+        ----------
+        image, offer : bool
+            Whether an image is chosen, and whether candidates are on offer.
+        active : str
+            Type of the active layer in lower case; empty if there is none.
+        """
+        there = {"image": image, "offer": offer}
+        for key, sequence, shortcut in self._installed:
+            shortcut.setEnabled(there[key.need] and sequence not in key.leave.get(active, ()))
+
+    def remove(self) -> None:
+        """Give the keys back."""
+        for _, _, shortcut in self._installed:
+            shortcut.setEnabled(False)
+            shortcut.deleteLater()
+        self._installed = []
+        self.deleteLater()
+
+
+def main_window_of(widget: QWidget) -> QMainWindow | None:
+    """Find the window that a widget belongs to, through a floating dock too."""
+    parent: QWidget | None = widget
+    while parent is not None and not isinstance(parent, QMainWindow):
+        parent = parent.parentWidget()
+    return parent
