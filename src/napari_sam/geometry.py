@@ -249,6 +249,20 @@ class Window:
                     inside[block.shift(-box.y0, -box.x0).slices] = above
         return Mask.from_plane(inside, int(box.y0), int(box.x0)), sizes
 
+    def cuts(self, mask: Mask) -> bool:
+        """Whether a mask runs along an edge of the window that is not an edge of the plane."""
+        if not mask.pixels.size:
+            return False
+        (height, width), seen, box = self.frame.image_shape, self.image_box, mask.box
+        sides = (
+            (seen.y0 > 0 and box.y0 <= seen.y0, mask.pixels[0]),
+            (seen.x0 > 0 and box.x0 <= seen.x0, mask.pixels[:, 0]),
+            (seen.y1 < height and box.y1 >= seen.y1, mask.pixels[-1]),
+            (seen.x1 < width and box.x1 >= seen.x1, mask.pixels[:, -1]),
+        )
+        length = sum(int(np.count_nonzero(edge)) for touching, edge in sides if touching)
+        return bool(length > 0.25 * np.sqrt(mask.area))
+
     def sample_mask(self, mask: Mask, inside: float, outside: float) -> Float:
         """Logits of the window that speak for a given mask.
 

@@ -195,7 +195,7 @@ class BuiltInPredictor(Predictor):
         for i, prompt in enumerate(prompts):
             for _ in range(3):
                 best = offers[i].best
-                if not _touches_edge(best) or max(best.window.frame.model_shape) <= WINDOW:
+                if not best.window.cuts(best.mask) or max(best.window.frame.model_shape) <= WINDOW:
                     break
                 offers[i] = self._predict_wider(embedding, prompt, best)
         return offers
@@ -217,19 +217,3 @@ class BuiltInPredictor(Predictor):
         height, width = embedding.frame.image_shape
         inside = ((places > -0.5) & (places < (height - 0.5, width - 0.5))).all(1)
         return Seeds(places[inside], scores.double().cpu().numpy()[inside])
-
-
-def _touches_edge(candidate: Candidate) -> bool:
-    """Whether a mask runs along an edge of its window that is not an edge of the plane."""
-    box, mask = candidate.window.image_box, candidate.mask
-    if not mask.pixels.size:
-        return False
-    height, width = candidate.window.frame.image_shape
-    sides = (
-        (box.y0 > 0 and mask.box.y0 <= box.y0, mask.pixels[0]),
-        (box.x0 > 0 and mask.box.x0 <= box.x0, mask.pixels[:, 0]),
-        (box.y1 < height and mask.box.y1 >= box.y1, mask.pixels[-1]),
-        (box.x1 < width and mask.box.x1 >= box.x1, mask.pixels[:, -1]),
-    )
-    length = sum(int(np.count_nonzero(edge)) for touching, edge in sides if touching)
-    return length > 0.25 * np.sqrt(mask.area)

@@ -1,0 +1,238 @@
+"""Automatic masks of a plane: prompts, batches, masks above a low floor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.embedding import Embedding
+from napari_sam.everything.found import REASONS, Found, Proposal, Reason, cut_to
+from napari_sam.everything.grid import Points, crop_boxes, is_cut_by_crop, point_grid, points_inside
+from napari_sam.everything.result import AutomaticResult
+from napari_sam.everything.settings import AutomaticSettings, settings_for
+from napari_sam.geometry import Window
+from napari_sam.image import RGB
+from napari_sam.masks import Box, Mask
+from napari_sam.predictor.base import Predictor
+from napari_sam.progress import Progress, Steps
+from napari_sam.prompts import Prompts, points_from_array
+
+LEVELS = np.array([1, 2, 3])
+"""The decoder's three outputs for an ambiguous prompt."""
+
+
+class Output(NamedTuple):
+    """One decoded mask."""
+
+    row: int
+    level: int
+    predicted_iou: float
+    mask: Mask
+    stability: float
+    is_cut: bool
+
+
+@dataclass
+class Search:
+    """What one run collects."""
+
+    predictor: Predictor
+    settings: AutomaticSettings
+    shape: tuple[int, int]
+    region: Mask | Box | None
+    crops: list[Box] = field(default_factory=list)
+    proposals: list[Proposal] = field(default_factory=list)
+    lost: list[tuple[int, int]] = field(default_factory=list)
+    prompts: int = 0
+    skipped: int = 0
+    seeded: bool = False
+
+    def points(self, embedding: Embedding, crop: Box, layer: int) -> Points:
+        """Where to prompt in a crop, in the plane's coordinates."""
+        settings = self.settings
+        seeds = self.predictor.seeds(embedding) if settings.prompts != "grid" else None
+        if seeds is None and settings.prompts == "seeds":
+            raise ValueError(
+                f"The model {self.predictor.name} proposes no seeds. Use prompts='grid' or 'auto'."
+            )
+        if seeds is not None:
+            self.seeded = True
+            points = seeds.points + np.array([crop.y0, crop.x0])
+        else:
+            area = self.region.box if isinstance(self.region, Mask) else self.region
+            per_side = max(1, settings.points_per_side // settings.crop_n_points_downscale_factor**layer)
+            points = point_grid(per_side, crop if area is None else crop.intersect(area))
+        return points[points_inside(points, self.region)]
+
+    def run_batch(self, embedding: Embedding, crop: Box, points: Points) -> list[Proposal]:
+        """Prompt at ``points`` (plane coordinates) and keep what is good enough; return what was kept."""
+        before = len(self.proposals)
+        for output in self._decode(embedding, points - (crop.y0, crop.x0)):
+            prompt = self.prompts + output.row
+            mask = output.mask.shift(int(crop.y0), int(crop.x0))
+            if output.stability < np.float32(self.settings.floors[1]) or not mask.pixels.size:
+                self._lose(prompt, "stability")
+            elif output.is_cut or is_cut_by_crop(mask.box, crop, self.shape):
+                self._lose(prompt, "cut off")
+            elif (rest := cut_to(mask, self.region)) is None:
+                self._lose(prompt, "outside the region")
+            else:
+                y, x = points[output.row].tolist()
+                self.proposals.append(
+                    Proposal(
+                        rest.pack(),
+                        output.predicted_iou,
+                        output.stability,
+                        rest.area,
+                        (y, x),
+                        prompt,
+                        output.level,
+                        len(self.crops) - 1,
+                    )
+                )
+        self.prompts += len(points)
+        return self.proposals[before:]
+
+    def _decode(self, embedding: Embedding, points: Points) -> Iterator[Output]:
+        """Masks of the outputs whose predicted IoU is above the floor.
+
+        The predicted IoU is known before the mask: only masks that pass are computed.
+        """
+        batch = self.predictor.decode_points(embedding, points)
+        iou = batch.iou[:, LEVELS]
+        passed = self._passes(iou)
+        rows, cols = np.nonzero(passed)
+        again = set()
+        if len(rows):
+            logits = batch.logits(rows, LEVELS[cols])
+            for row, col, cells in zip(rows.tolist(), cols.tolist(), logits, strict=True):
+                window = batch.windows[row]
+                output = self._output(row, int(LEVELS[col]), float(iou[row, col]), window, cells)
+                if output.is_cut and col == int(iou[row].argmax()):
+                    again.add(row)
+                elif row not in again:
+                    yield output
+        for row in np.nonzero(~passed)[0].tolist():
+            if row not in again:
+                self._lose(self.prompts + row, "predicted IoU")
+        if again:
+            yield from self._decode_wider(embedding, points, sorted(again))
+
+    def _decode_wider(self, embedding: Embedding, points: Points, rows: list[int]) -> Iterator[Output]:
+        """Masks of prompts whose object does not fit the decoder's window, which is widened for them."""
+        prompts = [Prompts((p,)) for p in points_from_array(points[rows])]
+        offers = self.predictor.predict_each(embedding, prompts)
+        for row, offer in zip(rows, offers, strict=True):
+            for candidate in offer:
+                if self._passes(np.float32(candidate.predicted_iou)):
+                    yield self._output(
+                        row, candidate.level, candidate.predicted_iou, candidate.window, candidate.logits
+                    )
+                else:
+                    self._lose(self.prompts + row, "predicted IoU")
+
+    def _output(
+        self, row: int, level: int, iou: float, window: Window, logits: NDArray[np.float32]
+    ) -> Output:
+        mask, stability = window.mask_and_stability(logits, 0.0, self.settings.stability_score_offset)
+        # Single precision as in the reference, so that masks at the very threshold fall on the same side.
+        return Output(row, level, iou, mask, float(np.float32(stability)), window.cuts(mask))
+
+    def _passes(self, iou: NDArray[np.float32] | np.float32) -> NDArray[np.bool_]:
+        """Whether a predicted IoU is above the floor; there is none if the threshold filters nothing."""
+        if self.settings.pred_iou_thresh <= 0 or self.settings.floors[0] <= 0:
+            return np.ones_like(iou, bool)
+        return np.asarray(iou > np.float32(self.settings.floors[0]))
+
+    def _lose(self, prompt: int, reason: Reason) -> None:
+        self.lost.append((prompt, REASONS.index(reason)))
+
+
+def generate(
+    predictor: Predictor,
+    image: RGB,
+    settings: AutomaticSettings | None = None,
+    *,
+    embedding: Embedding | None = None,
+    region: Mask | Box | None = None,
+    diameter: float | None = None,
+) -> Steps[AutomaticResult]:
+    """Find every object of a plane.
+
+    The paper's automatic masks (section 5 and appendix B): prompt at many points, keep the masks that the
+    model is sure of (predicted IoU) and that do not hang on the threshold (stability), drop duplicates. For
+    official SAM the result is the reference generator's.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    image : ndarray of uint8, shape (H, W, 3)
+        See `napari_sam.image.plane_to_rgb`.
+    settings : AutomaticSettings, optional
+        `settings_for` the model if not given.
+    embedding : Embedding, optional
+        The plane's, if it is there already.
+    region : Mask or Box, optional
+        Where to look. A box (the current view) bounds the prompts: objects that reach out of it stay whole.
+        A mask (the unlabelled area) bounds the objects as well. Masks of which less than half lies in the
+        region are dropped.
+    diameter : float, optional
+        Typical object diameter in image pixels, for models that scale by it; estimated if not given.
+
+    Yields
+    ------
+    Progress
+        After every batch of prompts. Closing the generator cancels.
+
+    Returns
+    -------
+    AutomaticResult
+
+    Raises
+    ------
+    ValueError
+        If the embedding is another plane's, or seeds are asked of a model that has none.
+    """
+    settings = settings_for(predictor) if settings is None else settings
+    shape = (image.shape[0], image.shape[1])
+    if embedding is not None and embedding.frame.image_shape != shape:
+        raise ValueError(
+            f"The embedding is that of a plane of {embedding.frame.image_shape} pixels, the image has "
+            f"{shape}. Embed the image again."
+        )
+    search = Search(predictor, settings, shape, region)
+    size = settings.points_per_batch or predictor.batch_size
+    crops = crop_boxes(shape, settings.crop_n_layers, settings.crop_overlap_ratio)
+    for number, (crop, layer) in enumerate(crops):
+        where = f"part {number + 1} of {len(crops)}: " if len(crops) > 1 else ""
+        if number or embedding is None:
+            yield Progress(number, len(crops), f"{where}embedding")
+            embedding = predictor.embed(image[crop.slices], diameter=diameter)
+        search.crops.append(crop)
+        points = search.points(embedding, crop, layer)
+        for done, batch in _batches(search, points, size):
+            share = done / max(len(points), 1)
+            yield _progress(number + share, len(crops), f"{where}prompt {done} of {len(points)}")
+            search.run_batch(embedding, crop, batch)
+    yield Progress(len(crops) * SCALE, len(crops) * SCALE, "done")
+    lost = np.array(search.lost, np.int64).reshape(-1, 2)
+    found = Found(shape, tuple(search.proposals), tuple(search.crops), search.prompts, lost)
+    return AutomaticResult(found, settings, search.seeded, search.skipped)
+
+
+SCALE = 1000
+"""Steps of progress for each part of the plane."""
+
+
+def _progress(done: float, total: int, message: str) -> Progress:
+    return Progress(int(done * SCALE), total * SCALE, message)
+
+
+def _batches(search: Search, points: Points, size: int) -> Iterator[tuple[int, Points]]:
+    """Cut the points into batches."""
+    for start in range(0, len(points), size):
+        yield start, points[start : start + size]

@@ -1,0 +1,161 @@
+"""Which of the masks that were found are shown: thresholds, duplicates, clean-up."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.everything.found import REASONS, Found, Reason, last_pixel_boxes
+from napari_sam.everything.settings import AutomaticSettings
+from napari_sam.masks import PackedMask
+from napari_sam.overlap import best_first, box_nms, suppress
+
+Index = NDArray[np.intp]
+
+KEPT = len(REASONS)
+
+
+class Selection(NamedTuple):
+    """Masks that passed.
+
+    ``kept`` holds their indices, the first on top; ``cleaned`` those whose pixels were changed;
+    ``removed`` says how many each filter took away.
+    """
+
+    kept: Index
+    cleaned: dict[int, PackedMask]
+    removed: dict[Reason, int]
+
+
+def select(found: Found, settings: AutomaticSettings, *, one_per_prompt: bool) -> Selection:
+    """Filter the masks of a plane.
+
+    Parameters
+    ----------
+    found : Found
+    settings : AutomaticSettings
+    one_per_prompt : bool
+        Whether every prompt stands for one object (seeds) or may find a part, an object and a group of them
+        (grid).
+    """
+    stage = _stages(found, settings)
+    passed = np.flatnonzero(stage == KEPT)
+    cleaned: dict[int, PackedMask] = {}
+    if one_per_prompt:
+        if settings.min_mask_region_area > 0:
+            cleaned = _clean(found, passed, settings.min_mask_region_area)
+        kept = pack(found, passed, cleaned)
+    else:
+        kept = _suppress_boxes(found, passed, settings)
+        if settings.min_mask_region_area > 0:
+            kept, cleaned = _clean_and_suppress(found, kept, settings)
+    stage[passed] = REASONS.index("duplicates")
+    stage[kept] = KEPT
+    return Selection(kept, cleaned, _count(found, stage, one_per_prompt=one_per_prompt))
+
+
+def _stages(found: Found, settings: AutomaticSettings) -> NDArray[np.int64]:
+    """Index of the first filter that each mask fails; `KEPT` if it passes all."""
+    stage = np.full(len(found), KEPT)
+    fails = {
+        "largest area": found.area > settings.max_area,
+        "smallest area": found.area < settings.min_area,
+    }
+    if settings.stability_score_thresh > 0:
+        fails["stability"] = ~(found.stability >= np.float32(settings.stability_score_thresh))
+    if settings.pred_iou_thresh > 0:
+        fails["predicted IoU"] = ~(found.predicted_iou > np.float32(settings.pred_iou_thresh))
+    for index in reversed(range(len(REASONS))):
+        if REASONS[index] in fails:
+            stage[fails[REASONS[index]]] = index
+    return stage
+
+
+def _suppress_boxes(found: Found, passed: Index, settings: AutomaticSettings) -> Index:
+    """Drop the worse of two masks with nearly the same box, in each crop and then between crops."""
+    parts = []
+    for crop in range(len(found.crops)):
+        members = passed[found.crop[passed] == crop]
+        order = members[best_first(found.predicted_iou[members])]
+        parts.append(suppress(order, found.near(crop, settings.box_nms_thresh)))
+    kept = np.concatenate(parts)
+    if len(found.crops) == 1:
+        return kept
+    sizes = np.array([crop.height * crop.width for crop in found.crops])
+    order = kept[best_first(1 / sizes[found.crop[kept]])]
+    return suppress(order, found.near(None, settings.crop_nms_thresh))
+
+
+def _clean_and_suppress(
+    found: Found, kept: Index, settings: AutomaticSettings
+) -> tuple[Index, dict[int, PackedMask]]:
+    """Clean masks, then drop those that became duplicates; masks that needed no cleaning win."""
+    cleaned = [found.cleaned(i, settings.min_mask_region_area) for i in kept.tolist()]
+    boxes = last_pixel_boxes([c.mask for c in cleaned])
+    untouched = np.array([not c.changed for c in cleaned], np.float64)
+    threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
+    left = [
+        i
+        for i in box_nms(boxes, untouched, threshold).tolist()
+        if cleaned[i].area and settings.min_area <= cleaned[i].area <= settings.max_area
+    ]
+    changed = {int(kept[i]): cleaned[i].mask for i in left if cleaned[i].changed}
+    return kept[left], changed
+
+
+def _clean(found: Found, passed: Index, min_region: int) -> dict[int, PackedMask]:
+    """Cleaned masks of those that cleaning changes."""
+    all_cleaned = {i: found.cleaned(i, min_region) for i in passed.tolist()}
+    return {i: c.mask for i, c in all_cleaned.items() if c.changed}
+
+
+HIDDEN = 0.5
+"""A mask of which more than this part belongs to better ones shows nothing new."""
+SWALLOWED = 0.5
+"""A mask that takes more than this part of a better one's pixels is a group, not another object."""
+
+
+def pack(found: Found, passed: Index, cleaned: dict[int, PackedMask]) -> Index:
+    """Choose at most one mask a prompt, so that the best masks lie side by side.
+
+    Masks are laid down from the best to the worst, by predicted IoU times stability. One is passed over if
+    its prompt has its object already, if it lies largely below better masks (a duplicate or a part), or if
+    it covers one of them (a group). The next best mask of the same prompt gets its chance in its turn.
+    """
+    owner = np.zeros(found.shape, np.int32)
+    area = [0]
+    served: set[int] = set()
+    kept = []
+    score = found.predicted_iou[passed] * found.stability[passed]
+    for index in passed[best_first(score)].tolist():
+        proposal = found.proposals[index]
+        if proposal.prompt in served:
+            continue
+        mask = cleaned.get(index, proposal.mask).unpack()
+        view = owner[mask.box.slices]
+        below = np.bincount(view[mask.pixels])
+        total, covered = int(below.sum()), below[1:]
+        if not total or covered.sum() > HIDDEN * total:
+            continue
+        met = np.flatnonzero(covered)
+        if any(covered[i] > SWALLOWED * area[i + 1] for i in met.tolist()):
+            continue
+        view[mask.pixels & (view == 0)] = len(area)
+        area.append(total)
+        served.add(proposal.prompt)
+        kept.append(index)
+    return np.array(kept, np.intp)
+
+
+def _count(found: Found, stage: NDArray[np.int64], *, one_per_prompt: bool) -> dict[Reason, int]:
+    """How many masks, or prompts that are left without one, each filter removed."""
+    reached = np.concatenate([found.lost[:, 1], stage])
+    if one_per_prompt:
+        prompt = np.concatenate([found.lost[:, 0], found.prompt])
+        furthest = np.zeros(found.prompts, np.int64)
+        np.maximum.at(furthest, prompt, reached)
+        reached = furthest
+    counts = np.bincount(reached, minlength=KEPT)
+    return {reason: int(counts[k]) for k, reason in enumerate(REASONS)}
