@@ -159,7 +159,7 @@ def to_image_pixels(
     common = min(own, ndim)
     padded = np.zeros((len(points), ndim))
     ignored = viewer is not None and viewer.dims.units is None
-    factors = 1.0 if ignored else _factors(other_layer.units[-common:], image_layer.units[-common:])
+    factors = 1.0 if ignored else unit_factors(other_layer.units[-common:], image_layer.units[-common:])
     padded[:, ndim - common :] = world[:, own - common :] * factors
     matrix, offset = _affine(image_layer)
     pixels = np.linalg.solve(matrix, (padded - offset).T).T
@@ -257,10 +257,10 @@ def _viewer_factors(viewer: ViewerModel, layer: Layer) -> Float:
     units = viewer.dims.units
     if units is None or len(units) < layer.ndim:
         return np.ones(layer.ndim)
-    return _factors(units[-layer.ndim :], layer.units)
+    return unit_factors(units[-layer.ndim :], layer.units)
 
 
-def _factors(source: tuple[pint.Unit, ...], target: tuple[pint.Unit, ...]) -> Float:
+def unit_factors(source: tuple[pint.Unit, ...], target: tuple[pint.Unit, ...]) -> Float:
     """Length of each source unit in target units; 1 where they measure different things."""
     return np.array([_factor(s, t) for s, t in zip(source, target, strict=True)])
 

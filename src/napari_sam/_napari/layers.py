@@ -8,7 +8,8 @@ import numpy as np
 from napari.layers import Labels, Points, Shapes
 from napari.utils.transforms import Affine
 
-from napari_sam._napari.coordinates import PlaneIndex, layer_shape
+from napari_sam._napari.coordinates import PlaneIndex, layer_shape, unit_factors
+from napari_sam._napari.signs import CLICK_COLOURS, LINE_COLOURS, POSITIVE
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -18,9 +19,6 @@ Role = Literal["points", "shapes", "labels", "preview"]
 
 MARK = "napari_sam"
 """Key of a layer's metadata that says what the layer is for."""
-
-POSITIVE, NEGATIVE = "+", "-"
-SIGN_COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
 
 
 def twin(image_layer: Layer, ndim: int | None = None) -> dict[str, Any]:
@@ -56,16 +54,46 @@ def twin(image_layer: Layer, ndim: int | None = None) -> dict[str, Any]:
     }
 
 
-def own_layers(viewer: ViewerModel, role: Role | None = None) -> list[Layer]:
-    """Layers of a viewer that were made here, by the mark in their metadata and not by name."""
-    marks = ((layer, layer.metadata.get(MARK)) for layer in viewer.layers)
-    return [layer for layer, mark in marks if mark is not None and role in (None, mark["role"])]
+def prompt_twin(viewer: ViewerModel, image_layer: Layer, ndim: int | None = None) -> dict[str, Any]:
+    """Geometry of a layer to click in: a `twin`, but in the units that the viewer shows.
+
+    napari takes the position of a click to be in the layer's own units. Where another layer is in smaller
+    units than the image, the viewer shows those, and only a layer in the viewer's units is hit where it was
+    clicked.
+    """
+    geometry = twin(image_layer, ndim)
+    units = viewer.dims.units
+    own = geometry["units"]
+    if units is None or len(units) < len(own) or units[-len(own) :] == own:
+        return geometry
+    shown = units[-len(own) :]
+    factors = np.diag([*unit_factors(own, shown), 1.0])
+    return {**geometry, "affine": factors @ geometry["affine"], "units": shown}
+
+
+def own_layers(viewer: ViewerModel, image_layer: Layer, role: Role | None = None) -> list[Layer]:
+    """Layers that were made here for an image, by the mark in their metadata and not by name."""
+    return [layer for layer in viewer.layers if _is_own(layer, image_layer, role)]
+
+
+def realign(viewer: ViewerModel, image_layer: Layer) -> None:
+    """Put all layers that were made for an image where the image is now."""
+    for layer in own_layers(viewer, image_layer):
+        role = layer.metadata[MARK]["role"]
+        clicked = role in ("points", "shapes")
+        make = prompt_twin(viewer, image_layer, layer.ndim) if clicked else twin(image_layer, layer.ndim)
+        plane = layer.metadata[MARK].get("plane")
+        if plane is not None:
+            make["translate"] = _translate_to(image_layer, plane)
+        for name, value in make.items():
+            if not _equal(getattr(layer, name), value):
+                setattr(layer, name, value)
 
 
 def add_points_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: int | None = None) -> Points:
     """Add a layer of clicks, each with its sign as a feature and a colour.
 
-    The next click is positive; `napari_sam._napari.binding.set_sign` changes that.
+    The next click is positive; `napari_sam._napari.signs.set_next_sign` changes that.
     """
     ndim = twin_ndim(image_layer, channel_axis)
     layer = Points(
@@ -75,12 +103,12 @@ def add_points_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: i
         features={"sign": np.empty(0, dtype=object)},
         feature_defaults={"sign": POSITIVE},
         face_color="sign",
-        face_color_cycle=dict(SIGN_COLOURS),
+        face_color_cycle=dict(CLICK_COLOURS),
         border_color="white",
         border_width=0.12,
         size=_click_size(image_layer, ndim),
-        metadata=_mark("points"),
-        **twin(image_layer, ndim),
+        metadata=_mark("points", image_layer),
+        **prompt_twin(viewer, image_layer, ndim),
     )
     return _add_on_top(viewer, layer)
 
@@ -91,11 +119,13 @@ def add_shapes_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: i
     layer = Shapes(
         ndim=ndim,
         name=f"{image_layer.name}: boxes",
-        edge_color="#ffdc00",
+        features={"sign": np.empty(0, dtype=object)},
+        feature_defaults={"sign": POSITIVE},
+        edge_color=LINE_COLOURS[POSITIVE],
         face_color="transparent",
         edge_width=_line_width(image_layer, ndim),
-        metadata=_mark("shapes"),
-        **twin(image_layer, ndim),
+        metadata=_mark("shapes", image_layer),
+        **prompt_twin(viewer, image_layer, ndim),
     )
     return _add_on_top(viewer, layer)
 
@@ -124,7 +154,7 @@ def add_labels_layer(
     layer = Labels(
         np.zeros(layer_shape(image_layer)[-ndim:], dtype),
         name=name or f"{image_layer.name}: objects",
-        metadata=_mark("labels"),
+        metadata=_mark("labels", image_layer),
         **twin(image_layer, ndim),
     )
     return _add_on_top(viewer, layer, activate=False)
@@ -139,7 +169,7 @@ def add_preview_layer(viewer: ViewerModel, image_layer: Image, plane: PlaneIndex
         np.zeros(preview_shape(image_layer, plane), np.uint8),
         name=f"{image_layer.name}: preview",
         opacity=0.5,
-        metadata=_mark("preview"),
+        metadata=_mark("preview", image_layer),
         **twin(image_layer),
     )
     place_preview(layer, image_layer, plane)
@@ -147,13 +177,10 @@ def add_preview_layer(viewer: ViewerModel, image_layer: Image, plane: PlaneIndex
     return _add_on_top(viewer, layer, activate=False)
 
 
-def place_preview(preview: Labels, image_layer: Image, plane: PlaneIndex) -> None:
+def place_preview(preview: Labels, image_layer: Layer, plane: PlaneIndex) -> None:
     """Move a preview to another plane of its image."""
-    start = np.array([0.0 if i is None else i for i in plane.index])
-    # A layer that is one pixel thick is moved by where the image has that pixel.
-    moved = np.asarray(image_layer.data_to_world(start)) - np.asarray(image_layer.data_to_world(start * 0))
-    linear = np.asarray(image_layer.affine)[:-1, :-1]
-    preview.translate = np.asarray(image_layer.translate) + np.linalg.solve(linear, moved)
+    preview.metadata[MARK]["plane"] = plane
+    preview.translate = _translate_to(image_layer, plane)
 
 
 def preview_shape(image_layer: Image, plane: PlaneIndex) -> tuple[int, ...]:
@@ -186,9 +213,31 @@ def twin_plane(plane: PlaneIndex, ndim: int) -> PlaneIndex:
     return PlaneIndex(plane.index[lead:], plane.rows - lead, plane.columns - lead)
 
 
-def _mark(role: Role) -> dict[str, dict[str, str]]:
+def _mark(role: Role, image_layer: Layer) -> dict[str, dict[str, Any]]:
     """Metadata that says what the layer is for."""
-    return {MARK: {"role": role}}
+    return {MARK: {"role": role, "image": image_layer.unique_id}}
+
+
+def _is_own(layer: Layer, image_layer: Layer, role: Role | None) -> bool:
+    """Whether a layer was made here for an image."""
+    mark = layer.metadata.get(MARK)
+    return mark is not None and mark["image"] == image_layer.unique_id and role in (None, mark["role"])
+
+
+def _translate_to(image_layer: Layer, plane: PlaneIndex) -> np.ndarray:
+    """Translation of a layer that is one pixel thick, so that it lies on a plane of its image."""
+    start = np.array([0.0 if i is None else i for i in plane.index])
+    moved = np.subtract(image_layer.data_to_world(start), image_layer.data_to_world(start * 0))
+    linear = np.asarray(image_layer.affine)[:-1, :-1]
+    # The affine comes after the translation, hence its inverse here.
+    return np.asarray(image_layer.translate) + np.linalg.solve(linear, moved)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values of a layer's geometry are the same."""
+    if isinstance(other, tuple):
+        return bool(one == other)
+    return np.array_equal(np.asarray(one), np.asarray(other))
 
 
 def _add_on_top(viewer: ViewerModel, layer: Any, *, activate: bool = True) -> Any:

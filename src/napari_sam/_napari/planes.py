@@ -250,7 +250,9 @@ def _of_axis(
     """Red, green and blue from an axis of the layer."""
     axis = channels.axis
     if axis is None or not 0 <= axis < layer.ndim or axis in index.axes:
-        raise PlaneError(f"Axis {axis} cannot hold the channels of {layer.name!r}: it does not exist or is on display.")
+        raise PlaneError(
+            f"Axis {axis} cannot hold the channels of {layer.name!r}: it does not exist or is on display."
+        )
     size = int(data.shape[axis])
     picked: dict[int, Source] = {}
     for colour in channels.colours:

@@ -1,0 +1,400 @@
+"""Prompts that live in layers: what the person draws, as prompts of the plane, whatever happens to the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari.layers import Labels, Points, Shapes
+from psygnal import Signal
+
+from napari_sam._napari.coordinates import PlaneIndex, layer_shape
+from napari_sam._napari.layers import (
+    add_points_layer,
+    add_shapes_layer,
+    own_layers,
+    realign,
+    remove_layer,
+)
+from napari_sam._napari.prompt_layers import Ground, PromptLayer, Said, labels_on, read_layer
+from napari_sam._napari.signs import (
+    NEGATIVE,
+    POSITIVE,
+    negative_rows,
+    next_sign,
+    only_lines_are_negative,
+    set_next_sign,
+    set_signs,
+)
+from napari_sam._napari.snapshot import Snapshot
+from napari_sam.masks import Mask
+from napari_sam.prompts import Prompts
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+Tool = Literal["point", "box", "polygon", "ellipse", "scribble", "select"]
+
+_SHAPE_MODE = {
+    "box": "add_rectangle",
+    "polygon": "add_polygon",
+    "ellipse": "add_ellipse",
+    "scribble": "add_path",
+    "select": "select",
+}
+_GEOMETRY = ("scale", "translate", "rotate", "shear", "affine", "units")
+_AFTER = {"added", "changed", "removed"}
+
+
+class PromptBinding:
+    """Reads prompts from layers and tells when they change.
+
+    It has a Points and a Shapes layer of its own, made on the image when they are first needed and again
+    when they were removed, and reads any layer of the person's that is adopted.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    image_layer : Image
+        The image that is segmented; prompts are read in its pixels.
+    channel_axis : int, optional
+        Axis of the image that holds channels: prompts count on all of it.
+    """
+
+    prompts_changed = Signal()
+    """After something was added, moved, deleted or changed its sign."""
+    sign_changed = Signal(str)
+    """The sign of the next click: "+" or "-"."""
+    layers_changed = Signal()
+    """A layer came or went that is read here."""
+
+    def __init__(self, viewer: ViewerModel, image_layer: Image, *, channel_axis: int | None = None) -> None:
+        self.viewer = viewer
+        self.image_layer = image_layer
+        self._channel_axis = channel_axis
+        self._sign = POSITIVE
+        self._adopted: list[PromptLayer] = []
+        self._spent: dict[Hashable, set[tuple[PlaneIndex, Hashable]]] = {}
+        self._signs: dict[Hashable, bytes] = {}
+        self._hushed = 0
+        self._missed = False
+        self._connections: list[tuple[Any, Callable[..., None]]] = []
+        self._points: Points | None = None
+        self._shapes: Shapes | None = None
+        for name in _GEOMETRY:
+            self._connect(getattr(image_layer.events, name), self._on_geometry)
+        self._connect(viewer.layers.events.inserted, self._on_geometry)
+        self._connect(viewer.layers.events.removed, self._on_removed)
+        for layer in own_layers(viewer, image_layer):
+            if isinstance(layer, Points) and self._points is None:
+                self._points = layer
+                self._follow(layer)
+            elif isinstance(layer, Shapes) and self._shapes is None:
+                self._shapes = layer
+                self._follow(layer)
+
+    # ---- layers -------------------------------------------------------------------------------------
+
+    @property
+    def points(self) -> Points:
+        """The own layer of clicks, made if it is not there."""
+        if self._points is None:
+            self._points = add_points_layer(self.viewer, self.image_layer, channel_axis=self._channel_axis)
+            self._begin(self._points)
+        return self._points
+
+    @property
+    def shapes(self) -> Shapes:
+        """The own layer of boxes, outlines and scribbles, made if it is not there."""
+        if self._shapes is None:
+            self._shapes = add_shapes_layer(self.viewer, self.image_layer, channel_axis=self._channel_axis)
+            self._begin(self._shapes)
+        return self._shapes
+
+    @property
+    def layers(self) -> tuple[PromptLayer, ...]:
+        """All layers that are read: the own ones that exist, then the adopted ones."""
+        own = (layer for layer in (self._points, self._shapes) if layer is not None)
+        return (*own, *self._adopted)
+
+    @property
+    def adopted(self) -> tuple[PromptLayer, ...]:
+        """The person's own layers that are read as prompts."""
+        return tuple(self._adopted)
+
+    def use(self, tool: Tool) -> None:
+        """Take up a tool: make the layer it needs the active one, in the right mode."""
+        layer: Points | Shapes
+        if tool == "point":
+            layer, mode = self.points, "add"
+        elif tool == "select" and isinstance(self.viewer.layers.selection.active, Points):
+            layer, mode = self.points, "select"
+        else:
+            layer, mode = self.shapes, _SHAPE_MODE[tool]
+        self.viewer.layers.selection.active = layer
+        layer.mode = mode
+
+    def adopt(self, layer: Layer) -> None:
+        """Read a layer of the person's as prompts too. The layer itself is never changed.
+
+        Raises
+        ------
+        TypeError
+            If it is no Points, Shapes or Labels layer.
+        """
+        if not isinstance(layer, Points | Shapes | Labels):
+            raise TypeError(
+                f"Expected a Points, Shapes or Labels layer for prompts, found {layer.name!r} "
+                f"({type(layer).__name__}). Choose another layer."
+            )
+        if layer in self.layers:
+            return
+        self._adopted.append(layer)
+        self._follow(layer)
+        self._tell_layers()
+
+    def release(self, layer: Layer) -> None:
+        """Read an adopted layer no more."""
+        if layer in self._adopted:
+            self._adopted.remove(layer)
+            self._spent.pop(layer.unique_id, None)
+            self._unfollow(layer)
+            self._tell_layers()
+
+    def disconnect(self, *, remove_layers: bool = False) -> None:
+        """Let go of all layers; nothing is told any more.
+
+        Parameters
+        ----------
+        remove_layers : bool
+            Whether to remove the own layers as well.
+        """
+        own = (self._points, self._shapes)
+        for emitter, callback in self._connections:
+            emitter.disconnect(callback)
+        self._connections.clear()
+        self._points = self._shapes = None
+        self._adopted.clear()
+        if remove_layers:
+            for layer in own:
+                remove_layer(self.viewer, layer)
+
+    # ---- signs --------------------------------------------------------------------------------------
+
+    @property
+    def sign(self) -> str:
+        """Sign of the next click or scribble: "+" for the object, "-" for what is not."""
+        return self._sign
+
+    @sign.setter
+    def sign(self, sign: str) -> None:
+        if sign not in (POSITIVE, NEGATIVE):
+            raise ValueError(f"A sign is {POSITIVE!r} or {NEGATIVE!r}, found {sign!r}.")
+        changed, self._sign = sign != self._sign, sign
+        for layer in (self._points, self._shapes):
+            if layer is not None:
+                set_next_sign(layer, sign)
+        if changed:
+            self.sign_changed.emit(sign)
+
+    def toggle_sign(self) -> None:
+        """Flip the sign of the selected clicks if some are selected in select mode, else of the next."""
+        layer = self._points
+        if layer is not None and layer.mode == "select" and layer.selected_data:
+            self.flip(layer.selected_data)
+        else:
+            self.sign = NEGATIVE if self._sign == POSITIVE else POSITIVE
+
+    def flip(self, rows: Iterable[int]) -> None:
+        """Flip the sign of clicks in the own layer."""
+        negative = negative_rows(self.points)
+        rows = list(rows)
+        negative[rows] = ~negative[rows]
+        set_signs(self.points, negative)
+
+    # ---- reading ------------------------------------------------------------------------------------
+
+    def read(self, plane: PlaneIndex) -> Prompts:
+        """Read everything on a plane as prompts of one object.
+
+        Of an adopted Labels layer the selected label counts.
+        """
+        parts = [said.prompts for said in self._own_said(plane)]
+        for layer in self._adopted:
+            if isinstance(layer, Labels):
+                mask = Mask.from_plane(labels_on(layer, self._ground(plane)) == layer.selected_label)
+                if mask.area and layer.selected_label:
+                    parts.append(Prompts(box=mask.box, mask=mask))
+            else:
+                parts += [said.prompts for said in self._unspent(layer, plane)]
+        return Prompts.merge(parts)
+
+    def read_each(self, plane: PlaneIndex) -> list[Prompts]:
+        """Read a plane as many objects at once.
+
+        Each positive point, box, outline, positive scribble and label is an object of its own; negative
+        points and scribbles go to all.
+        """
+        said = [s.prompts for s in self._own_said(plane)]
+        for layer in self._adopted:
+            said += [s.prompts for s in self._unspent(layer, plane)]
+        background = tuple(p for prompts in said if not prompts for p in prompts.points)
+        return [Prompts.merge([prompts, Prompts(background)]) for prompts in said if prompts]
+
+    def clear(self, plane: PlaneIndex) -> None:
+        """Take the prompts of a plane away.
+
+        They are deleted from the own layers. What an adopted layer says there counts as used up until it is
+        edited; the layer is left as it is.
+        """
+        with self._at_once():
+            for layer in (self._points, self._shapes):
+                if layer is not None:
+                    rows = [s.row for s in read_layer(layer, self._ground(plane)) if s.row is not None]
+                    if rows:
+                        layer.remove(rows)
+            for layer in self._adopted:
+                used = {said.key for said in self._unspent(layer, plane)}
+                if used:
+                    self._spent.setdefault(layer.unique_id, set()).update((plane, key) for key in used)
+                    self._missed = True
+
+    def snapshot(self) -> Snapshot:
+        """Note what the own layers hold."""
+        return Snapshot.of(self._points, self._shapes)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Bring a noted state back: how an edit of the prompts is undone."""
+        with self._at_once():
+            if self._points is not None or len(snapshot.clicks):
+                snapshot.put_clicks(self.points)
+            if self._shapes is not None or snapshot.shapes:
+                snapshot.put_shapes(self.shapes)
+
+    def unclear(self, plane: PlaneIndex) -> None:
+        """Let what was used up in the adopted layers count again on a plane."""
+        for used in self._spent.values():
+            used -= {pair for pair in used if pair[0] == plane}
+        self._tell()
+
+    def _ground(self, plane: PlaneIndex) -> Ground:
+        """The plane with its size."""
+        shape = layer_shape(self.image_layer)
+        return Ground(self.viewer, self.image_layer, plane, (shape[plane.rows], shape[plane.columns]))
+
+    def _own_said(self, plane: PlaneIndex) -> list[Said]:
+        """What the own layers say."""
+        own = [layer for layer in (self._points, self._shapes) if layer is not None]
+        return [said for layer in own for said in read_layer(layer, self._ground(plane))]
+
+    def _unspent(self, layer: PromptLayer, plane: PlaneIndex) -> Iterator[Said]:
+        """What an adopted layer says and has not been used up."""
+        used = self._spent.get(layer.unique_id, set())
+        return (s for s in read_layer(layer, self._ground(plane)) if (plane, s.key) not in used)
+
+    # ---- events -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """Tell of several changes once, at the end."""
+        self._hushed += 1
+        try:
+            yield
+        finally:
+            self._hushed -= 1
+        if not self._hushed and self._missed:
+            self._missed = False
+            self.prompts_changed.emit()
+
+    def _tell(self) -> None:
+        """Say that the prompts changed, now or at the end of `_at_once`."""
+        if self._hushed:
+            self._missed = True
+        else:
+            self.prompts_changed.emit()
+
+    def _tell_layers(self) -> None:
+        self.layers_changed.emit()
+        self._tell()
+
+    def _begin(self, layer: Points | Shapes) -> None:
+        """Take a new own layer into use."""
+        set_next_sign(layer, self._sign)
+        self._follow(layer)
+        self.layers_changed.emit()
+
+    def _connect(self, emitter: Any, callback: Callable[..., None]) -> None:
+        emitter.connect(callback)
+        self._connections.append((emitter, callback))
+
+    def _follow(self, layer: PromptLayer) -> None:
+        """Listen to a layer's edits and to its being moved."""
+        if isinstance(layer, Labels):
+            for name in ("paint", "data", "selected_label"):
+                self._connect(getattr(layer.events, name), self._on_labels)
+        else:
+            self._connect(layer.events.data, self._on_data)
+            self._connect(layer.events.features, self._on_features)
+            self._signs[layer.unique_id] = negative_rows(layer).tobytes()
+        if layer in self._adopted:
+            for name in _GEOMETRY:
+                self._connect(getattr(layer.events, name), self._on_labels)
+        elif isinstance(layer, Points | Shapes):
+            self._connect(layer.events.feature_defaults, self._on_defaults)
+
+    def _unfollow(self, layer: Layer) -> None:
+        """Stop listening to a layer."""
+        gone = [(e, c) for e, c in self._connections if getattr(e, "source", None) is layer]
+        for emitter, callback in gone:
+            emitter.disconnect(callback)
+        self._connections = [pair for pair in self._connections if pair not in gone]
+
+    def _on_data(self, event: Any) -> None:
+        """A Points or Shapes layer says that its data change (before) or changed (after)."""
+        if str(getattr(event.action, "value", event.action)) in _AFTER:
+            # Every edit is followed by word of the features: it is told once.
+            self._signs[event.source.unique_id] = negative_rows(event.source).tobytes()
+            if event.source is self._shapes:
+                self._only_lines_are_negative()
+            self._tell()
+
+    def _on_features(self, event: Any) -> None:
+        """Features of a layer changed; of these only the signs are prompts."""
+        signs = negative_rows(event.source).tobytes()
+        if self._signs.get(event.source.unique_id) != signs:
+            self._signs[event.source.unique_id] = signs
+            self._tell()
+
+    def _on_defaults(self, event: Any) -> None:
+        """Selecting a click makes its features those of the next one: the sign stays the person's choice."""
+        if next_sign(event.source) != self._sign:
+            set_next_sign(event.source, self._sign)
+
+    def _on_labels(self, event: Any) -> None:
+        self._tell()
+
+    def _on_geometry(self, event: Any) -> None:
+        """The image moved, or the viewer's units may have changed: the twins go along."""
+        if self.image_layer in self.viewer.layers:
+            realign(self.viewer, self.image_layer)
+
+    def _on_removed(self, event: Any) -> None:
+        """A layer is gone; if it was read here, so are its prompts."""
+        layer = event.value
+        if layer in self.layers:
+            self._unfollow(layer)
+            self._adopted = [a for a in self._adopted if a is not layer]
+            self._spent.pop(layer.unique_id, None)
+            self._points = None if layer is self._points else self._points
+            self._shapes = None if layer is self._shapes else self._shapes
+            self._tell_layers()
+        self._on_geometry(event)
+
+    def _only_lines_are_negative(self) -> None:
+        """Give a box that was drawn while the sign is "-" its "+"."""
+        shapes = self._shapes
+        if shapes is not None and (negative_rows(shapes) != only_lines_are_negative(shapes)).any():
+            with self._at_once():
+                set_signs(shapes, only_lines_are_negative(shapes))

@@ -1,0 +1,66 @@
+"""The contents of prompt layers as a value, so that an edit of the prompts can be undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from napari.layers import Points, Shapes
+from numpy.typing import NDArray
+
+from napari_sam._napari.signs import negative_rows, set_signs
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Snapshot:
+    """What a Points and a Shapes layer held at a moment.
+
+    Parameters
+    ----------
+    clicks : ndarray of float, shape (N, D)
+        Data coordinates of the points.
+    negative_clicks : ndarray of bool, shape (N,)
+    shapes : tuple of ndarray of float, each of shape (V, D)
+        Data coordinates of the shapes' corners.
+    kinds : tuple of str
+        ``shape_type`` of each shape.
+    negative_shapes : ndarray of bool
+    """
+
+    clicks: NDArray[np.float64]
+    negative_clicks: NDArray[np.bool_]
+    shapes: tuple[NDArray[np.float64], ...]
+    kinds: tuple[str, ...]
+    negative_shapes: NDArray[np.bool_]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was nothing."""
+        return not len(self.clicks) and not self.shapes
+
+    @staticmethod
+    def of(points: Points | None, shapes: Shapes | None) -> Snapshot:
+        """Note what the layers hold now."""
+        nothing = np.zeros(0, bool)
+        return Snapshot(
+            np.empty((0, 0)) if points is None else np.array(points.data, float),
+            nothing if points is None else negative_rows(points),
+            () if shapes is None else tuple(np.array(v, float) for v in shapes.data),
+            () if shapes is None else tuple(str(kind) for kind in shapes.shape_type),
+            nothing if shapes is None else negative_rows(shapes),
+        )
+
+    def put_clicks(self, layer: Points) -> None:
+        """Make a layer hold these clicks and no others."""
+        layer.selected_data = set()
+        layer.data = self.clicks if len(self.clicks) else np.empty((0, layer.ndim))
+        set_signs(layer, self.negative_clicks)
+
+    def put_shapes(self, layer: Shapes) -> None:
+        """Make a layer hold these shapes and no others."""
+        layer.selected_data = set()
+        if len(layer.data):
+            layer.remove(list(range(len(layer.data))))
+        if self.shapes:
+            layer.add(list(self.shapes), shape_type=list(self.kinds))
+            set_signs(layer, self.negative_shapes)
