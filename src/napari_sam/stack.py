@@ -1,0 +1,154 @@
+"""Segment every plane of a Z or T stack and give one id to an object through its planes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from operator import length_hint
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.image import RGB
+from napari_sam.linking import Linker, LinkSettings, Lookup
+from napari_sam.progress import Progress, Steps
+from napari_sam.store import Embeddings, embed_once
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from napari_sam.everything import AutomaticResult, AutomaticSettings
+    from napari_sam.predictor import Predictor
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class PlaneDone(Progress):
+    """A plane of a stack is finished.
+
+    Parameters
+    ----------
+    plane : int
+        Position of the plane in the stack.
+    labels : ndarray of int32, shape (H, W)
+        Its objects with the ids that they have in the whole stack, for the time being: an object that turns
+        out to be too short is dropped at the end (`StackResult.relabelling`).
+    table : DataFrame
+        One row an object, as `AutomaticResult` gives it, with the stack's ids in ``index``.
+    """
+
+    plane: int
+    labels: NDArray[np.int32]
+    table: DataFrame
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StackResult:
+    """What is known once all planes are finished; the pixels went out plane by plane.
+
+    Parameters
+    ----------
+    planes : int
+        Number of planes.
+    relabelling : ndarray of int32
+        Lookup from the ids of `PlaneDone.labels` to final ids, without gaps; objects that are in fewer
+        planes than asked for become 0. Apply it as ``result.relabelling[labels]``.
+    lengths : ndarray of int64
+        Number of planes in which each id of `PlaneDone.labels` was seen.
+    """
+
+    planes: int
+    relabelling: Lookup
+    lengths: NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        """Number of objects in the stack."""
+        return int(self.relabelling.max(initial=0))
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the ids given on the way are final already."""
+        return bool((self.relabelling == np.arange(len(self.relabelling))).all())
+
+
+def segment_stack(
+    predictor: Predictor,
+    planes: Iterable[RGB],
+    settings: AutomaticSettings | None = None,
+    *,
+    link: LinkSettings | bool = True,
+    diameter: float | None = None,
+    kept: Sequence[Embeddings] = (),
+) -> Steps[StackResult]:
+    """Segment all objects in every plane, one plane after the other.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    planes : iterable of ndarray of uint8, shape (H, W, 3)
+        Pictures as of `napari_sam.image.plane_to_rgb`, all of one size. Taken one at a time, so that a
+        generator or a sequence that reads from disk keeps memory flat.
+    settings : AutomaticSettings, optional
+        The model's own defaults if not given.
+    link : LinkSettings or bool
+        How objects are linked through the planes; ``False`` numbers each plane by itself, from 1.
+    diameter : float, optional
+        Typical object diameter in image pixels, for models that scale by it; estimated in each plane if not
+        given.
+    kept : sequence of Embeddings
+        Where embeddings are looked for and kept, the quickest first.
+
+    Yields
+    ------
+    Progress
+        A `PlaneDone` with the labels after each plane, plain `Progress` in between. Closing the generator
+        cancels: planes that came out are finished, and no other is touched.
+
+    Returns
+    -------
+    StackResult
+
+    Raises
+    ------
+    ValueError
+        If there is no plane, or the planes differ in size while they are to be linked.
+    """
+    from napari_sam.everything import generate, settings_for
+
+    settings = settings_for(predictor) if settings is None else settings
+    linker = Linker(LinkSettings() if link is True else link) if link else None
+    total = length_hint(planes)
+    number = most = -1
+    for number, rgb in enumerate(planes):
+        where = f"plane {number + 1} of {total}" if total else f"plane {number + 1}"
+        yield Progress(number, total, f"{where}: embedding")
+        embedding = embed_once(predictor, rgb, *kept, diameter=diameter)
+        steps = generate(predictor, rgb, settings, embedding=embedding)
+        result = yield from _within(steps, number, total, where)
+        labels, table = result.labels()
+        if linker is not None:
+            lookup = linker.add(labels)
+            labels = lookup[labels]
+            table = table.assign(index=lookup[table["index"].to_numpy()])
+        most = max(most, int(labels.max(initial=0)))
+        yield PlaneDone(number + 1, max(total, number + 1), where, plane=number, labels=labels, table=table)
+    if number < 0:
+        raise ValueError("There is no plane to segment. Choose a stack with at least one plane.")
+    if linker is not None:
+        return StackResult(number + 1, linker.relabelling(), linker.lengths)
+    same = np.arange(most + 1, dtype=np.int32)
+    return StackResult(number + 1, same, np.minimum(same, 1).astype(np.int64))
+
+
+def _within(
+    steps: Steps[AutomaticResult], number: int, total: int, where: str
+) -> Generator[Progress, None, AutomaticResult]:
+    """Pass the progress within a plane on, counted in planes."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            result: AutomaticResult = end.value
+            return result
+        yield Progress(number, total, f"{where}: {step.message or 'segmenting'} ({step.done}/{step.total})")

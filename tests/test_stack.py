@@ -1,0 +1,134 @@
+from types import GeneratorType
+
+import numpy as np
+import pytest
+from tests.fakes import DiscPredictor, disc_image
+
+from napari_sam.everything import AutomaticSettings
+from napari_sam.linking import LinkSettings
+from napari_sam.progress import Progress, finish
+from napari_sam.stack import PlaneDone, segment_stack
+from napari_sam.store import EmbeddingCache
+
+SHAPE = (64, 96)
+
+
+def picture(*discs):
+    return np.repeat(disc_image(SHAPE, discs)[..., None], 3, -1)
+
+
+def run(planes, predictor=None, settings=None, **options):
+    """Segment, and return the volume as it was given out, the steps and the result."""
+    seen = []
+    steps = segment_stack(predictor or DiscPredictor(), planes, settings, **options)
+    result = finish(steps, seen.append)
+    done = [s for s in seen if isinstance(s, PlaneDone)]
+    return np.stack([d.labels for d in done]), done, result
+
+
+STACK = [
+    picture((20, 20, 8), (40, 70, 9)),
+    picture((40, 72, 10), (21, 21, 9)),
+    picture((22, 22, 8), (40, 74, 9), (10, 50, 6)),
+]
+
+
+def test_objects_have_one_id_through_the_planes():
+    volume, done, result = run(STACK)
+    assert [d.plane for d in done] == [0, 1, 2]
+    assert volume[0, 20, 20] == volume[1, 21, 21] == volume[2, 22, 22] > 0
+    assert volume[0, 40, 70] == volume[1, 40, 72] == volume[2, 40, 74] > 0
+    assert volume[2, 10, 50] == 3
+    assert (result.planes, result.count, result.lengths.tolist()) == (3, 3, [0, 3, 3, 1])
+    assert result.unchanged
+
+
+def test_the_table_speaks_of_the_same_ids():
+    volume, done, _ = run(STACK)
+    for d in done:
+        ids = d.table["index"].tolist()
+        assert sorted(ids) == [i for i in np.unique(d.labels) if i]
+        for row in d.table.itertuples():
+            assert d.labels[round(row.point_y), round(row.point_x)] == row.index
+            assert row.area == np.count_nonzero(volume[d.plane] == row.index)
+
+
+def test_short_objects_are_dropped_at_the_end():
+    volume, _, result = run(STACK, link=LinkSettings(min_length=2))
+    final = result.relabelling[volume]
+    assert (result.count, result.unchanged) == (2, False)
+    assert final[2, 10, 50] == 0
+    assert final.max() == 2
+
+
+def test_without_linking_each_plane_counts_by_itself():
+    volume, _, result = run(STACK, link=False)
+    assert [plane.max() for plane in volume] == [2, 2, 3]
+    assert result.unchanged
+    assert result.count == 3
+
+
+def test_planes_are_read_one_at_a_time_and_only_once():
+    read = []
+
+    def planes():
+        for number, plane in enumerate(STACK):
+            read.append(number)
+            yield plane
+
+    steps = segment_stack(DiscPredictor(), planes())
+    assert isinstance(steps, GeneratorType)
+    while not isinstance(step := next(steps), PlaneDone):
+        assert isinstance(step, Progress)
+    assert (step.plane, read) == (0, [0])
+    finish(steps)
+    assert read == [0, 1, 2]
+
+
+def test_progress_counts_planes():
+    seen = []
+    finish(segment_stack(DiscPredictor(), STACK), seen.append)
+    assert {s.total for s in seen} == {3}
+    assert [s.done for s in seen] == sorted(s.done for s in seen)
+    assert seen[-1].done == 3
+    assert seen[0].message == "plane 1 of 3: embedding"
+
+
+def test_cancel_keeps_finished_planes_and_touches_no_other():
+    predictor = DiscPredictor()
+    steps = segment_stack(predictor, STACK)
+    done = []
+    for step in steps:
+        if isinstance(step, PlaneDone):
+            done.append(step)
+            if len(done) == 2:
+                steps.close()
+    assert predictor.encoded == 2
+    assert [d.plane for d in done] == [0, 1]
+
+
+def test_embeddings_are_taken_from_where_they_are_kept():
+    predictor, cache = DiscPredictor(), EmbeddingCache(10**8)
+    run(STACK, predictor, kept=(cache,))
+    run(STACK, predictor, kept=(cache,))
+    assert (predictor.encoded, len(cache)) == (3, 3)
+
+
+def test_settings_of_the_automatic_masks_are_followed():
+    volume, _, result = run(STACK, settings=AutomaticSettings(pred_iou_thresh=0.5, min_area=150))
+    assert result.count == 2
+    assert volume[2, 10, 50] == 0
+
+
+def test_an_empty_plane_is_a_plane():
+    volume, _, result = run([STACK[0], picture(), STACK[1]])
+    assert not volume[1].any()
+    assert volume[2, 21, 21] == volume[0, 20, 20]
+    assert result.planes == 3
+
+
+def test_no_plane_and_planes_of_two_sizes_are_refused():
+    with pytest.raises(ValueError, match="no plane to segment"):
+        finish(segment_stack(DiscPredictor(), []))
+    with pytest.raises(ValueError, match="one shape"):
+        finish(segment_stack(DiscPredictor(), [STACK[0], STACK[1][:40]]))
