@@ -7,13 +7,14 @@ masks that somebody wants. Parameter names follow the official checkpoints.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .layers import Head
+from .linear import linear
 from .transformer import ImageSide, TwoWayTransformer
 
 
@@ -56,14 +57,7 @@ class MaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(config.depth, dim, config.heads, config.hidden, config.inner)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(config.masks, dim)
-        # Pixels are rows here, so the normalisation over channels is an ordinary one.
-        self.output_upscaling = nn.Sequential(
-            Doubling(dim, dim // 4),
-            nn.LayerNorm(dim // 4, eps=1e-6),
-            nn.GELU(),
-            Doubling(dim // 4, dim // 8),
-            nn.GELU(),
-        )
+        self.output_upscaling = Upscaling(dim)
         self.output_hypernetworks_mlps = nn.ModuleList(
             Head((dim, dim, dim, dim // 8)) for _ in range(config.masks)
         )
@@ -74,17 +68,21 @@ class MaskDecoder(nn.Module):
         """Decode prompts (N, P, C) against an image, as far as the predicted IoU."""
         outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         outputs = outputs.expand(prompts.shape[0], -1, -1)
-        tokens, keys = self.transformer(torch.cat([outputs, prompts.to(outputs)], 1), image)
+        inputs = torch.cat([outputs, prompts.to(outputs)], 1)
+        parts = image.split(inputs)
+        decoded = [self.transformer(tokens, part) for tokens, part in parts]
+        tokens = torch.cat([tokens for tokens, _ in decoded])
+        planes = [plane for _, keys in decoded for group in keys for plane in group]
         iou = self.iou_prediction_head(tokens[:, 0]).float()
-        return Decoded(iou, tokens[:, 1 : 1 + iou.shape[1]], keys, self)
+        return Decoded(iou, tokens[:, 1 : 1 + iou.shape[1]], planes, self)
 
-    def paint(self, tokens: Tensor, keys: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def paint(self, tokens: Tensor, planes: Sequence[Tensor], rows: Tensor, columns: Tensor) -> Tensor:
         """Logits of chosen masks.
 
         Parameters
         ----------
         tokens : Tensor, (N, masks, C)
-        keys : Tensor, (N, g * g, C)
+        planes : sequence of N Tensor, (g * g, C) each
         rows, columns : Tensor, (n,), integer
             Prompt and mask of each wanted output.
 
@@ -92,34 +90,59 @@ class MaskDecoder(nn.Module):
         -------
         Tensor, (n, 4 g, 4 g), float32
         """
-        wanted, row_of = torch.unique(rows, return_inverse=True)
-        upscaled = self.output_upscaling(keys[wanted])
-        weights = torch.empty(len(rows), upscaled.shape[2], dtype=upscaled.dtype, device=upscaled.device)
-        for column in set(columns.tolist()):
-            chosen = columns == column
-            head = self.output_hypernetworks_mlps[column]
-            weights[chosen] = head(tokens[rows[chosen], column])
-        flat = torch.bmm(upscaled[row_of], weights[:, :, None])
-        return shuffle_pixels(flat.squeeze(2).float())
+        grid = round(len(planes[0]) ** 0.5) if planes else 0
+        out = torch.empty(len(rows), 4 * grid, 4 * grid, device=tokens.device)
+        # One prompt after the other: its sub-pixels are many, and stay in the cache.
+        for row in sorted(set(rows.tolist())):
+            chosen = (rows == row).nonzero()[:, 0]
+            weights = [self.weigh(tokens[row, column], column) for column in columns[chosen].tolist()]
+            flat = linear(torch.stack(weights), self.output_upscaling(planes[row]))
+            out[chosen] = shuffle_pixels(flat).float()
+        return out
+
+    def weigh(self, token: Tensor, column: int) -> Tensor:
+        """Weights (C / 8,) of the sub-pixels' channels, from the token (C,) of a mask."""
+        weights: Tensor = self.output_hypernetworks_mlps[column](token)
+        return weights
+
+
+class Upscaling(nn.Sequential):
+    """Four times the resolution, an eighth of the channels.
+
+    The outputs stay in the order (pixel, sub-pixel, sub-sub-pixel), row by row; finished masks,
+    which have one channel, are brought into reading order by ``shuffle_pixels``.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(
+            Doubling(dim, dim // 4),
+            nn.LayerNorm(dim // 4, eps=1e-6),
+            nn.GELU(),
+            Doubling(dim // 4, dim // 8),
+            nn.GELU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pixels x (M, C) to sub-pixels (16 * M, C / 8)."""
+        double, norm, activate, double_again, _ = self
+        out: Tensor = double_again(activate(norm(double(x))), gelu=True)
+        return out
 
 
 class Doubling(nn.ConvTranspose2d):
-    """Twice the resolution, computed as a matrix product per pixel.
+    """Twice the resolution: a transposed convolution whose stride is its kernel.
 
-    A transposed convolution whose stride is its kernel writes every output pixel once. The
-    outputs stay in the order (pixel, sub-pixel), row by row; ``shuffle_pixels`` brings the
-    finished masks, which have one channel, into reading order.
+    It writes every output pixel once, so it is a matrix product per pixel.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, kernel_size=2, stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """Map x (N, pixels, inputs) to (N, 4 * pixels, outputs)."""
-        count, pixels, _ = x.shape
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:  # type: ignore[override]
+        """Map pixels x (M, inputs) to sub-pixels (4 * M, outputs), then GELU where asked."""
         matrix = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
         bias = None if self.bias is None else self.bias.repeat(4)
-        return F.linear(x, matrix, bias).view(count, 4 * pixels, self.out_channels)
+        return linear(x, matrix, bias, gelu=gelu).view(-1, self.out_channels)
 
 
 @dataclass(frozen=True)
@@ -132,7 +155,7 @@ class Decoded:
         Predicted IoU. Column 0 is the single-mask output, the others the ambiguity masks.
     tokens : Tensor, (N, masks, C)
         Mask tokens.
-    keys : Tensor, (N, g * g, C)
+    planes : sequence of N Tensor, (g * g, C) each
         The image as each prompt sees it.
     decoder : MaskDecoder
         The decoder that can paint them.
@@ -140,7 +163,7 @@ class Decoded:
 
     iou: Tensor
     tokens: Tensor
-    keys: Tensor
+    planes: Sequence[Tensor]
     decoder: MaskDecoder
 
     def logits(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -152,7 +175,7 @@ class Decoded:
             Prompt (0 .. N - 1) and mask (column of ``iou``) of each output. A pixel belongs to
             the mask where its logit is above 0.
         """
-        return self.decoder.paint(self.tokens, self.keys, rows, columns)
+        return self.decoder.paint(self.tokens, self.planes, rows, columns)
 
 
 def shuffle_pixels(flat: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .linear import multiply
+from .linear import linear
 from .precision import has_matrix_unit
 
 ROWS = 256
@@ -81,9 +81,9 @@ def attend_by_rows(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tenso
         for start in range(0, tokens, ROWS):
             part = slice(start, start + ROWS)
             offsets = (rows_[part, :, None] + columns_[part, None, :]).flatten(1)
-            logits = multiply(q_[part].contiguous(), keys, plus=offsets)
+            logits = linear(q_[part].contiguous(), keys, plus=offsets)
             weights = torch.softmax(logits, dim=-1, out=logits)
-            out_[part] = multiply(weights, values)
+            out_[part] = linear(weights, values)
     return out
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from .image_attention import Pixels
 from .mask_decoder import Decoded, DecoderConfig, MaskDecoder
 from .prompt_encoder import PromptEncoder
 from .tiny_vit import TinyVitConfig, TinyVitEncoder
@@ -125,6 +126,7 @@ class Sam(nn.Module):
         image = state.image
         if mask is not None:
             dense = self.prompt_encoder.dense(mask).flatten(2).transpose(1, 2)
-            image = ImageSide(state.embedding + dense.to(state.embedding), image.positions)
+            keys = state.embedding + dense.to(state.embedding)
+            image = ImageSide(Pixels.place(keys, image.positions), image.positions)
         decoded: Decoded = self.mask_decoder(image, prompts)
         return decoded

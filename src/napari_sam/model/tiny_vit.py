@@ -204,7 +204,8 @@ class WindowAttention(nn.Module):
         q, k, v = windows.reshape(-1, self.window**2, self.heads, 3, dim // self.heads).permute(3, 0, 2, 1, 4)
         mixed = attend_at_once(q, k, v, self.attention_biases[:, self.offsets()][None])
         mixed = mixed.transpose(1, 2).reshape(-1, self.window, self.window, dim)
-        return self.proj.add(join_windows(mixed, batch, height, width), x)
+        out: Tensor = self.proj(join_windows(mixed, batch, height, width), plus=x)
+        return out
 
     def offsets(self) -> Tensor:
         """Index into the biases for each pair of tokens, (window ** 2, window ** 2)."""
@@ -225,4 +226,5 @@ class NormFeedForward(nn.Module):
 
     def add(self, x: Tensor) -> Tensor:
         """Map tokens x (..., dim) to the same shape and add them."""
-        return self.fc2.add(self.fc1.gelu(self.norm(x)), x)
+        out: Tensor = self.fc2(self.fc1(self.norm(x), gelu=True), plus=x)
+        return out

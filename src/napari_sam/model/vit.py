@@ -130,7 +130,8 @@ class FeedForward(nn.Module):
 
     def add(self, x: Tensor, residual: Tensor) -> Tensor:
         """Map x (..., dim) to the same shape and add ``residual``."""
-        return self.lin2.add(self.lin1.gelu(x), residual)
+        out: Tensor = self.lin2(self.lin1(x, gelu=True), plus=residual)
+        return out
 
 
 class Attention(nn.Module):
@@ -165,7 +166,8 @@ class Attention(nn.Module):
         mixed = mixed.transpose(1, 2).reshape(-1, side_y, side_x, dim)
         if window:
             mixed = join_windows(mixed, batch, height, width)
-        return self.proj.add(mixed, residual)
+        out: Tensor = self.proj(mixed, plus=residual)
+        return out
 
 
 def split_windows(x: Tensor, window: int, fill: Tensor) -> Tensor:
