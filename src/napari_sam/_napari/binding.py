@@ -1,4 +1,4 @@
-"""Prompts that live in layers: what the person draws, as prompts of the plane, whatever happens to the layers."""
+"""Prompts that live in layers: what a person draws, as prompts, whatever happens to the layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_sam._napari.layers import (
     realign,
     remove_layer,
 )
-from napari_sam._napari.prompt_layers import Ground, PromptLayer, Said, labels_on, read_layer
+from napari_sam._napari.prompt_layers import Ground, PromptLayer, Said, read_layer
 from napari_sam._napari.signs import (
     NEGATIVE,
     POSITIVE,
@@ -28,7 +28,6 @@ from napari_sam._napari.signs import (
     set_signs,
 )
 from napari_sam._napari.snapshot import Snapshot
-from napari_sam.masks import Mask
 from napari_sam.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -223,12 +222,9 @@ class PromptBinding:
         """
         parts = [said.prompts for said in self._own_said(plane)]
         for layer in self._adopted:
-            if isinstance(layer, Labels):
-                mask = Mask.from_plane(labels_on(layer, self._ground(plane)) == layer.selected_label)
-                if mask.area and layer.selected_label:
-                    parts.append(Prompts(box=mask.box, mask=mask))
-            else:
-                parts += [said.prompts for said in self._unspent(layer, plane)]
+            for said in self._unspent(layer, plane):
+                if not isinstance(layer, Labels) or said.row == layer.selected_label:
+                    parts.append(said.prompts)
         return Prompts.merge(parts)
 
     def read_each(self, plane: PlaneIndex) -> list[Prompts]:
@@ -252,7 +248,7 @@ class PromptBinding:
         with self._at_once():
             for layer in (self._points, self._shapes):
                 if layer is not None:
-                    rows = [s.row for s in read_layer(layer, self._ground(plane)) if s.row is not None]
+                    rows = [said.row for said in read_layer(layer, self._ground(plane))]
                     if rows:
                         layer.remove(rows)
             for layer in self._adopted:
@@ -354,11 +350,12 @@ class PromptBinding:
     def _on_data(self, event: Any) -> None:
         """A Points or Shapes layer says that its data change (before) or changed (after)."""
         if str(getattr(event.action, "value", event.action)) in _AFTER:
-            # Every edit is followed by word of the features: it is told once.
-            self._signs[event.source.unique_id] = negative_rows(event.source).tobytes()
-            if event.source is self._shapes:
-                self._only_lines_are_negative()
-            self._tell()
+            with self._at_once():
+                if event.source is self._shapes:
+                    self._only_lines_are_negative()
+                # Every edit is followed by word of the features: it is told once.
+                self._signs[event.source.unique_id] = negative_rows(event.source).tobytes()
+                self._tell()
 
     def _on_features(self, event: Any) -> None:
         """Features of a layer changed; of these only the signs are prompts."""
@@ -396,5 +393,4 @@ class PromptBinding:
         """Give a box that was drawn while the sign is "-" its "+"."""
         shapes = self._shapes
         if shapes is not None and (negative_rows(shapes) != only_lines_are_negative(shapes)).any():
-            with self._at_once():
-                set_signs(shapes, only_lines_are_negative(shapes))
+            set_signs(shapes, only_lines_are_negative(shapes))

@@ -214,9 +214,7 @@ def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int 
     name, shape = labels_layer.name, layer_shape(image_layer)
     fitting = {shape} | ({shape[1:]} if channel_axis == 0 or shape[0] == 1 else set())
     if labels_layer.multiscale:
-        raise CommitError(
-            f"The layer {name!r} is a multiscale pyramid, which cannot be painted. Make a new layer."
-        )
+        raise CommitError(f"The layer {name!r} is a pyramid, which cannot be painted. Make a new layer.")
     own = layer_shape(labels_layer)
     if own not in fitting or len(own) < 2:
         raise CommitError(
@@ -225,8 +223,8 @@ def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int 
         )
     if not same_geometry(labels_layer, image_layer):
         raise CommitError(
-            f"The layer {name!r} has another scale, position or unit than {image_layer.name!r}: objects would "
-            "not lie where they were clicked. Give it the image's geometry or make a new layer."
+            f"The layer {name!r} has another scale, position or unit than {image_layer.name!r}: objects "
+            "would not lie where they were clicked. Give it the image's geometry or make a new layer."
         )
     _check_writable(labels_layer)
 
@@ -326,7 +324,7 @@ def _check_writable(layer: Labels) -> None:
     data = layer.data
     if isinstance(data, np.ndarray) and not data.flags.writeable:
         raise CommitError(
-            f"The layer {layer.name!r} is read-only. Duplicate it or make a new Labels layer, and choose that."
+            f"The layer {layer.name!r} is read-only. Duplicate it or make a new layer, and choose that."
         )
     if getattr(data, "read_only", False):
         raise CommitError(f"The store of the layer {layer.name!r} was opened read-only. Open it for writing.")

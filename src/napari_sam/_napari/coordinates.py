@@ -115,7 +115,7 @@ def plane_index(viewer: ViewerModel, image_layer: Layer) -> PlaneIndex:
     if hidden:
         matrix, offset = _world_to_data(viewer, image_layer)
         point = np.asarray(viewer.dims.point, float)[-ndim:]
-        # The slider's value counts, and not where the displayed axes would carry it: so does napari's slicing.
+        # Only the sliders count, not where the displayed axes would carry them: so does napari's slicing.
         along = matrix[np.ix_(hidden, hidden)] @ point[hidden] + offset[hidden]
         positions = np.round(along).astype(int)
         sizes = layer_shape(image_layer)
@@ -214,7 +214,7 @@ def visible_box(viewer: ViewerModel, image_layer: Layer) -> tuple[float, float, 
     corners = []
     for y, x in ((-height, -width), (-height, width), (height, -width), (height, width)):
         position = np.array(viewer.dims.point, float)
-        position[shown] = np.asarray(camera.center)[-2:] + (y, x)
+        position[shown] = np.add(camera.center[-2:], (y, x))
         corners.append(plane.project(world_to_pixels(viewer, image_layer, position))[0])
     (y0, x0), (y1, x1) = np.min(corners, axis=0), np.max(corners, axis=0)
     return float(y0) + 0.5, float(x0) + 0.5, float(y1) + 0.5, float(x1) + 0.5

@@ -38,13 +38,13 @@ class Said:
         The same as long as it is not edited.
     prompts : Prompts
         A point, a box, a mask with its box, or the points of a scribble.
-    row : int, optional
-        Its row in a Points or Shapes layer.
+    row : int
+        Its row in a Points or Shapes layer, or the id of a label.
     """
 
     key: Hashable
     prompts: Prompts
-    row: int | None = None
+    row: int
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,7 +67,8 @@ class Ground:
 
     def pixels(self, data: ArrayLike, layer: PromptLayer) -> Float:
         """Positions of a layer's data coordinates in the image, shape (N, image.ndim)."""
-        return to_image_pixels(data, layer, self.image, viewer=self.viewer)
+        # Rounded so that the same click does not differ in the last digits when a layer changes its units.
+        return np.round(to_image_pixels(data, layer, self.image, viewer=self.viewer), 6)
 
 
 def read_layer(layer: PromptLayer, ground: Ground) -> list[Said]:
@@ -117,7 +118,7 @@ def _labels(layer: Labels, ground: Ground) -> Iterator[Said]:
     """Each label on the plane as a mask."""
     for label, mask in masks_of_labels(labels_on(layer, ground)).items():
         key = (label, mask.y0, mask.x0, mask.pixels.shape, mask.area)
-        yield Said(key, Prompts(box=mask.box, mask=mask))
+        yield Said(key, Prompts(box=mask.box, mask=mask), label)
 
 
 def shape_prompts(
@@ -171,10 +172,8 @@ def outline_mask(outline: Float, shape: tuple[int, int]) -> Mask:
     high = np.clip(np.ceil(outline.max(axis=0)) + 1, 0, shape).astype(int)
     if (high <= low).any():
         return Mask(0, 0, np.zeros((0, 0), bool))
-    size = high - low
-    return Mask.from_plane(
-        polygon2mask((int(size[0]), int(size[1])), outline - low), int(low[0]), int(low[1])
-    )
+    (y0, x0), (height, width) = low.tolist(), (high - low).tolist()
+    return Mask.from_plane(polygon2mask((height, width), outline - low), y0, x0)
 
 
 def scribble(vertices: Float) -> Float:
@@ -205,9 +204,9 @@ def labels_on(layer: Labels, ground: Ground) -> NDArray[np.integer]:
         index[axis] = position
     values = np.asarray(data[tuple(index)])
     matrix = np.stack([down[moving], right[moving]], axis=1)
-    if len(moving) == 2 and np.allclose(matrix, np.eye(2)) and values.shape == ground.shape:
-        if np.allclose(origin[moving], 0):
-            return values
+    same = len(moving) == 2 and np.allclose(matrix, np.eye(2)) and np.allclose(origin[moving], 0)
+    if same and values.shape == ground.shape:
+        return values
     if len(moving) == 2:
         return ndi.affine_transform(values, matrix, origin[moving], ground.shape, order=0, mode="constant")
     grid = np.moveaxis(np.indices(ground.shape), 0, -1) @ matrix.T + origin[moving]
