@@ -1,0 +1,75 @@
+"""Images of files, folders and patterns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from glob import glob, has_magic
+from pathlib import Path
+
+from napari_sam.files.image_file import ImageFileError
+
+SUFFIXES = (".tif", ".tiff", ".btf", ".lsm", ".png", ".jpg", ".jpeg", ".bmp", ".npy", ".zarr")
+"""Endings of the files that can be read; ``.ome.tif`` and ``.ome.zarr`` are among them."""
+
+
+def find_images(places: Iterable[str | Path]) -> list[Path]:
+    """List the images that are meant.
+
+    Parameters
+    ----------
+    places : iterable of str or Path
+        Files, folders (the images in them, not those in folders below), or patterns such as
+        ``data/**/*.tif``.
+
+    Returns
+    -------
+    list of Path
+        Without doubles; those of a folder or pattern in the order a person expects (``img2`` before
+        ``img10``).
+
+    Raises
+    ------
+    ImageFileError
+        If a place does not exist, or holds no image.
+    """
+    found: dict[Path, None] = {}
+    for place in places:
+        for path in _images_at(str(place)):
+            found.setdefault(path)
+    return list(found)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path ends as an image does, and is a file (or a Zarr folder)."""
+    if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+        return False
+    return path.suffix.lower() == ".zarr" or path.is_file()
+
+
+def natural_key(path: Path) -> list[tuple[bool, int, str]]:
+    """Key that sorts numbers in names by their value."""
+    parts = re.split(r"(\d+)", str(path).lower())
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+
+def _images_at(place: str) -> list[Path]:
+    """Images of one place."""
+    path = Path(place).expanduser()
+    if path.suffix.lower() in SUFFIXES and path.exists():
+        return [path]
+    if path.is_dir():
+        # A folder without the ending of a Zarr may still be one.
+        if (path / "zarr.json").exists() or (path / ".zgroup").exists() or (path / ".zarray").exists():
+            return [path]
+        candidates = list(path.iterdir())
+    elif path.is_file():
+        return [path]
+    elif has_magic(place):
+        candidates = [Path(p) for p in glob(str(path), recursive=True)]
+    else:
+        raise ImageFileError(f"There is no file or folder {place!r}.")
+    images = sorted(filter(is_image, candidates), key=natural_key)
+    if not images:
+        raise ImageFileError(f"Expected images ({', '.join(SUFFIXES)}) at {place!r}, found none.")
+    return images

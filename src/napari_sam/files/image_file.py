@@ -1,0 +1,132 @@
+"""An image in a file: what its axes are, and one plane of it at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.axes import Axes
+
+COLOURS = "S"
+"""Letter of an axis of red, green and blue (and alpha), as TIFF calls it."""
+
+
+class ImageFileError(ValueError):
+    """An image that cannot be read; the message says what was expected, what was found, what to do."""
+
+
+def _nothing() -> None:
+    """Close what needs no closing."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFile:
+    """An open image; use it in a ``with`` block, or close it.
+
+    Parameters
+    ----------
+    path : Path
+    array : array-like
+        All pixels, read when they are indexed.
+    names : str
+        Letter of every axis of ``array``, out of T, Z, C, Y, X and S (colours), in any order.
+    axes : Axes
+        Axes of a label image of it: T, Z, Y, X as far as they are there, with pixel sizes and units.
+    close : callable
+        Closes the file.
+    """
+
+    path: Path
+    array: Any
+    names: str
+    axes: Axes
+    close: Callable[[], None] = _nothing
+
+    def __enter__(self) -> Self:
+        """Return the open image."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a label image of it, in the order of ``axes``."""
+        return tuple(int(self.array.shape[self.names.index(n)]) for n in self.axes.names)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its pixels."""
+        return np.dtype(self.array.dtype)
+
+    def __len__(self) -> int:
+        """Return the number of planes; channels and colours belong to a plane."""
+        return int(np.prod(self.shape[:-2], dtype=np.int64))
+
+    def plane(self, number: int) -> NDArray[Any]:
+        """Read one plane.
+
+        Parameters
+        ----------
+        number : int
+            Its number, counted through T and then Z.
+
+        Returns
+        -------
+        ndarray, shape (H, W) or (H, W, channels)
+
+        Raises
+        ------
+        ImageFileError
+            If the file is damaged, or has vanished.
+        """
+        where = dict(zip(self.axes.names, np.unravel_index(number, self.shape[:-2]), strict=False))
+        index = tuple(int(where[n]) if n in where else slice(None) for n in self.names)
+        left = [n for n in self.names if n not in where]
+        try:
+            pixels = np.asarray(self.array[index])
+        # A damaged or foreign file fails in as many ways as there are codecs.
+        except Exception as error:
+            raise ImageFileError(
+                f"Plane {number + 1} of {self.path.name} cannot be read ({in_words(error)}). "
+                "Is the file complete? Open and save it again with the program that made it."
+            ) from error
+        extra = [n for n in left if n not in "YX"]
+        pixels = pixels.transpose([left.index(n) for n in ["Y", "X", *extra]])
+        return pixels if pixels.ndim == 2 else pixels.reshape(*pixels.shape[:2], -1)
+
+    def planes(self) -> Iterator[NDArray[Any]]:
+        """Read one plane after the other."""
+        return (self.plane(number) for number in range(len(self)))
+
+    def labels(self) -> Any:
+        """Return the array where it can be a label image, still unread.
+
+        Raises
+        ------
+        ImageFileError
+            If it has colours or several channels.
+        """
+        extra = [n for n in self.names if n not in self.axes.names]
+        if extra:
+            raise ImageFileError(
+                f"{self.path.name} has channels or colours: it is an image, and a label image was expected."
+            )
+        if self.names == self.axes.names:
+            return self.array
+        return np.asarray(self.array).transpose([self.names.index(n) for n in self.axes.names])
+
+
+def in_words(error: Exception) -> str:
+    """First line of an error's text, or its kind where it says nothing."""
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__

@@ -1,0 +1,146 @@
+"""Open an image by the ending of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from napari_sam.axes import Axes, AxesError, make_axes
+from napari_sam.files.find import SUFFIXES
+from napari_sam.files.image_file import COLOURS, ImageFile, ImageFileError, in_words
+
+
+class Content(NamedTuple):
+    """What a reader finds in a file.
+
+    Parameters
+    ----------
+    array : array-like
+        All pixels, read when they are indexed.
+    names : str
+        A letter an axis; letters that are not known stand for planes.
+    sizes : dict
+        Pixel size and unit by axis, as far as the file says.
+    close : callable, optional
+    """
+
+    array: Any
+    names: str
+    sizes: dict[str, tuple[float, str]]
+    close: Callable[[], None] | None = None
+
+
+def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
+    """Open an image; its pixels are read plane by plane, when they are asked for.
+
+    Parameters
+    ----------
+    path : str or Path
+        TIFF (plain, ImageJ, OME), PNG, JPEG, NumPy array or OME-Zarr.
+    axes : str, optional
+        Letters of the file's axes out of T, Z, C, Y, X and S (colours), where the file does not say them or
+        says them wrong.
+
+    Returns
+    -------
+    ImageFile
+
+    Raises
+    ------
+    ImageFileError
+        If the file is missing, damaged, of another kind, or its axes do not fit.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ImageFileError(f"There is no file {path}.")
+    read = _reader(path)
+    try:
+        content = read(path)
+    except ImageFileError:
+        raise
+    # A damaged or foreign file fails in as many ways as there are codecs.
+    except Exception as error:
+        raise ImageFileError(
+            f"{path.name} cannot be read ({in_words(error)}). "
+            "Is the file complete? Open and save it again with the program that made it."
+        ) from error
+    close = content.close
+    try:
+        names = _letters(path, content, axes)
+        known = _axes(names, content.sizes)
+    except BaseException:
+        if close is not None:
+            close()
+        raise
+    return ImageFile(path, content.array, names, known, close or (lambda: None))
+
+
+def _reader(path: Path) -> Callable[[Path], Content]:
+    """Return the function that reads a kind of file."""
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        from napari_sam.files.zarr_folder import read_zarr
+
+        return read_zarr
+    if suffix in (".tif", ".tiff", ".btf", ".lsm"):
+        from napari_sam.files.tiff import read_tiff
+
+        return read_tiff
+    if suffix in (".png", ".jpg", ".jpeg", ".bmp"):
+        return _read_picture
+    if suffix == ".npy":
+        return _read_numpy
+    raise ImageFileError(f"Expected an image that ends in {', '.join(SUFFIXES)}, found {path.name!r}.")
+
+
+def _read_picture(path: Path) -> Content:
+    """Read a PNG, JPEG or bitmap with Pillow."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        # Palettes and rarer colour models become RGB; grey of 8, 16 and 32 bits stays.
+        plain = picture.mode in ("L", "RGB", "RGBA", "F") or picture.mode.startswith("I")
+        wanted = "L" if picture.mode == "1" else "RGB"
+        pixels = np.asarray(picture if plain else picture.convert(wanted))
+    return Content(pixels, "YX" if pixels.ndim == 2 else "YXS", {})
+
+
+def _read_numpy(path: Path) -> Content:
+    """Map a NumPy array into memory; pickled objects are never loaded."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    colours = array.ndim > 2 and array.shape[-1] in (3, 4) and min(array.shape[-3:-1]) > 4
+    space = array.ndim - colours
+    names = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TZCYX"}.get(space, "?" * space)
+    return Content(array, names + COLOURS * colours, {})
+
+
+def _letters(path: Path, content: Content, asked: str | None) -> str:
+    """Letters of a file's axes: those asked for, else those found, with unknown ones as planes."""
+    shape = tuple(content.array.shape)
+    if asked is not None:
+        names = asked.upper()
+    else:
+        names = content.names.upper()
+        for letter in [n for n in names if n not in "TZCYXS"]:
+            free = next((n for n in "ZT" if n not in names), "?")
+            names = names.replace(letter, free, 1)
+    proper = len(set(names)) == len(names) == len(shape) and set("YX") <= set(names) <= set("TZCYXS")
+    if not proper:
+        raise ImageFileError(
+            f"{path.name} has the shape {shape}: expected a different axis out of T, Z, C, Y, X and S "
+            f"(colours) for each number, found {names!r}. Say what the axes are, for example 'ZYX'."
+        )
+    return names
+
+
+def _axes(names: str, sizes: dict[str, tuple[float, str]]) -> Axes:
+    """Axes of a label image of the file; sizes that make no sense count as unknown."""
+    letters = "".join(n for n in "TZYX" if n in names)
+    known = [sizes.get(n, (1.0, "pixel")) for n in letters]
+    try:
+        return make_axes(len(letters), letters, [size for size, _ in known], [unit for _, unit in known])
+    except AxesError:
+        return make_axes(len(letters), letters)

@@ -1,0 +1,86 @@
+"""TIFF of every kind: axes and pixel sizes of ImageJ and of OME, pages read one at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import tifffile
+import zarr
+
+from napari_sam.axes import unit_name
+from napari_sam.files.image_file import ImageFileError
+from napari_sam.files.read import Content
+
+Sizes = dict[str, tuple[float, str]]
+
+
+def read_tiff(path: Path) -> Content:
+    """Open a TIFF; of a pyramid the full resolution is taken, of several series the first.
+
+    Raises
+    ------
+    ImageFileError
+        If the pixels are compressed in a way that needs the package imagecodecs.
+    """
+    file = tifffile.TiffFile(path)
+    try:
+        _check_codec(file, path)
+        series = file.series[0]
+        store = series.aszarr(level=0)
+        array = zarr.open(store, mode="r")
+        if isinstance(array, zarr.Group):
+            array = array["0"]
+        sizes = _ome_sizes(file.ome_metadata) if file.ome_metadata else _imagej_sizes(file)
+    except BaseException:
+        file.close()
+        raise
+    return Content(array, series.axes, sizes, file.close)
+
+
+def _check_codec(file: tifffile.TiffFile, path: Path) -> None:
+    """Refuse early what could be decoded only with a package that is not there."""
+    page = file.pages.first
+    try:
+        _ = page.decode
+    except (ImportError, ValueError) as error:
+        raise ImageFileError(
+            f"{path.name} cannot be decoded ({error}). Install the decoders with "
+            "`pip install imagecodecs`, or save the file without compression."
+        ) from error
+
+
+def _imagej_sizes(file: tifffile.TiffFile) -> Sizes:
+    """Pixel sizes of an ImageJ file; the resolution of other files is meant for printers, not for us."""
+    fields = file.imagej_metadata
+    if not fields:
+        return {}
+    unit = unit_name(fields.get("unit"))
+    sizes: Sizes = {}
+    for letter, tag in (("X", "XResolution"), ("Y", "YResolution")):
+        entry = file.pages.first.tags.get(tag)
+        numerator, denominator = entry.value if entry is not None else (1, 1)
+        if numerator and denominator:
+            sizes[letter] = denominator / numerator, unit
+    if fields.get("spacing"):
+        sizes["Z"] = abs(float(fields["spacing"])), unit
+    interval = fields.get("finterval") or (1 / fields["fps"] if fields.get("fps") else 0)
+    if interval:
+        sizes["T"] = float(interval), "second"
+    return sizes
+
+
+def _ome_sizes(xml: str) -> Sizes:
+    """Pixel sizes of the first image in an OME-XML."""
+    pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
+    if pixels is None:
+        return {}
+    sizes: Sizes = {}
+    for letter in "XYZ":
+        size = pixels.get(f"PhysicalSize{letter}")
+        if size is not None:
+            sizes[letter] = float(size), unit_name(pixels.get(f"PhysicalSize{letter}Unit", "µm"))
+    interval = pixels.get("TimeIncrement")
+    if interval is not None:
+        sizes["T"] = float(interval), unit_name(pixels.get("TimeIncrementUnit", "s"))
+    return sizes

@@ -1,0 +1,213 @@
+"""Images written by other libraries, read plane by plane."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+
+from napari_sam.axes import Axes
+from napari_sam.export import export
+from napari_sam.files import ImageFileError, find_images, open_image
+
+UM = "micrometer"
+
+
+@pytest.fixture
+def movie(rng):
+    return rng.integers(0, 60_000, (2, 3, 4, 20, 30)).astype(np.uint16)  # T, Z, C, Y, X
+
+
+def test_an_imagej_hyperstack(movie, tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path,
+        movie,
+        imagej=True,
+        resolution=(4, 2),
+        metadata={"axes": "TZCYX", "unit": "micron", "spacing": 1.5, "finterval": 30.0},
+    )
+    with open_image(path) as image:
+        assert image.axes == Axes("TZYX", (30, 1.5, 0.5, 0.25), ("second", UM, UM, UM))
+        assert (len(image), image.shape, image.dtype) == (6, (2, 3, 20, 30), np.uint16)
+        for number, plane in enumerate(image.planes()):
+            t, z = divmod(number, 3)
+            np.testing.assert_array_equal(plane, np.moveaxis(movie[t, z], 0, -1))
+
+
+def test_an_ome_tiff(movie, tmp_path):
+    path = tmp_path / "a.ome.tif"
+    sizes = {"PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2}
+    tifffile.imwrite(path, movie[:, :, 0], metadata={"axes": "TZYX", **sizes}, compression="zlib")
+    with open_image(path) as image:
+        assert image.axes == Axes("TZYX", (1, 2, 0.5, 250), ("pixel", UM, UM, "nanometer"))
+        assert image.axes.pixel_size() == (pytest.approx((2000, 500, 250)), "nanometer")
+        np.testing.assert_array_equal(image.plane(4), movie[1, 1, 0])
+
+
+def test_of_a_pyramid_the_full_resolution_is_read(tmp_path, rng):
+    plane = rng.integers(0, 255, (256, 256)).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        file.write(plane, subifds=1, tile=(64, 64))
+        file.write(plane[::2, ::2], subfiletype=1, tile=(64, 64))
+    with open_image(tmp_path / "a.ome.tif") as image:
+        np.testing.assert_array_equal(image.plane(0), plane)
+
+
+@pytest.mark.parametrize(("planar", "axes"), [("contig", "YXS"), ("separate", "SYX")])
+def test_colours_stay_in_the_plane(planar, axes, tmp_path, rng):
+    pixels = rng.integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    data = pixels if planar == "contig" else np.moveaxis(pixels, -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb", planarconfig=planar)
+    with open_image(tmp_path / "a.tif") as image:
+        assert image.names == axes
+        assert len(image) == 1
+        np.testing.assert_array_equal(image.plane(0), pixels)
+
+
+def test_pages_without_a_name_are_planes_and_a_printers_resolution_is_no_pixel_size(movie, tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", movie[0, :, 0], photometric="minisblack", resolution=(300, 300), metadata=None
+    )
+    with open_image(tmp_path / "a.tif") as image:
+        assert image.axes == Axes("ZYX", (1, 1, 1), ("pixel",) * 3)
+        np.testing.assert_array_equal(image.plane(2), movie[0, 2, 0])
+    with open_image(tmp_path / "a.tif", axes="TYX") as image:
+        assert image.axes.names == "TYX"
+    with open_image(tmp_path / "a.tif", axes="CYX") as image:
+        assert (image.axes.names, image.plane(0).shape) == ("YX", (20, 30, 3))
+
+
+def test_planes_are_read_one_at_a_time(tmp_path, monkeypatch):
+    stack = np.zeros((50, 64, 64), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", metadata={"axes": "ZYX"})
+    asked = []
+    read = tifffile.FileHandle.read_segments
+
+    def counting(self, offsets, counts, **options):
+        offsets, counts = list(offsets), list(counts)
+        asked.append(sum(counts))
+        return read(self, offsets, counts, **options)
+
+    monkeypatch.setattr(tifffile.FileHandle, "read_segments", counting)
+    with open_image(tmp_path / "a.tif") as image:
+        image.plane(17)
+    assert sum(asked) <= 2 * 64 * 64
+
+
+def test_pictures(tmp_path, rng):
+    colour = rng.integers(0, 255, (12, 14, 3)).astype(np.uint8)
+    deep = rng.integers(0, 65535, (12, 14)).astype(np.uint16)
+    Image.fromarray(colour).save(tmp_path / "colour.png")
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray(colour).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(deep > 9000).save(tmp_path / "binary.bmp")
+    Image.fromarray(colour).save(tmp_path / "photo.JPG", quality=100)
+    np.testing.assert_array_equal(open_image(tmp_path / "colour.png").plane(0), colour)
+    np.testing.assert_array_equal(open_image(tmp_path / "deep.png").plane(0), deep)
+    assert open_image(tmp_path / "palette.png").plane(0).shape == (12, 14, 3)
+    assert open_image(tmp_path / "photo.JPG").plane(0).shape == (12, 14, 3)
+    np.testing.assert_array_equal(open_image(tmp_path / "binary.bmp").plane(0) > 0, deep > 9000)
+
+
+def test_numpy_arrays(movie, tmp_path):
+    np.save(tmp_path / "stack.npy", movie[0, :, 0])
+    np.save(tmp_path / "colour.npy", np.zeros((20, 30, 3), np.uint8))
+    assert open_image(tmp_path / "stack.npy").axes.names == "ZYX"
+    assert isinstance(open_image(tmp_path / "stack.npy").array, np.memmap)
+    assert open_image(tmp_path / "colour.npy").names == "YXS"
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ImageFileError, match=r"cannot be read .*Python objects"):
+        open_image(tmp_path / "objects.npy")
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated class Scaler:DeprecationWarning")
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr(version, movie, tmp_path):
+    from ome_zarr.format import FormatV04, FormatV05
+    from ome_zarr.writer import write_image
+
+    data = movie.transpose(0, 2, 1, 3, 4)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2 if version == "0.4" else 3)
+    write_image(
+        data,
+        group,
+        axes="tczyx",
+        fmt=FormatV04() if version == "0.4" else FormatV05(),
+        scale={"t": 5, "c": 1, "z": 2, "y": 0.5, "x": 0.25},
+        axes_units={"t": "second", "z": UM, "y": UM, "x": UM},
+    )
+    with open_image(tmp_path / "a.zarr") as image:
+        assert image.axes == Axes("TZYX", (5, 2, 0.5, 0.25), ("second", UM, UM, UM))
+        np.testing.assert_array_equal(image.plane(5), np.moveaxis(movie[1, 2], 0, -1))
+
+
+def test_zarr_that_holds_no_image_says_what_it_holds(tmp_path):
+    zarr.open_group(tmp_path / "a.zarr", mode="w").create_group("scans")
+    with pytest.raises(ImageFileError, match="holds the folders scans: name one"):
+        open_image(tmp_path / "a.zarr")
+
+
+def test_a_plain_zarr_array(movie, tmp_path):
+    zarr.save_array(tmp_path / "a.zarr", movie[0, :, 0])
+    np.testing.assert_array_equal(open_image(tmp_path / "a.zarr").plane(1), movie[0, 1, 0])
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".zarr"])
+def test_exported_labels_come_back_with_their_calibration(suffix, tmp_path, rng):
+    labels = rng.integers(0, 70_000, (3, 16, 18))
+    path = export(labels, tmp_path / f"a{suffix}", spacing=(2, 0.5, 0.5), units="µm")
+    with open_image(path) as image:
+        np.testing.assert_array_equal(image.labels()[:], labels)
+        assert image.axes.names == "ZYX"
+        np.testing.assert_allclose(image.axes.spacing, (2, 0.5, 0.5))
+        assert image.axes.units == (UM,) * 3
+
+
+def test_an_image_is_not_taken_for_labels(tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(ImageFileError, match="a label image was expected"):
+        open_image(tmp_path / "a.png").labels()
+
+
+def test_damaged_and_foreign_files_are_refused_in_words(movie, tmp_path):
+    (tmp_path / "text.tif").write_text("no image")
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "text.npy").write_text("no image")
+    for name in ("text.tif", "text.png", "text.npy"):
+        with pytest.raises(ImageFileError, match=f"{name} cannot be read"):
+            open_image(tmp_path / name)
+    tifffile.imwrite(tmp_path / "cut.tif", movie[0, :, 0], photometric="minisblack", metadata={"axes": "ZYX"})
+    whole = (tmp_path / "cut.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    with open_image(tmp_path / "cut.tif") as cut, pytest.raises(ImageFileError, match="cannot be read"):
+        list(cut.planes())
+    (tmp_path / "a.docx").write_text("")
+    with pytest.raises(ImageFileError, match=r"ends in \.tif, .*found 'a.docx'"):
+        open_image(tmp_path / "a.docx")
+    with pytest.raises(ImageFileError, match="There is no file"):
+        open_image(tmp_path / "b.tif")
+    np.save(tmp_path / "line.npy", np.zeros(5))
+    with pytest.raises(ImageFileError, match=r"has the shape \(5,\)"):
+        open_image(tmp_path / "line.npy")
+    with pytest.raises(ImageFileError, match="found 'ZYXS'"):
+        open_image(tmp_path / "line.npy", axes="zyxs")
+
+
+def test_images_of_folders_and_patterns_in_a_natural_order(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("img10.tif", "img2.tif", "IMG1.PNG", "notes.txt", ".hidden.tif", "deep/a.tif"):
+        (tmp_path / name).write_bytes(b"")
+    zarr.open_group(tmp_path / "b.ome.zarr", mode="w")
+    zarr.open_group(tmp_path / "plain", mode="w")
+    names = [p.name for p in find_images([tmp_path])]
+    assert names == ["b.ome.zarr", "IMG1.PNG", "img2.tif", "img10.tif"]
+    assert [p.name for p in find_images([f"{tmp_path}/*.tif"])] == ["img2.tif", "img10.tif"]
+    deep = find_images([f"{tmp_path}/**/*.tif", tmp_path / "img2.tif"])
+    assert [p.name for p in deep] == ["a.tif", "img2.tif", "img10.tif"]
+    assert find_images([tmp_path / "plain"]) == [tmp_path / "plain"]
+    for nothing in (f"{tmp_path}/*.jpg", tmp_path / "none"):
+        with pytest.raises(ImageFileError, match=r"found none|no file or folder"):
+            find_images([nothing])
