@@ -12,7 +12,7 @@ from tests.runner import QueueRunner
 
 from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.prompts import Point, Prompts
-from napari_sam.session import AnnotationSession
+from napari_sam.session import AnnotationSession, Filters
 from napari_sam.store import EmbeddingCache
 
 DISCS = [(20, 24, 8), (20, 70, 10), (60, 40, 12)]
@@ -465,8 +465,41 @@ def test_every_object_of_the_plane(session, runner, ready):
     runner.drain()
     assert not session.running
     assert {kind for kind, _ in steps} == {"everything"}
-    labels = session.automatic.labels()[0]
-    assert len(np.unique(labels)) == 1 + len(DISCS)
+    session.filter_automatic(Filters(0.5, 0.5))
+    runner.drain()
+    assert len(session.sifted.objects) == len(DISCS)
+    assert session.sifted.labels.max() == len(DISCS)
+    best = [max(mask_iou(o.mask, disc_mask(*d)) for o in session.sifted.objects) for d in DISCS]
+    assert min(best) > 0.8
+    first = session.sifted.objects[0]
+    assert np.array_equal(first.mask.to_plane((90, 100)), session.sifted.labels == 1)
+    assert first.record["area"] == first.mask.area
+    assert first.record["model"] == "discs"
+
+    # Filters say what they removed, and nothing is computed for it.
+    decoded = session.predictor.decoded
+    session.filter_automatic(Filters(0.5, 0.5, min_area=500))
+    runner.drain()
+    assert len(session.sifted.objects) < len(DISCS)
+    assert sum(session.sifted.removed.values()) > 0
+    assert session.predictor.decoded == decoded
+
+
+def test_automatic_masks_are_written_as_one_decision(session, runner, ready):
+    book = LabelBook()
+    assert session.accept_automatic(book.write) == 0
+    assert "Run Segment all" in session.errors.pop()
+    session.segment_everything()
+    runner.drain()
+    session.filter_automatic(Filters(0.5, 0.5))
+    runner.drain()
+    assert session.accept_automatic(book.write) == len(DISCS)
+    assert session.automatic is session.sifted is None
+    assert session.history.undoable == f"{len(DISCS)} automatic objects"
+    session.undo()
+    assert book.written == []
+    session.redo()
+    assert len(book.written) == len(DISCS)
 
 
 def test_everything_without_an_image_says_what_is_missing(session, runner):

@@ -6,16 +6,19 @@ from napari_sam.session.jobs import Job, JobDesk
 from napari_sam.session.moments import Write
 from napari_sam.session.offers import Annotation, LevelMemory, Offer
 from napari_sam.session.status import Status
+from napari_sam.session.work import Filters, Sifted
 
 __all__ = [
     "Annotation",
     "AnnotationSession",
     "Decision",
+    "Filters",
     "History",
     "Job",
     "JobDesk",
     "LevelMemory",
     "Offer",
+    "Sifted",
     "Status",
     "Write",
 ]

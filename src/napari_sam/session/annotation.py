@@ -49,6 +49,7 @@ class AnnotationSession(JobDesk):
     offers_changed = Signal()
     hover_changed = Signal()
     automatic_changed = Signal()
+    sifted_changed = Signal()
     history_changed = Signal()
 
     def __init__(self, cache: EmbeddingCache, load_model: work.Load | None = None) -> None:
@@ -60,6 +61,7 @@ class AnnotationSession(JobDesk):
         self.predictor: Predictor | None = None
         self.automatic_settings: AutomaticSettings | None = None
         self.automatic: AutomaticResult | None = None
+        self.sifted: work.Sifted | None = None
         self.hovered: Mask | None = None
         self._load_model = load_model
         self._read: work.Read | None = None
@@ -219,9 +221,15 @@ class AnnotationSession(JobDesk):
             self.levels.remember(offer)
         return len(objects)
 
-    def write(self, objects: Sequence[Annotation], write: Write, what: str) -> None:
-        """Write objects that did not come from prompts, such as automatic masks, as one decision."""
-        self._do(Deed(write, objects), what, None, None)
+    def accept_automatic(self, write: Write) -> int:
+        """Write the automatic masks that pass the filters as one decision; returns how many."""
+        if self.sifted is None or not self.sifted.objects:
+            self.failed.emit("There is no mask to accept. Run Segment all, or lower the filters.")
+            return 0
+        objects = self.sifted.objects
+        self._do(Deed(write, objects), f"{len(objects)} automatic objects", None, None)
+        self.drop_automatic()
+        return len(objects)
 
     def undo(self) -> None:
         """Take the last click or commit back."""
@@ -252,6 +260,12 @@ class AnnotationSession(JobDesk):
         self.drop_automatic()
         args = (self.predictor, self._read, self.cache, self._diameter, settings, region)
         self.request("everything", partial(work.everything, *args), self._take_automatic)
+
+    def filter_automatic(self, filters: work.Filters) -> None:
+        """Keep those automatic masks that pass; nothing is computed anew."""
+        if self.automatic is not None:
+            args = (self.automatic, filters, self.status.model)
+            self.request("filter", partial(work.sift, *args), self._take_sifted)
 
     def drop_automatic(self) -> None:
         """Forget the automatic masks, finished or not."""
@@ -311,7 +325,14 @@ class AnnotationSession(JobDesk):
     def _take_automatic(self, result: AutomaticResult | None) -> None:
         if self.automatic is not result:
             self.automatic = result
+            self.cancel("filter")
+            self._take_sifted(None)
             self.automatic_changed.emit()
+
+    def _take_sifted(self, sifted: work.Sifted | None) -> None:
+        if self.sifted is not sifted:
+            self.sifted = sifted
+            self.sifted_changed.emit()
 
     def _leave(self, place: Hashable) -> None:
         """Leave the current plane for another."""
@@ -339,12 +360,13 @@ class AnnotationSession(JobDesk):
             self.request("predict", partial(work.predict, *args), self._take_offers)
 
     def _replay(self, moment: Moment) -> None:
-        """Bring a moment back, in the layers too."""
+        """Bring a moment back, in the layers too; not if it belongs to another plane."""
+        if moment.place != self.place:
+            return
         with self._replayed():
             if moment.restore is not None:
                 moment.restore()
-        if moment.place == self.place:
-            self._show(moment, plan(moment.prompts, ()))
+        self._show(moment, plan(moment.prompts, ()))
 
     @contextmanager
     def _replayed(self) -> Iterator[None]:

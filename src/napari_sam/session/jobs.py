@@ -10,7 +10,7 @@ from psygnal import Signal
 
 from napari_sam.progress import Progress
 
-Kind = Literal["load", "embed", "predict", "hover", "everything", "stack", "export"]
+Kind = Literal["load", "embed", "predict", "hover", "everything", "filter", "stack", "export"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -5,9 +5,10 @@ Whatever loads torch is imported inside them, so that the dock is up before the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from napari_sam.candidates import Candidates
 from napari_sam.embedding import Embedding
 from napari_sam.image import RGB
-from napari_sam.masks import Mask
+from napari_sam.masks import Mask, masks_of_labels
 from napari_sam.progress import Progress, Steps
 from napari_sam.prompts import Point, Prompts
-from napari_sam.session.offers import Offer, Request
+from napari_sam.session.offers import Annotation, Offer, Request, describe
 from napari_sam.store import EmbeddingCache, embed_once
 
 if TYPE_CHECKING:
@@ -155,6 +156,70 @@ def everything(
     area = region() if region is not None else None
     result = yield from generate(predictor, ready.rgb, settings, embedding=ready.embedding, region=area)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What automatic masks have to fulfil.
+
+    Parameters
+    ----------
+    predicted_iou, stability : float
+        Lowest values, 0 to 1.
+    min_area, max_area : float
+        In pixels.
+    """
+
+    predicted_iou: float
+    stability: float
+    min_area: float = 0
+    max_area: float = inf
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sifted:
+    """The automatic masks that pass the filters.
+
+    Parameters
+    ----------
+    labels : ndarray of int32, shape (H, W)
+        Label image; ids count from 1.
+    objects : tuple of Annotation
+        One for each id, in the order of the ids.
+    removed : mapping of str to int
+        How many masks each filter removed.
+    """
+
+    labels: NDArray[np.int32]
+    objects: tuple[Annotation, ...]
+    removed: Mapping[str, int]
+
+
+def sift(result: AutomaticResult, filters: Filters, model: str) -> Sifted:
+    """Apply filters to automatic masks and make them ready to be shown and written."""
+    filtered = result.refilter(
+        pred_iou=filters.predicted_iou,
+        stability=filters.stability,
+        min_area=filters.min_area,
+        max_area=filters.max_area,
+    )
+    labels, table = filtered.labels()
+    masks = masks_of_labels(labels)
+    objects = tuple(
+        Annotation(
+            masks[row["index"]],
+            {
+                "predicted_iou": round(row["predicted_iou"], 4),
+                "stability": round(row["stability"], 4),
+                "area": row["area"],
+                "model": model,
+                "level": row["level"],
+                "prompt": describe(Prompts((Point(row["point_y"], row["point_x"]),))),
+            },
+        )
+        for row in table.sort_values("index").to_dict("records")
+    )
+    return Sifted(labels, objects, {str(name): count for name, count in filtered.removed.items()})
 
 
 def unlabelled(plane: NDArray[np.integer]) -> Mask:

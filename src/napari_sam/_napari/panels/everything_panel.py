@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import exp, log
+from math import exp, inf, log
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSlider, QSpinBox, QWidget
@@ -11,27 +10,10 @@ from superqt import QRangeSlider
 
 from napari_sam._napari.panels.form import choice, column, form, note, row
 from napari_sam._napari.panels.progress_row import ProgressRow
+from napari_sam.session import Filters
 
 STEPS = 1000
 """Positions of a slider."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What the automatic masks have to fulfil.
-
-    Parameters
-    ----------
-    predicted_iou, stability : float
-        Lowest values, 0 to 1.
-    min_area, max_area : int
-        In pixels of the image.
-    """
-
-    predicted_iou: float
-    stability: float
-    min_area: int
-    max_area: int
 
 
 class EverythingPanel(QWidget):
@@ -87,7 +69,7 @@ class EverythingPanel(QWidget):
             self.stability.value() / STEPS,
             # The ends mean no limit at all, whatever rounding does to them.
             0 if low == 0 else self._area_at(low),
-            int(1e12) if high == STEPS else self._area_at(high),
+            inf if high == STEPS else self._area_at(high),
         )
 
     def show_results(self, areas: tuple[int, int] | None, filters: Filters | None = None) -> None:
@@ -180,8 +162,10 @@ class EverythingPanel(QWidget):
         low, high = map(log, self._areas)
         return round(exp(low + (high - low) * position / STEPS))
 
-    def _position_of(self, area: int) -> int:
+    def _position_of(self, area: float) -> int:
         """Position of the slider for an area."""
+        if area == inf:
+            return STEPS
         low, high = map(log, self._areas)
         part = (log(max(area, 1)) - low) / (high - low)
         return round(min(max(part, 0), 1) * STEPS)
