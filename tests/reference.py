@@ -41,7 +41,7 @@ def segment_anything() -> ModuleType:
 
 
 def batched_nms(
-    boxes: torch.Tensor, scores: torch.Tensor, groups: torch.Tensor, threshold: float
+    boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, iou_threshold: float
 ) -> torch.Tensor:
     """Greedy suppression of boxes (N, 4) xyxy within each group; kept indices, best first.
 
@@ -49,7 +49,7 @@ def batched_nms(
     threshold.
     """
     box = boxes.detach().cpu().double().numpy()
-    group = groups.detach().cpu().numpy()
+    group = idxs.detach().cpu().numpy()
     area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
     order = np.argsort(-scores.detach().cpu().numpy(), kind="stable")
     kept: list[int] = []
@@ -61,7 +61,7 @@ def batched_nms(
         shared = np.prod(np.clip(high - low, 0, None), axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             iou = shared / (area[best] + area[rest] - shared)
-        order = rest[~((iou > threshold) & (group[rest] == group[best]))]
+        order = rest[~((iou > iou_threshold) & (group[rest] == group[best]))]
     return torch.as_tensor(kept, dtype=torch.int64, device=boxes.device)
 
 
