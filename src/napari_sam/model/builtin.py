@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from napari_sam.model.builtin_decoder import Decoded, Decoder
 from napari_sam.model.builtin_encoder import DENSE_CHANNELS, Encoder, Features
@@ -121,9 +121,7 @@ class BuiltIn(nn.Module):
         -------
         Decoded
         """
-        decoded: Decoded = self.decoder(
-            features, batch_index, window_origin, points, labels, mask
-        )
+        decoded: Decoded = self.decoder(features, batch_index, window_origin, points, labels, mask)
         return decoded
 
     @staticmethod
@@ -170,9 +168,7 @@ class BuiltIn(nn.Module):
         return float(MODEL_DIAMETER * 2 ** octaves.median())
 
 
-def save_builtin(
-    state: Mapping[str, Tensor], config: Mapping[str, Any], path: Path, notes: str = ""
-) -> None:
+def save_builtin(state: Mapping[str, Tensor], config: Mapping[str, Any], path: Path, notes: str = "") -> None:
     """Write weights in half precision, with the architecture in the file's metadata.
 
     Parameters
@@ -189,11 +185,7 @@ def save_builtin(
     from safetensors.torch import save_file
 
     # counters of the batch norms are of no use at inference
-    half = {
-        name: tensor.half().contiguous()
-        for name, tensor in state.items()
-        if tensor.is_floating_point()
-    }
+    half = {name: tensor.half().contiguous() for name, tensor in state.items() if tensor.is_floating_point()}
     temporary = path.with_suffix(".partial")
     save_file(half, temporary, {"config": json.dumps(dict(config)), "notes": notes})
     temporary.replace(path)

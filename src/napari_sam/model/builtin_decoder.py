@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from napari_sam.model.builtin_encoder import Features
 from napari_sam.model.builtin_prompts import MAPS, PromptEncoder
@@ -41,6 +41,13 @@ class _Attention(nn.Module):
         return self.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
 
 
+class _Norm(nn.LayerNorm):
+    """Layer norm in single precision: over many rows, half-precision gradients drown in rounding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
 class _TwoWay(nn.Module):
     """Self-attention of the tokens, tokens to image, MLP, image to tokens (SAM, appendix A)."""
 
@@ -50,7 +57,7 @@ class _TwoWay(nn.Module):
         self.to_image = _Attention(width, width // 2)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
         self.from_image = _Attention(width, width // 2)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
+        self.norms = nn.ModuleList(_Norm(width) for _ in range(4))
 
     def forward(
         self, tokens: Tensor, image: Tensor, token_position: Tensor, image_position: Tensor
@@ -117,12 +124,12 @@ class Decoder(nn.Module):
         self.mask_tokens = nn.Parameter(torch.randn(MASKS, width) * 0.1)
         self.blocks = nn.ModuleList(_TwoWay(width) for _ in range(2))
         self.last_attention = _Attention(width, width // 2)
-        self.last_norm = nn.LayerNorm(width)
+        self.last_norm = _Norm(width)
         self.outside16 = nn.Parameter(torch.zeros(width))
         self.outside8 = nn.Parameter(torch.zeros(fine8))
         self.outside4 = nn.Parameter(torch.zeros(fine4))
         self.up8 = nn.Linear(width, 4 * fine8)
-        self.norm8 = nn.LayerNorm(fine8)
+        self.norm8 = _Norm(fine8)
         self.up4 = nn.Linear(fine8, 4 * fine4)
         self.maps4 = nn.Linear(MAPS, fine4, bias=False)
         # a mask token asks for the four stride-2 pixels of a stride-4 pixel with four vectors
@@ -134,10 +141,11 @@ class Decoder(nn.Module):
             )
             for _ in range(MASKS)
         )  # fmt: skip
+        # unlike SAM's, the quality head also reads the token of the mask that it judges
         self.quality = nn.Sequential(
+            nn.Linear(2 * width, width), nn.ReLU(),
             nn.Linear(width, width), nn.ReLU(),
-            nn.Linear(width, width), nn.ReLU(),
-            nn.Linear(width, MASKS),
+            nn.Linear(width, 1),
         )  # fmt: skip
 
     def forward(
@@ -161,9 +169,11 @@ class Decoder(nn.Module):
             tokens, image = block(tokens, image, token_position, image_position)
         asked = self.last_attention(tokens + token_position, image + image_position, image)
         tokens = self.last_norm(tokens + asked)
+        masks = tokens[:, 1 : 1 + MASKS]
+        judge = tokens[:, :1].expand_as(masks)
         return Decoded(
-            iou=self.quality(tokens[:, 0]),
-            tokens=tokens[:, 1 : 1 + MASKS],
+            iou=self.quality(torch.cat([judge, masks], -1))[..., 0],
+            tokens=masks,
             image=image,
             decoder=self,
             features=features,

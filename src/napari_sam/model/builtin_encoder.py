@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 __all__ = ["DENSE_CHANNELS", "Encoder", "Features"]
 
@@ -74,17 +74,13 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem = _conv(3, channels[0], stride=2)
         self.stages = nn.ModuleList(
-            nn.Sequential(
-                _conv(before, after, stride=2), *(_Residual(after) for _ in range(depth))
-            )
+            nn.Sequential(_conv(before, after, stride=2), *(_Residual(after) for _ in range(depth)))
             for before, after, depth in zip(channels, channels[1:], depths, strict=False)
         )
         _, c4, c8, c16, c32 = channels
         self.top = nn.Conv2d(c32, width, 1)
         self.lateral16 = nn.Conv2d(c16, width, 1)
-        self.embed = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
-        )
+        self.embed = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
         self.down8, self.lateral8 = nn.Conv2d(width, 64, 1), nn.Conv2d(c8, 64, 1)
         self.mix8 = _conv(64, 64)
         self.down4, self.lateral4 = nn.Conv2d(64, 48, 1), nn.Conv2d(c4, 48, 1)
@@ -110,4 +106,3 @@ class Encoder(nn.Module):
         fine8 = self.mix8(F.relu(_double(self.down8(embedding)) + self.lateral8(x8)))
         fine4 = self.mix4(F.relu(_double(self.down4(fine8)) + self.lateral4(x4)))
         return Features(embedding, self.skip8(fine8), self.skip4(fine4), self.dense(fine4))
-

@@ -11,7 +11,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from napari_sam.model.builtin_window import CELL, WINDOW_CELLS, nest
 
@@ -40,9 +40,7 @@ class PromptEncoder(nn.Module):
         super().__init__()
         self.register_buffer("frequencies", torch.randn(2, width // 2) * 1.5)
         self.kinds = nn.Embedding(5, width)
-        self.patches = nn.Sequential(
-            nn.Linear(16 * MAPS, 64), nn.GELU(), nn.Linear(64, width)
-        )
+        self.patches = nn.Sequential(nn.Linear(16 * MAPS, 64), nn.GELU(), nn.Linear(64, width))
 
     def position(self, yx: Tensor) -> Tensor:
         """(..., 2) position in the window, 0 to 1 -> (..., E) Fourier features."""
@@ -53,9 +51,7 @@ class PromptEncoder(nn.Module):
         """(cells**2, E) positions of the cells of a window."""
         device = self.frequencies.device
         axis = (torch.arange(WINDOW_CELLS, device=device) + 0.5) / WINDOW_CELLS
-        return self.position(torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)).flatten(
-            0, 1
-        )
+        return self.position(torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)).flatten(0, 1)
 
     def tokens(self, points: Tensor, labels: Tensor) -> Tensor:
         """(N, P, 2) points (x, y) in the window, labels (N, P) -> (N, P, E)."""
@@ -114,9 +110,7 @@ class PromptEncoder(nn.Module):
         inside_y = ((axis + 2).minimum(high[:, 1:]) - (axis - 2).maximum(low[:, 1:])).clamp(0, 4)
         return inside_y[:, :, None] * inside_x[:, None, :] / 16 * has_box
 
-    def forward(
-        self, points: Tensor, labels: Tensor, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, points: Tensor, labels: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return tokens (N, P, E), maps (N, cells**2, 16, MAPS), embedding (N, cells**2, E)."""
         maps = self.maps(points, labels, mask)
         return self.tokens(points, labels), maps, self.patches(maps.flatten(2))

@@ -34,9 +34,7 @@ def _nested_offsets(cells: int, levels: int) -> Tensor:
     return offsets
 
 
-def window_rows(
-    feature: Tensor, outside: Tensor, batch_index: Tensor, origin: Tensor, levels: int
-) -> Tensor:
+def window_rows(feature: Tensor, outside: Tensor, batch_index: Tensor, origin: Tensor, levels: int) -> Tensor:
     """Cut the windows of a feature map, in nested order.
 
     Parameters

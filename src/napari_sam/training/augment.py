@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from napari_sam.training.data import LabelledPlane
 
@@ -116,24 +116,24 @@ def change_look(image: Tensor, rng: np.random.Generator) -> Tensor:
         The same shape and range.
     """
     x = image / 255
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         x = _blur(x, float(rng.uniform(0.4, 1.6)))
-    x = x.clamp(0, 1) ** float(2 ** rng.normal(0, 0.6))
-    if rng.random() < 0.2:
+    x = x.clamp(0, 1) ** float(2 ** rng.normal(0, 0.45))
+    if rng.random() < 0.06:
         x = 1 - x
     colour = rng.random()
-    if colour < 0.25:
+    if colour < 0.15:
         weights = torch.from_numpy(rng.dirichlet((2, 2, 2)).astype(np.float32))
         x = (x * weights[:, None, None]).sum(0, keepdim=True).expand(3, -1, -1)
-    elif colour < 0.4:
+    elif colour < 0.22:
         x = x[torch.from_numpy(rng.permutation(3))]
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         tint = torch.from_numpy(rng.uniform(0.6, 1.1, (3, 1, 1)).astype(np.float32))
         x = x * tint
-    if rng.random() < 0.25:
+    if rng.random() < 0.12:
         x = x * _uneven_light(x.shape[-1], rng)
-    x = (x - 0.5) * float(rng.uniform(0.6, 1.25)) + 0.5 + float(rng.normal(0, 0.06))
-    if rng.random() < 0.4:
+    x = (x - 0.5) * float(rng.uniform(0.7, 1.2)) + 0.5 + float(rng.normal(0, 0.05))
+    if rng.random() < 0.25:
         x = x + _noise(x, rng)
     return x.clamp(0, 1) * 255
 
@@ -164,7 +164,7 @@ def _noise(x: Tensor, rng: np.random.Generator) -> Tensor:
     noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
     if grain > 1:
         noise = F.interpolate(noise, size=(side, side), mode="bilinear", align_corners=False)
-    strength = float(rng.uniform(0, 0.1))
+    strength = float(rng.uniform(0, 0.08))
     if rng.random() < 0.4:
         return noise[0] * strength * 1.5 * x.clamp(0, 1).sqrt()
     return noise[0] * strength

@@ -67,7 +67,5 @@ def load_checkpoint(
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    average.state = {
-        k: v.to(average.state[k].device) for k, v in state["average"].items()
-    }
+    average.state = {k: v.to(average.state[k].device) for k, v in state["average"].items()}
     return Clock(state["step"], state["seconds"])

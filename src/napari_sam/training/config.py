@@ -110,7 +110,7 @@ def _checked(kind: type[Any], table: dict[str, Any], where: str) -> dict[str, An
     return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
 
 
-def load_config(path: Path, **changes: Any) -> TrainConfig:  # noqa: ANN401
+def load_config(path: Path, **changes: Any) -> TrainConfig:
     """Read a TOML file; paths in it are relative to the file.
 
     Parameters
@@ -126,8 +126,7 @@ def load_config(path: Path, **changes: Any) -> TrainConfig:  # noqa: ANN401
     """
     table = tomllib.loads(path.read_text())
     data = tuple(
-        DataEntry(**_checked(DataEntry, entry, f"[[data]] of {path}"))
-        for entry in table.pop("data", [])
+        DataEntry(**_checked(DataEntry, entry, f"[[data]] of {path}")) for entry in table.pop("data", [])
     )
     recipe = Recipe(**_checked(Recipe, table.pop("recipe", {}), f"[recipe] of {path}"))
     values = _checked(TrainConfig, table, str(path)) | changes

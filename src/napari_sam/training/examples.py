@@ -23,7 +23,7 @@ from napari_sam.training.drawn import draw_plane
 __all__ = ["Batch", "Batches", "Recipe", "make_batch"]
 
 WINDOW = CELL * WINDOW_CELLS
-LEAST_AREA = 10
+LEAST_AREA = 14
 """Least visible area of a prompted object, in pixels of the label crop (stride 2)."""
 
 
@@ -192,9 +192,7 @@ def _dense_truth(
     return np.asarray(pooled, np.float32)
 
 
-def _choose(
-    labels: NDArray[np.int32], count: int, rng: np.random.Generator
-) -> list[tuple[int, int]]:
+def _choose(labels: NDArray[np.int32], count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Choose (level, label) pairs, the objects of level 0 more often than parts and groups."""
     levels, ids, weights = [], [], []
     for level, truth in enumerate(labels):
@@ -202,7 +200,7 @@ def _choose(
         found = np.flatnonzero(areas[1:] >= LEAST_AREA) + 1
         levels += [level] * len(found)
         ids += found.tolist()
-        share = 1.0 if level == 0 else 0.4
+        share = 1.0 if level == 0 else 0.25
         weights += [share] * len(found)
     if not ids:
         return []
@@ -218,8 +216,8 @@ def _prompt(
     """First prompt for an object: a point in it and a noised box around it."""
     truth = labels == label
     y, x = np.nonzero(truth)
-    # half of the clicks anywhere in the object, half where a person clicks: far from the edge
-    likely = np.ones(len(y)) if rng.random() < 0.5 else depth[y, x].astype(float) ** 3 + 1e-3
+    # some clicks anywhere in the object, more where a person clicks: far from the edge
+    likely = np.ones(len(y)) if rng.random() < 0.35 else depth[y, x].astype(float) ** 3 + 1e-3
     k = int(rng.choice(len(y), p=likely / likely.sum()))
     point = (LOGIT_STRIDE * x[k] + rng.uniform(-0.5, 1.5), LOGIT_STRIDE * y[k] + rng.uniform(-0.5, 1.5))
     edges = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1]) * LOGIT_STRIDE - 0.5
@@ -246,17 +244,23 @@ def _window(truth: NDArray[np.bool_], origin: NDArray[np.int64]) -> NDArray[np.b
 
 
 class Batches(torch.utils.data.IterableDataset[Batch]):
-    """The batches of steps ``start``, ``start + 1``, ... in order, over any number of workers."""
+    """Batches ``start``, ``start + stride``, ... in order, over any number of workers."""
 
     def __init__(
-        self, recipe: Recipe, sources: Sequence[Source], weights: Sequence[float], seed: int, start: int
+        self,
+        recipe: Recipe,
+        sources: Sequence[Source],
+        weights: Sequence[float],
+        seed: int,
+        start: int,
+        stride: int = 1,
     ) -> None:
         self.recipe, self.sources, self.weights = recipe, list(sources), list(weights)
-        self.seed, self.start = seed, start
+        self.seed, self.start, self.stride = seed, start, stride
 
     def __iter__(self) -> Iterator[Batch]:
         info = torch.utils.data.get_worker_info()
-        step = self.start + (info.id if info else 0)
+        step = self.start + (info.id if info else 0) * self.stride
         while True:
             yield make_batch(self.recipe, self.sources, self.weights, self.seed, step)
-            step += info.num_workers if info else 1
+            step += (info.num_workers if info else 1) * self.stride

@@ -19,6 +19,12 @@ import torch
 from napari_sam.model.builtin import BuiltIn, load_builtin, save_builtin
 from napari_sam.training.checkpoint import Average, Clock, load_checkpoint, save_checkpoint
 from napari_sam.training.config import TrainConfig, load_sources
+from napari_sam.training.distributed import (
+    average_gradients,
+    join_processes,
+    rank_and_size,
+    same_everywhere,
+)
 from napari_sam.training.examples import Batch, Batches
 from napari_sam.training.metrics import MetricsFile
 from napari_sam.training.prompts import rounds_of
@@ -65,6 +71,8 @@ def train(config: TrainConfig) -> Iterator[Progress]:
         torch.set_num_threads(config.threads)
     if device.type == "cpu":
         _keep_freed_memory()
+    join_processes(device)
+    rank, size = rank_and_size()
     torch.manual_seed(config.seed)
     model = _fresh_model(config).to(device, memory_format=torch.channels_last).train()
     optimizer = _optimizer(model, config)
@@ -72,12 +80,15 @@ def train(config: TrainConfig) -> Iterator[Progress]:
     config.output.mkdir(parents=True, exist_ok=True)
     path = config.output / CHECKPOINT
     clock = load_checkpoint(path, model, optimizer, average) if path.exists() else Clock()
-    metrics = MetricsFile(config.output / METRICS, clock.step)
+    metrics = None if rank else MetricsFile(config.output / METRICS, clock.step)
     precision = _precision(config, device)
-    batches = _batches(config, clock.step)
+    parameters = list(model.parameters())
+    batches = _batches(config, clock.step * size + rank, size)
     last, saved = time.monotonic(), time.monotonic()
 
     def save() -> None:
+        if metrics is None:  # the first process writes for all
+            return
         metrics.flush()
         save_checkpoint(path, model, optimizer, average, clock)
         save_weights(config.output / WEIGHTS, model, average, clock)
@@ -87,23 +98,26 @@ def train(config: TrainConfig) -> Iterator[Progress]:
             rate = _rate(config, clock.step, share)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + clock.step)
+            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + clock.step * size + rank)
             rounds, idle = rounds_of(clock.step, config.seed, share, config.rounds)
             batch = next(batches).to(device)
             result = train_step(model, batch, rounds, idle, generator, precision)
             optimizer.zero_grad()
             result.loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            average_gradients(parameters)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
             if torch.isfinite(norm):
                 optimizer.step()
             average.update(model, clock.step)
             now = time.monotonic()
-            clock.step, clock.seconds, last = clock.step + 1, clock.seconds + now - last, now
+            seconds = same_everywhere(clock.seconds + now - last, device)
+            clock.step, clock.seconds, last = clock.step + 1, seconds, now
             measures = {
                 "loss": result.loss.item(), "rate": rate, "rounds": float(rounds),
                 "seconds": clock.seconds, "gradient": float(norm), **result.measures,
             }  # fmt: skip
-            metrics.add(clock.step, measures)
+            if metrics is not None:
+                metrics.add(clock.step, measures)
             if now - saved > 60 * config.checkpoint_minutes:
                 save()
                 last = saved = time.monotonic()  # writing is not training time
@@ -137,10 +151,10 @@ def _optimizer(model: BuiltIn, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
 
 
-def _batches(config: TrainConfig, start: int) -> Iterator[Batch]:
-    """Batches from the step on, made in other processes if there are workers."""
+def _batches(config: TrainConfig, start: int, stride: int) -> Iterator[Batch]:
+    """Every `stride`-th batch from `start` on, made in other processes if there are workers."""
     sources, weights = load_sources(config)
-    dataset = Batches(config.recipe, sources, weights, config.seed, start)
+    dataset = Batches(config.recipe, sources, weights, config.seed, start, stride)
     loader = torch.utils.data.DataLoader(
         dataset,
         batch_size=None,

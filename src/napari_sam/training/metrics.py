@@ -58,10 +58,7 @@ class MetricsFile:
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of a metrics file; what a row lacks is left out of it."""
     with path.open(newline="") as file:
-        return [
-            {k: float(v) for k, v in row.items() if v and k in COLUMNS}
-            for row in csv.DictReader(file)
-        ]
+        return [{k: float(v) for k, v in row.items() if v and k in COLUMNS} for row in csv.DictReader(file)]
 
 
 def plot_metrics(path: Path, picture: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from napari_sam.model.builtin import CELL, LOGIT_STRIDE
 from napari_sam.model.builtin_prompts import BOX_END, BOX_START, FOREGROUND, PADDING
@@ -87,7 +87,7 @@ def rounds_of(step: int, seed: int, share: float, most: int) -> tuple[int, froze
     if share < 0.06:
         count = int(rng.choice([1, 2]))
     else:
-        count = int(rng.choice([1, 2, 3, 5, most], p=[0.2, 0.4, 0.24, 0.12, 0.04]))
+        count = int(rng.choice([1, 2, 3, 5, most], p=[0.48, 0.34, 0.13, 0.035, 0.015]))
     count = min(count, most)
     if count < 4:
         return count, frozenset()

@@ -52,9 +52,7 @@ def train_step(
     """
     device = batch.images.device.type
     with torch.autocast(device, precision, enabled=precision != torch.float32):
-        features = model.encode(
-            model.normalise(batch.images).contiguous(memory_format=torch.channels_last)
-        )
+        features = model.encode(model.normalise(batch.images).contiguous(memory_format=torch.channels_last))
         dense = dense_loss(features.dense, batch.dense)
         points, labels = first_prompts(batch)
         decoded = model.decode(features, batch.batch_index, batch.origin, points, labels)

@@ -1,0 +1,108 @@
+"""How well objects are found: matching, average precision, panoptic quality.
+
+The measures are those of the instance segmentation literature on cells. Two objects match at a
+threshold when their IoU is at least that; above one half a match is unique, and at one half the best
+assignment decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+__all__ = ["THRESHOLDS", "PlaneScore", "iou_table", "match", "score_plane"]
+
+THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
+"""IoU thresholds of the mean average precision: 0.5, 0.55, ... 0.95."""
+
+Labels = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class PlaneScore:
+    """Automatic segmentation of one plane, against its truth.
+
+    Parameters
+    ----------
+    truth, found : int
+        Number of true and of found objects.
+    ap : tuple of float
+        Average precision TP / (TP + FP + FN) at each of `THRESHOLDS`.
+    pq : float
+        Panoptic quality: sum of the IoUs of the matches above 0.5 over TP + FP / 2 + FN / 2
+        (Kirillov et al. 2019).
+    """
+
+    truth: int
+    found: int
+    ap: tuple[float, ...]
+    pq: float
+
+
+def iou_table(truth: Labels, found: Labels) -> NDArray[np.float64]:
+    """IoU of each true with each found object.
+
+    Parameters
+    ----------
+    truth, found : ndarray of int, shape (H, W)
+        Label images; 0 is background. Ids need not be consecutive.
+
+    Returns
+    -------
+    ndarray, shape (number of true objects, number of found objects)
+        In the order of their ids.
+    """
+    if truth.shape != found.shape:
+        raise ValueError(f"Label images of one plane differ in shape: {truth.shape} and {found.shape}.")
+    true_ids, rows = np.unique(truth, return_inverse=True)
+    found_ids, columns = np.unique(found, return_inverse=True)
+    pairs = rows.ravel() * len(found_ids) + columns.ravel()
+    table = np.bincount(pairs, minlength=len(true_ids) * len(found_ids))
+    table = table.reshape(len(true_ids), len(found_ids)).astype(float)
+    either = table.sum(1, keepdims=True) + table.sum(0, keepdims=True) - table
+    iou = table / np.maximum(either, 1)
+    return iou[np.ix_(true_ids != 0, found_ids != 0)]
+
+
+def match(iou: NDArray[np.floating], threshold: float) -> NDArray[np.float64]:
+    """IoUs of the best one-to-one matches that reach a threshold.
+
+    Parameters
+    ----------
+    iou : ndarray, shape (true, found)
+    threshold : float
+        Least IoU of a match.
+    """
+    # Count matches first and let their IoU decide between equal counts.
+    reached = iou >= threshold
+    rows, columns = linear_sum_assignment(-(reached + iou / (2 * max(1, min(iou.shape)))))
+    matched = iou[rows, columns]
+    return np.asarray(matched[matched >= threshold], np.float64)
+
+
+def score_plane(truth: Labels, found: Labels) -> PlaneScore:
+    """Score the automatic segmentation of a plane.
+
+    A plane without any object, true or found, scores 1.
+
+    Parameters
+    ----------
+    truth, found : ndarray of int, shape (H, W)
+        Label images; 0 is background.
+    """
+    iou = iou_table(truth, found)
+    total = sum(iou.shape)
+    if not total:
+        return PlaneScore(0, 0, (1.0,) * len(THRESHOLDS), 1.0)
+    hits = [len(match(iou, t)) for t in THRESHOLDS]
+    matched = match(iou, THRESHOLDS[0])
+    matched = matched[matched > 0.5]
+    return PlaneScore(
+        truth=iou.shape[0],
+        found=iou.shape[1],
+        ap=tuple(hit / (total - hit) for hit in hits),
+        pq=float(matched.sum() / (len(matched) + (total - 2 * len(matched)) / 2)),
+    )

@@ -1,0 +1,164 @@
+"""Evaluate a model on a folder of images and labels, and put the numbers together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.evaluation.measures import THRESHOLDS, PlaneScore, score_plane
+from napari_sam.evaluation.prompted import PROMPTS, Prompted, objects_of, prompt_objects
+from napari_sam.everything import generate, settings_for
+from napari_sam.image import RGB, plane_to_rgb
+from napari_sam.masks import masks_to_labels
+from napari_sam.predictor import Predictor
+from napari_sam.progress import finish
+from napari_sam.training.data import image_label_pairs, read_image
+
+__all__ = ["PlaneResult", "TestPlane", "evaluate", "read_planes", "summary", "table"]
+
+
+@dataclass(frozen=True)
+class TestPlane:
+    """One plane to be measured.
+
+    Parameters
+    ----------
+    name : str
+    image : ndarray of uint8, shape (H, W, 3)
+    labels : ndarray of int32, shape (H, W)
+        0 is background.
+    """
+
+    __test__ = False  # the name means nothing to pytest
+
+    name: str
+    image: RGB
+    labels: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class PlaneResult:
+    """What was measured on one plane."""
+
+    name: str
+    prompted: Prompted
+    automatic: PlaneScore | None
+    """None if automatic segmentation was left out."""
+    found: NDArray[np.int32] | None
+    """Label image of the automatic segmentation."""
+    seconds: float
+    """Time of the automatic segmentation with the embedding, or of the embedding alone."""
+
+
+def read_planes(folder: Path, limit: int | None = None) -> Iterator[TestPlane]:
+    """Read ``images`` and ``labels`` of a folder, one plane at a time.
+
+    Parameters
+    ----------
+    folder : Path
+    limit : int or None
+        Take at most so many planes, spread evenly over the folder.
+    """
+    pairs = list(image_label_pairs(folder))
+    if limit is not None and limit < len(pairs):
+        pairs = [pairs[round(k)] for k in np.linspace(0, len(pairs) - 1, limit)]
+    for image, labels in pairs:
+        yield TestPlane(image.stem, plane_to_rgb(read_image(image)), read_image(labels).astype(np.int32))
+
+
+def evaluate(
+    predictor: Predictor,
+    planes: Iterable[TestPlane],
+    *,
+    diameter: float | None = None,
+    automatic: bool = True,
+) -> Iterator[PlaneResult]:
+    """Measure a model plane by plane.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    planes : iterable of TestPlane
+    diameter : float or None
+        Diameter of the objects in pixels, for a model that works at a scale of its own; estimated on
+        every plane if not given.
+    automatic : bool
+        Whether to segment automatically as well; leave it out where labels are incomplete.
+
+    Yields
+    ------
+    PlaneResult
+    """
+    for plane in planes:
+        start = time.perf_counter()
+        embedding = predictor.embed(plane.image, diameter=diameter)
+        score = found = None
+        truth = objects_of(plane.labels)
+        if automatic:
+            steps = generate(predictor, plane.image, settings_for(predictor), embedding=embedding)
+            found = np.asarray(finish(steps).labels()[0], np.int32)
+            seconds = time.perf_counter() - start
+            kept, _ = masks_to_labels(truth, plane.labels.shape)
+            score = score_plane(kept, found)
+        else:
+            seconds = time.perf_counter() - start
+        yield PlaneResult(plane.name, prompt_objects(predictor, embedding, truth), score, found, seconds)
+
+
+def summary(results: Sequence[PlaneResult]) -> dict[str, Any]:
+    """Numbers of a whole set.
+
+    Mean IoU is over all objects; AP and PQ are means over the images.
+
+    Returns
+    -------
+    dict
+        ``n_images``, ``n_objects``, ``miou``, ``automatic`` (if measured), ``seconds_per_image``.
+    """
+    if not results:
+        raise ValueError("Nothing was measured: the folder holds no image.")
+    miou = {
+        name: _mean(np.concatenate([result.prompted.iou[name] for result in results])) for name in PROMPTS
+    }
+    out: dict[str, Any] = {
+        "n_images": len(results),
+        "n_objects": sum(len(result.prompted.iou["box"]) for result in results),
+        "miou": miou,
+    }
+    scores = [result.automatic for result in results if result.automatic is not None]
+    if scores:
+        ap = np.array([score.ap for score in scores])
+        out["automatic"] = {
+            "ap50": _mean(ap[:, THRESHOLDS.index(0.5)]),
+            "ap75": _mean(ap[:, THRESHOLDS.index(0.75)]),
+            "map": _mean(ap),
+            "pq": _mean(np.array([score.pq for score in scores])),
+        }
+    out["seconds_per_image"] = _mean(np.array([result.seconds for result in results]))
+    return out
+
+
+def _mean(values: NDArray[np.floating]) -> float | None:
+    """Mean rounded for a report; None of nothing, as JSON knows no other word for it."""
+    return round(float(values.mean()), 4) if values.size else None
+
+
+def table(summaries: dict[str, dict[str, Any]]) -> str:
+    """Markdown table of the summaries of several sets."""
+    head = ["set", "images", "objects", "1 point", "oracle", "3 points", "5 points", "box",
+            "AP50", "AP75", "mAP", "PQ", "s / image"]  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, numbers in summaries.items():
+        automatic = numbers.get("automatic", {})
+        values = [numbers["miou"][key] for key in PROMPTS]
+        values += [automatic.get(key) for key in ("ap50", "ap75", "map", "pq")]
+        cells = [name, str(numbers["n_images"]), str(numbers["n_objects"])]
+        cells += ["–" if value is None else f"{value:.3f}" for value in values]
+        lines.append("| " + " | ".join([*cells, f"{numbers['seconds_per_image']:.2f}"]) + " |")
+    return "\n".join(lines)

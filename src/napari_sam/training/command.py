@@ -1,0 +1,45 @@
+"""The command ``napari-sam train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["train_command"]
+
+
+def train_command(
+    config: Annotated[Path, typer.Argument(help="TOML file; see configs/builtin.toml.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of checkpoints, metrics and weights.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the labelled data.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Training time; 0 to go by steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps, where minutes is 0.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+) -> None:
+    """Train the built-in model, or fine-tune it on your own labels.
+
+    Can be stopped at any moment: the same command goes on from the last checkpoint.
+    """
+    from tqdm import tqdm
+
+    from napari_sam.training.config import load_config
+    from napari_sam.training.loop import METRICS, WEIGHTS, train
+    from napari_sam.training.metrics import plot_metrics
+
+    given: dict[str, Any] = {
+        "output": output, "data_root": data_root, "minutes": minutes, "steps": steps, "device": device,
+    }  # fmt: skip
+    try:
+        settings = load_config(config, **{k: v for k, v in given.items() if v is not None})
+        with tqdm(total=100.0, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
+            for progress in train(settings):
+                bar.n = round(100 * min(progress.share, 1.0), 2)
+                shown = {k: progress.measures[k] for k in ("loss", "oracle", "box") if k in progress.measures}
+                bar.set_postfix(step=progress.step, **shown)
+    except (ValueError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    plot_metrics(settings.output / METRICS, settings.output / "metrics.png")
+    typer.echo(f"Weights: {settings.output / WEIGHTS}")

@@ -1,0 +1,59 @@
+"""AP and PQ on planes small enough to count by hand."""
+
+import numpy as np
+import pytest
+
+from napari_sam.evaluation.measures import THRESHOLDS, iou_table, match, score_plane
+
+
+def squares(*boxes, shape=(40, 40)):
+    labels = np.zeros(shape, np.int32)
+    for label, (y, x, h, w) in enumerate(boxes, 1):
+        labels[y : y + h, x : x + w] = 3 * label  # ids need not be consecutive
+    return labels
+
+
+def test_iou_table_counts_pixels():
+    truth = squares((0, 0, 10, 10), (20, 20, 10, 10))
+    found = squares((0, 0, 10, 5), (20, 25, 10, 10))
+    np.testing.assert_allclose(iou_table(truth, found), [[0.5, 0], [0, 50 / 150]])
+
+
+def test_iou_table_against_masks(rng):
+    truth, found = rng.integers(0, 5, (20, 20)), rng.integers(0, 4, (20, 20))
+    table = iou_table(truth, found)
+    for i in range(1, 5):
+        for j in range(1, 4):
+            a, b = truth == i, found == j
+            assert table[i - 1, j - 1] == pytest.approx((a & b).sum() / (a | b).sum())
+
+
+def test_perfect_and_empty():
+    truth = squares((0, 0, 10, 10), (20, 20, 10, 10))
+    score = score_plane(truth, truth)
+    assert score.ap == (1.0,) * 10
+    assert score.pq == 1
+    nothing = np.zeros_like(truth)
+    assert score_plane(truth, nothing).ap[0] == 0
+    assert score_plane(nothing, truth).pq == 0
+    assert score_plane(nothing, nothing).ap[0] == 1
+
+
+def test_one_hit_one_miss_one_false():
+    truth = squares((0, 0, 10, 10), (20, 20, 10, 10))
+    found = squares((0, 0, 10, 8), (0, 20, 10, 10))
+    score = score_plane(truth, found)
+    assert score.ap[THRESHOLDS.index(0.5)] == pytest.approx(1 / 3)
+    assert score.ap[THRESHOLDS.index(0.8)] == pytest.approx(1 / 3)
+    assert score.ap[THRESHOLDS.index(0.85)] == 0
+    assert score.pq == pytest.approx(0.8 / (1 + 0.5 + 0.5))
+
+
+def test_more_matches_win_over_better_ones():
+    iou = np.array([[0.9, 0.6], [0.6, 0.0]])
+    assert len(match(iou, 0.5)) == 2
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="differ in shape"):
+        score_plane(np.zeros((3, 3), int), np.zeros((3, 4), int))

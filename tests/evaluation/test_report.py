@@ -1,0 +1,126 @@
+"""Evaluation from folder to JSON, with a predictor that needs no weights."""
+
+import json
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from tests.conftest import draw_cells
+from tests.fakes import DiscPredictor
+from typer.testing import CliRunner
+
+from napari_sam.evaluation.clicks import centre_click, correcting_click
+from napari_sam.evaluation.command import evaluate_command
+from napari_sam.evaluation.prompted import PROMPTS, objects_of, prompt_objects
+from napari_sam.evaluation.report import TestPlane as Plane
+from napari_sam.evaluation.report import evaluate, read_planes, summary, table
+from napari_sam.evaluation.sheet import worst_objects, write_sheet
+from napari_sam.masks import Mask
+
+
+@pytest.fixture
+def predictor():
+    return DiscPredictor()
+
+
+@pytest.fixture
+def planes():
+    return [
+        Plane(f"plane{k}", np.repeat(cells.image[..., None], 3, 2), cells.labels.astype(np.int32))
+        for k, cells in enumerate(draw_cells(seed=seed) for seed in range(2))
+    ]
+
+
+def test_centre_click_is_deepest():
+    pixels = np.zeros((9, 21), bool)
+    pixels[3:6, :] = True
+    pixels[:, :9] = True
+    click = centre_click(Mask(10, 20, pixels))
+    assert (click.y, click.x, click.positive) == (14, 24, True)
+
+
+def test_correcting_click_finds_the_larger_error():
+    truth = Mask(0, 0, np.ones((20, 20), bool))
+    missed = Mask(0, 0, np.ones((20, 12), bool))
+    click = correcting_click(truth, missed)
+    assert click.positive
+    assert 14 <= click.x <= 17
+    more = correcting_click(missed, truth)
+    assert not more.positive
+    assert correcting_click(truth, truth) is None
+
+
+def test_small_objects_are_left_out():
+    labels = np.zeros((30, 30), np.int32)
+    labels[:4, :4] = 1
+    labels[10:15, 10:15] = 2
+    assert [mask.area for mask in objects_of(labels)] == [25]
+
+
+def test_prompting_finds_drawn_cells(predictor, planes):
+    truth = objects_of(planes[0].labels)
+    prompted = prompt_objects(predictor, predictor.embed(planes[0].image), truth)
+    assert set(prompted.iou) == set(PROMPTS)
+    for values in prompted.iou.values():
+        assert values.shape == (len(truth),)
+    assert prompted.iou["point1_oracle"].mean() > 0.8
+    assert (prompted.iou["point1_oracle"] >= prompted.iou["point1_confident"]).all()
+    assert prompted.iou["box"].mean() > 0.8
+
+
+def test_summary_has_what_it_promises(predictor, planes):
+    numbers = summary(list(evaluate(predictor, planes)))
+    assert numbers["n_images"] == 2
+    assert numbers["n_objects"] == sum(len(objects_of(p.labels)) for p in planes)
+    assert set(numbers["miou"]) == set(PROMPTS)
+    assert set(numbers["automatic"]) == {"ap50", "ap75", "map", "pq"}
+    assert numbers["automatic"]["ap50"] > 0.8
+    assert numbers["seconds_per_image"] > 0
+    assert "| cells | 2 |" in table({"cells": numbers})
+
+
+def test_prompted_only_leaves_automatic_out(predictor, planes):
+    numbers = summary(list(evaluate(predictor, planes, automatic=False)))
+    assert "automatic" not in numbers
+    assert "–" in table({"cells": numbers})
+
+
+def test_sheet_shows_the_worst(predictor, planes, tmp_path):
+    results = list(evaluate(predictor, planes, automatic=False))
+    worst = worst_objects(planes, results, 4)
+    assert len(worst) == 4
+    assert [f.iou for f in worst] == sorted(f.iou for f in worst)
+    scores = np.concatenate([r.prompted.iou["point1_confident"] for r in results])
+    assert worst[0].iou == scores.min()
+    write_sheet(worst, tmp_path / "worst.png")
+    with Image.open(tmp_path / "worst.png") as sheet:
+        assert sheet.width > 600
+
+
+def test_command_writes_json(monkeypatch, planes, tmp_path):
+    import napari_sam.predictor
+
+    monkeypatch.setattr(napari_sam.predictor, "load_model", lambda *a, **k: DiscPredictor())
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for plane in planes:
+        Image.fromarray(plane.image).save(tmp_path / "images" / f"{plane.name}.png")
+        Image.fromarray(plane.labels.astype(np.uint16)).save(tmp_path / "labels" / f"{plane.name}.png")
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    out = tmp_path / "out.json"
+    result = CliRunner().invoke(app, [str(tmp_path), "--json", str(out), "--prompted-only", "--limit", "1"])
+    assert result.exit_code == 0, result.output
+    numbers = json.loads(out.read_text())
+    assert numbers["n_images"] == 1
+    assert "automatic" not in numbers
+    assert CliRunner().invoke(app, [str(tmp_path / "nowhere")]).exit_code == 1
+
+
+def test_planes_are_spread_over_the_folder(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+        for k in range(9):
+            Image.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / name / f"{k}.png")
+    assert [p.name for p in read_planes(tmp_path, 3)] == ["0", "4", "8"]

@@ -1,0 +1,169 @@
+"""Batches: what is asked for is there, where it is said to be."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sam.model.builtin import CELL, LOGIT_STRIDE
+from napari_sam.training.augment import change_look, random_crop
+from napari_sam.training.data import LabelledPlane, Source, load_folder, load_stack
+from napari_sam.training.drawn import KINDS, draw_plane
+from napari_sam.training.examples import Batches, Recipe, make_batch
+
+RECIPE = Recipe(sides=(128,), pixels=2 * 128**2, prompts=6, drawn=0.0)
+
+
+@pytest.fixture
+def plane():
+    """Three bright discs of radius 10, 14 and 10."""
+    y, x = np.mgrid[:160, :160]
+    labels = np.zeros((160, 160), np.int32)
+    for label, (cy, cx, r) in enumerate(((40, 40, 10), (80, 110, 14), (125, 50, 10)), 1):
+        labels[np.hypot(y - cy, x - cx) < r] = label
+    image = np.where(labels > 0, 200, 30).astype(np.uint8)[..., None]
+    return LabelledPlane(image, labels[None])
+
+
+@pytest.fixture
+def source(plane):
+    return Source("discs", [plane], np.ones(1))
+
+
+def test_diameter_is_the_median(plane):
+    assert plane.diameter == pytest.approx(20, rel=0.05)
+
+
+def test_a_crop_brings_objects_to_the_wanted_diameter(plane, rng):
+    areas = []
+    for _ in range(40):
+        image, outside, labels, scale = random_crop(plane, 192, 44.0, rng)
+        assert image.shape == (3, 192, 192)
+        assert outside.shape == (192, 192)
+        assert labels.shape == (1, 96, 96)
+        assert scale == pytest.approx(44 / plane.diameter)
+        whole = np.flatnonzero(np.bincount(labels.ravel(), minlength=4)[1:]) + 1
+        areas += [(labels == k).sum() for k in whole if not _at_border(labels[0] == k) and k != 2]
+    diameter = LOGIT_STRIDE * np.sqrt(np.median(areas) * 4 / np.pi)
+    assert diameter == pytest.approx(44, rel=0.1)
+
+
+def _at_border(mask):
+    return mask[[0, -1]].any() or mask[:, [0, -1]].any()
+
+
+def test_crop_and_labels_stay_together(plane, rng):
+    """Bright is object wherever the crop lies, however it is turned."""
+    for _ in range(20):
+        image, outside, labels, _ = random_crop(plane, 128, 44.0, rng)
+        seen = image[0, ::2, ::2].numpy()
+        bright = seen[labels[0] > 0].mean() if labels.any() else 200
+        dark = seen[(labels[0] == 0) & ~outside[::2, ::2].numpy()]
+        assert bright > 170
+        assert dark.mean() < 60
+
+
+def test_look_changes_stay_in_range(rng):
+    image = torch.rand(3, 64, 64) * 255
+    for _ in range(30):
+        changed = change_look(image, rng)
+        assert changed.shape == image.shape
+        assert 0 <= changed.min() <= changed.max() <= 255
+        assert torch.isfinite(changed).all()
+
+
+def test_prompts_lie_on_their_objects(source):
+    for step in range(6):
+        batch = make_batch(RECIPE, [source], [1.0], seed=0, step=step)
+        n = len(batch.truth)
+        assert batch.images.shape == (2, 3, 128, 128)
+        assert batch.images.dtype == torch.uint8
+        assert batch.dense.shape == (2, 5, 32, 32)
+        assert n <= RECIPE.prompts
+        local = (batch.point - CELL * batch.origin.flip(-1)) / LOGIT_STRIDE
+        for k in range(n):
+            x, y = (local[k] + 0.25).floor().long().clamp(0, 127)
+            near = batch.truth[k, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+            assert near.any()
+            ys, xs = np.nonzero(batch.truth[k].numpy())
+            box = (batch.box[k].numpy() - CELL * batch.origin[k].flip(-1).repeat(2).numpy()) / 2
+            truth = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+            size = np.tile(truth[2:] - truth[:2], 2)
+            # noised by at most a few deviations; objects cut by the window are left out
+            if not _at_border(batch.truth[k].numpy()):
+                assert (np.abs(box - truth) < 0.6 * size + 2).all()
+
+
+def test_dense_truth_peaks_once_per_object(source):
+    batch = make_batch(RECIPE, [source], [1.0], seed=1, step=0)
+    seed, foreground, boundary, octaves, known = batch.dense.unbind(1)
+    assert (seed[foreground == 0] == 0).all()
+    assert seed.max() > 0.7
+    assert 0 < boundary.sum() < foreground.sum() + 1
+    assert (octaves[known > 0].abs() < 3).all()
+
+
+def test_a_batch_depends_on_seed_and_step_alone(source):
+    a, b = (make_batch(RECIPE, [source], [1.0], seed=3, step=7) for _ in range(2))
+    for name, value in vars(a).items():
+        assert torch.equal(value, getattr(b, name)), name
+    c = make_batch(RECIPE, [source], [1.0], seed=3, step=8)
+    assert not torch.equal(a.images, c.images)
+
+
+def test_batches_go_on_where_they_were_left(source):
+    def first(start, count, stride=1):
+        stream = iter(Batches(RECIPE, [source], [1.0], 0, start, stride))
+        return [next(stream).images for _ in range(count)]
+
+    whole, rest = first(0, 4), first(2, 2)
+    assert all(torch.equal(a, b) for a, b in zip(whole[2:], rest, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(whole[1::2], first(1, 2, 2), strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drawn_truth_is_nested(kind, rng):
+    objects = 0
+    for _ in range(4):
+        plane = draw_plane(rng, 160, kind)
+        assert plane.image.shape == (160, 160, 1)
+        assert plane.labels.shape == (3, 160, 160)
+        assert plane.image.std() > 5
+        inner, outer = plane.labels[[1, 0]] if kind != "fibres" else plane.labels[[0, 1]]
+        assert (outer[inner > 0] == inner[inner > 0]).all()
+        group = plane.labels[2]
+        for label in np.unique(group[group > 0]):
+            assert len(np.unique(outer[group == label])) >= 2
+        objects += plane.labels[0].max()
+    assert objects >= 8
+
+
+def test_drawn_objects_can_be_told_from_the_background(rng):
+    for _ in range(5):
+        plane = draw_plane(rng, 256, "nuclei")
+        inside = plane.labels[0] > 0
+        assert inside.any()
+        assert plane.image[inside].mean() > plane.image[~inside].mean() + 20
+
+
+def test_folders_and_stacks_are_read(tmp_path, plane):
+    import tifffile
+    from PIL import Image
+
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for k in range(3):
+        Image.fromarray(plane.image[..., 0]).save(tmp_path / "images" / f"{k}.png")
+        Image.fromarray(plane.labels[0].astype(np.uint16)).save(tmp_path / "labels" / f"{k}.png")
+    (tmp_path / "index.csv").write_text("name,kind\n0,a\n1,a\n2,b\n")
+    source = load_folder("x", tmp_path, "kind")
+    assert len(source.planes) == 3
+    assert source.chances[2] == pytest.approx(np.sqrt(2) * source.chances[0])
+    stack = np.stack([plane.image[..., 0]] * 5)
+    tifffile.imwrite(tmp_path / "i.tif", stack)
+    tifffile.imwrite(tmp_path / "l.tif", np.stack([plane.labels[0]] * 5).astype(np.uint16))
+    assert len(load_stack("y", tmp_path / "i.tif", tmp_path / "l.tif", every=2).planes) == 3
+
+
+def test_missing_labels_are_named(tmp_path):
+    with pytest.raises(ValueError, match="two folders, 'images' and 'labels'"):
+        load_folder("x", tmp_path)

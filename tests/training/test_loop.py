@@ -1,0 +1,142 @@
+"""The training run: it learns, it can be killed, it goes on exactly."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from napari_sam.model.builtin import load_builtin
+from napari_sam.training.config import TrainConfig, load_config
+from napari_sam.training.examples import Recipe
+from napari_sam.training.loop import CHECKPOINT, METRICS, WEIGHTS, train
+from napari_sam.training.metrics import plot_metrics, read_metrics
+
+RECIPE = Recipe(sides=(64,), pixels=2 * 64**2, prompts=4, drawn=1.0)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return TrainConfig(
+        output=tmp_path / "run", recipe=RECIPE, channels=(4, 8, 8, 8, 8), depths=(0, 1, 0, 0),
+        width=16, steps=6, rounds=3, warmup=2, precision="float32", threads=1, workers=0,
+    )  # fmt: skip
+
+
+def weights(folder):
+    return load_builtin(folder / WEIGHTS).state_dict()
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(config, tmp_path):
+    steps = [progress.step for progress in train(config)]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    broken = dataclasses.replace(config, output=tmp_path / "broken")
+    run = train(broken)
+    for _ in range(3):
+        next(run)
+    run.close()
+    assert [progress.step for progress in train(broken)] == [4, 5, 6]
+    for name, tensor in weights(config.output).items():
+        assert torch.equal(tensor, weights(broken.output)[name]), name
+    a, b = (torch.load(c.output / CHECKPOINT, weights_only=True) for c in (config, broken))
+    for name, tensor in a["model"].items():
+        assert torch.equal(tensor, b["model"][name]), name
+
+
+def test_a_finished_run_stays_finished(config):
+    list(train(config))
+    assert list(train(config)) == []
+
+
+def test_metrics_are_written_and_plotted(config, tmp_path):
+    list(train(config))
+    rows = read_metrics(config.output / METRICS)
+    assert rows[-1]["step"] == 6
+    assert rows[-1]["loss"] > 0
+    plot_metrics(config.output / METRICS, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+def test_rows_of_a_killed_run_are_dropped(config):
+    list(train(config))
+    path = config.output / METRICS
+    path.write_text(path.read_text() + "99,1.0,,,,5.0,,,,,,,\n")
+    list(train(dataclasses.replace(config, steps=8)))
+    assert [row["step"] for row in read_metrics(path)][-1] == 8
+
+
+@pytest.mark.slow
+def test_it_learns_to_segment_drawn_cells(config):
+    config = dataclasses.replace(
+        config, steps=100, rounds=1, warmup=10, learning_rate=4e-3, channels=(8, 16, 16, 16, 16), width=32
+    )
+    losses = [progress.measures["mask"] for progress in train(config)]
+    assert sum(losses[-20:]) < 0.75 * sum(losses[:20])
+
+
+def test_weights_can_be_fine_tuned(config, tmp_path):
+    list(train(config))
+    start = str(config.output / WEIGHTS)
+    tuned = dataclasses.replace(
+        config, output=tmp_path / "tuned", start_from=start, learning_rate=0.0, steps=1
+    )
+    list(train(tuned))
+    for (name, a), b in zip(weights(config.output).items(), weights(tuned.output).values(), strict=True):
+        if "running" not in name and a.is_floating_point():
+            assert torch.equal(a, b), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
+def test_a_killed_process_leaves_a_checkpoint_that_works(tmp_path):
+    script = (
+        "from pathlib import Path; from napari_sam.training.config import *; "
+        "from napari_sam.training.loop import train; from napari_sam.training.examples import Recipe\n"
+        f"c = TrainConfig(output=Path(r'{tmp_path}'), recipe=Recipe(sides=(64,), pixels=4096, prompts=2, drawn=1.0), "
+        "channels=(4, 8, 8, 8, 8), depths=(0, 0, 0, 0), width=16, steps=100000, rounds=1, threads=1, "
+        "workers=0, checkpoint_minutes=0)\n"
+        "for p in train(c): pass"
+    )
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", script])
+        path = tmp_path / CHECKPOINT
+        before = path.stat().st_mtime if path.exists() else 0
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (path.exists() and path.stat().st_mtime > before):
+            time.sleep(0.05)
+        time.sleep(0.2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        state = torch.load(path, weights_only=True)
+        assert state["step"] > 0
+        load_builtin(tmp_path / WEIGHTS)
+
+
+def test_config_file_is_read(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'data_root = "data"\nsteps = 7\n[recipe]\nprompts = 5\nsides = [64, 96]\n'
+        '[[data]]\nname = "a"\nfolder = "b"\nweight = 0.5\n'
+    )
+    config = load_config(path, minutes=3.0)
+    assert config.output == tmp_path / "run"
+    assert config.data_root == tmp_path / "data"
+    assert (config.steps, config.minutes, config.recipe.sides) == (7, 3.0, (64, 96))
+    assert config.data[0].weight == 0.5
+
+
+def test_unknown_settings_are_named(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("stepz = 7\n")
+    with pytest.raises(ValueError, match=r"unknown settings \['stepz'\]"):
+        load_config(path)
+
+
+def test_the_shipped_configuration_is_valid(request):
+    config = load_config(request.config.rootpath / "configs" / "builtin.toml")
+    assert config.data
+    assert "val" not in {part for entry in config.data for part in entry.folder.split("/")}
