@@ -1,0 +1,102 @@
+"""Any plane becomes the 8-bit RGB picture that the person sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_sam.image import Contrast, ImageError, fingerprint, percentile_contrast, plane_to_rgb
+
+
+@pytest.mark.parametrize(
+    "dtype", [bool, np.uint8, np.uint16, np.int16, np.int32, np.float16, np.float32, np.float64]
+)
+def test_any_dtype_uses_the_whole_range(dtype):
+    ramp = np.arange(100).reshape(10, 10)
+    plane = (ramp >= 50) if dtype is bool else ramp.astype(dtype)
+    rgb = plane_to_rgb(plane)
+    assert rgb.shape == (10, 10, 3)
+    assert rgb.dtype == np.uint8
+    assert (rgb.min(), rgb.max()) == (0, 255)
+    assert (np.diff(rgb[..., 0].ravel().astype(int)) >= 0).all()
+
+
+def test_contrast_and_gamma_are_those_on_the_screen():
+    plane = np.array([[0, 100, 150, 200, 400]], np.uint16)
+    rgb = plane_to_rgb(plane, contrast=Contrast(100, 200))
+    assert rgb[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+    assert plane_to_rgb(plane, contrast=Contrast(100, 200), gamma=2)[0, 2, 0] == 64
+
+
+def test_colour_pictures_are_taken_as_they_are(rng):
+    rgba = rng.integers(0, 255, (6, 7, 4)).astype(np.uint8)
+    assert (plane_to_rgb(rgba) == rgba[..., :3]).all()
+    assert (plane_to_rgb(rgba[..., :3]) == rgba[..., :3]).all()
+
+
+def test_channels_go_where_they_are_sent(rng):
+    plane = rng.integers(0, 1000, (6, 7, 5)).astype(np.uint16)
+    windows = [Contrast(0, 1000)] * 5
+    rgb = plane_to_rgb(plane, contrast=windows, channels=(4, None, 1))
+    assert not rgb[..., 1].any()
+    assert (rgb[..., 0] == plane_to_rgb(plane[..., 4], contrast=Contrast(0, 1000))[..., 0]).all()
+    assert (rgb[..., 2] == plane_to_rgb(plane[..., 1], contrast=Contrast(0, 1000))[..., 0]).all()
+    two = plane_to_rgb(plane[..., :2])
+    assert two[..., :2].any()
+    assert not two[..., 2].any()
+
+
+def test_each_channel_has_its_own_percentiles():
+    plane = np.stack([np.arange(100), 50 * np.arange(100)], -1).reshape(10, 10, 2).astype(np.uint16)
+    rgb = plane_to_rgb(plane)
+    assert (rgb[..., 0] == rgb[..., 1]).all()
+
+
+def test_values_that_are_not_finite_become_black_or_white():
+    plane = np.array([[0.0, 1.0, np.nan, np.inf, -np.inf]])
+    assert plane_to_rgb(plane, contrast=Contrast(0, 1))[0, :, 0].tolist() == [0, 255, 0, 255, 0]
+    assert percentile_contrast(plane) == pytest.approx((0.005, 0.998))
+
+
+def test_percentiles_leave_outliers_out(rng):
+    plane = rng.normal(100, 10, (200, 200))
+    plane[0, 0] = 1e9
+    low, high = percentile_contrast(plane)
+    assert 60 < low < 90 < 110 < high < 150
+
+
+def test_flat_planes_are_black_and_do_not_divide_by_zero():
+    assert not plane_to_rgb(np.full((5, 5), 7, np.uint16)).any()
+    assert plane_to_rgb(np.full((5, 5), 7.0), contrast=Contrast(0, 7)).all()
+
+
+@pytest.mark.parametrize(
+    ("plane", "message"),
+    [
+        (np.zeros(5), r"one plane.*\(5,\)"),
+        (np.zeros((2, 3, 4, 5)), r"one plane.*\(2, 3, 4, 5\)"),
+        (np.zeros((0, 5)), "one plane"),
+        (np.zeros((4, 4), complex), "real pixel values, found dtype complex128"),
+        (np.full((4, 4), np.nan), "no finite pixel"),
+    ],
+)
+def test_what_is_no_plane_is_refused(plane, message):
+    with pytest.raises(ImageError, match=message):
+        plane_to_rgb(plane)
+
+
+def test_channels_that_do_not_exist_are_refused():
+    with pytest.raises(ImageError, match="three channel numbers below 2"):
+        plane_to_rgb(np.zeros((4, 4, 2)), channels=(0, 1, 2))
+    with pytest.raises(ImageError, match="each of 2 channels, found 3"):
+        plane_to_rgb(np.zeros((4, 4, 2)), contrast=[Contrast(0, 1)] * 3)
+
+
+def test_fingerprint_changes_with_the_pixels_and_the_shape_only():
+    rgb = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
+    assert fingerprint(rgb) == fingerprint(np.asfortranarray(rgb))
+    assert fingerprint(rgb) == fingerprint(np.concatenate([rgb, rgb])[:4])
+    assert fingerprint(rgb) != fingerprint(rgb.reshape(6, 4, 3))
+    other = rgb.copy()
+    other[0, 0, 0] += 1
+    assert fingerprint(rgb) != fingerprint(other)

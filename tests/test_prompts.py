@@ -1,0 +1,73 @@
+"""Prompts: what is accepted, what is refused, how parts are joined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_sam.masks import Box, Mask
+from napari_sam.prompts import Point, PromptError, Prompts, points_from_array
+
+MASK = Mask(5, 6, np.ones((3, 4), bool))
+
+
+@pytest.mark.parametrize("place", [(np.nan, 1), (1, np.inf)])
+def test_points_need_finite_coordinates(place):
+    with pytest.raises(PromptError, match="finite coordinates"):
+        Point(*place)
+
+
+def test_what_asks_for_an_object():
+    assert not Prompts()
+    assert not Prompts((Point(1, 2, positive=False),))
+    assert Prompts((Point(1, 2),))
+    assert Prompts(box=Box(0, 0, 2, 2))
+    assert Prompts(mask=MASK)
+
+
+def test_only_a_single_point_is_ambiguous():
+    one = Prompts((Point(1, 2),))
+    assert one.ambiguous
+    assert not one.with_point(3, 4).ambiguous
+    assert not Prompts((Point(1, 2),), box=Box(0, 0, 5, 5)).ambiguous
+    assert not Prompts((Point(1, 2),), mask=MASK).ambiguous
+    assert not Prompts(box=Box(0, 0, 5, 5)).ambiguous
+
+
+def test_extent_holds_all_that_is_asked_for():
+    prompts = Prompts((Point(2, 30), Point(90, 90, positive=False)), box=Box(4, 5, 8, 9), mask=MASK)
+    assert prompts.extent == (2, 5, 8, 31)
+    with pytest.raises(PromptError, match="nothing says which object"):
+        _ = Prompts((Point(1, 1, positive=False),)).extent
+
+
+def test_with_point_leaves_the_original():
+    first = Prompts((Point(1, 2),))
+    second = first.with_point(3, 4, positive=False)
+    assert len(first.points) == 1
+    assert second.points == (Point(1, 2), Point(3, 4, positive=False))
+
+
+def test_merge_joins_points_boxes_and_masks():
+    other = Mask(0, 0, np.ones((2, 2), bool))
+    merged = Prompts.merge(
+        [
+            Prompts((Point(1, 2),), Box(0, 0, 2, 2)),
+            Prompts((Point(3, 4),), Box(5, 5, 6, 9), MASK),
+            Prompts(mask=other),
+        ]
+    )
+    assert merged.points == (Point(1, 2), Point(3, 4))
+    assert merged.box == (0, 0, 6, 9)
+    assert merged.mask.area == MASK.area + other.area
+    assert Prompts.merge([]) == Prompts()
+
+
+def test_points_from_array():
+    assert points_from_array(np.array([[1, 2], [3, 4]]), np.array([True, False])) == (
+        Point(1.0, 2.0),
+        Point(3.0, 4.0, positive=False),
+    )
+    assert points_from_array(np.empty((0, 2))) == ()
+    with pytest.raises(PromptError, match="one sign for each of 2 points, found 3"):
+        points_from_array(np.zeros((2, 2)), np.ones(3))
