@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ class MaskDecoder(nn.Module):
             chosen = (rows == row).nonzero()[:, 0]
             weights = [self.weigh(tokens[row, column], column) for column in columns[chosen].tolist()]
             flat = linear(torch.stack(weights), self.output_upscaling(planes[row]))
-            out[chosen] = shuffle_pixels(flat).float()
+            out[chosen] = shuffle_pixels(flat)
         return out
 
     def weigh(self, token: Tensor, column: int) -> Tensor:
@@ -179,8 +180,16 @@ class Decoded:
 
 
 def shuffle_pixels(flat: Tensor) -> Tensor:
-    """Order (n, g * g * 2 * 2 * 2 * 2) sub-pixels into planes (n, 4 g, 4 g)."""
-    count = flat.shape[0]
+    """Bring sub-pixels (n, g * g * 2 * 2 * 2 * 2) into reading order: (n, 4 g, 4 g), float32."""
     grid = round((flat.shape[1] // 16) ** 0.5)
-    parts = flat.view(count, grid, grid, 2, 2, 2, 2)
-    return parts.permute(0, 1, 3, 5, 2, 4, 6).reshape(count, 4 * grid, 4 * grid)
+    ordered = flat.float().index_select(1, reading_order(grid, flat.device))
+    return ordered.view(-1, 4 * grid, 4 * grid)
+
+
+@cache
+def reading_order(grid: int, device: torch.device) -> Tensor:
+    """Index of each of 4 g * 4 g pixels among sub-pixels ordered as (y, x, y', x', y'', x'')."""
+    with torch.inference_mode(False):  # so that training may use it as well
+        index = torch.arange(16 * grid * grid, device=device)
+        parts = index.view(grid, grid, 2, 2, 2, 2).permute(0, 2, 4, 1, 3, 5)
+        return parts.reshape(-1)

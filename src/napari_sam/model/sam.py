@@ -94,7 +94,7 @@ class Sam(nn.Module):
                 f"but found {tuple(embedding.shape)}. Embed the image again with this model."
             )
         like = self.mask_decoder.iou_token.weight
-        pixels = embedding.reshape(channels, -1).t().to(like)
+        pixels = embedding.reshape(channels, -1).t().to(like).contiguous()
         keys = pixels + self.prompt_encoder.no_mask.to(like)
         positions = self.prompt_encoder.positions().to(like)
         return DecoderState(pixels, self.mask_decoder.transformer.prepare(keys, positions))
@@ -126,7 +126,7 @@ class Sam(nn.Module):
         image = state.image
         if mask is not None:
             dense = self.prompt_encoder.dense(mask).flatten(2).transpose(1, 2)
-            keys = state.embedding + dense.to(state.embedding)
+            keys = state.embedding + dense.to(state.embedding).contiguous()
             image = ImageSide(Pixels.place(keys, image.positions), image.positions)
         decoded: Decoded = self.mask_decoder(image, prompts)
         return decoded
