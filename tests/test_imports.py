@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """List the dotted names that a module imports, those inside functions included."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     package = ("napari_sam", *path.relative_to(PACKAGE).parts[:-1])
@@ -51,7 +53,7 @@ def imports(path: Path) -> set[str]:
             module = ".".join([*start, *([node.module] if node.module else [])])
             found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
         pending.extend(ast.iter_child_nodes(node))
-    return found
+    return frozenset(found)
 
 
 def own_parts(path: Path) -> set[str]:
