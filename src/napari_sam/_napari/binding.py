@@ -84,7 +84,8 @@ class PromptBinding:
         self._shapes: Shapes | None = None
         for name in _GEOMETRY:
             self._connect(getattr(image_layer.events, name), self._on_geometry)
-        self._connect(viewer.layers.events.inserted, self._on_geometry)
+        for name in ("units", "order", "ndisplay"):
+            self._connect(getattr(viewer.dims.events, name), self._on_geometry)
         self._connect(viewer.layers.events.removed, self._on_removed)
         for layer in own_layers(viewer, image_layer):
             if isinstance(layer, Points) and self._points is None:
@@ -373,8 +374,8 @@ class PromptBinding:
         self._tell()
 
     def _on_geometry(self, event: Any) -> None:
-        """The image moved, or the viewer's units may have changed: the twins go along."""
-        if self.image_layer in self.viewer.layers:
+        """The image moved, or the viewer shows other units or axes: the twins go along."""
+        if self.image_layer in self.viewer.layers and self.viewer.dims.ndisplay == 2:
             realign(self.viewer, self.image_layer)
 
     def _on_removed(self, event: Any) -> None:
@@ -387,7 +388,6 @@ class PromptBinding:
             self._points = None if layer is self._points else self._points
             self._shapes = None if layer is self._shapes else self._shapes
             self._tell_layers()
-        self._on_geometry(event)
 
     def _only_lines_are_negative(self) -> None:
         """Give a box that was drawn while the sign is "-" its "+"."""

@@ -220,6 +220,37 @@ def visible_box(viewer: ViewerModel, image_layer: Layer) -> tuple[float, float, 
     return float(y0) + 0.5, float(x0) + 0.5, float(y1) + 0.5, float(x1) + 0.5
 
 
+def is_tilted(viewer: ViewerModel, layer: Layer) -> bool:
+    """Whether the layer's transform mixes axes on display with others, as in a deskewed stack."""
+    axes = list(_displayed(viewer, layer.ndim))
+    hidden = [axis for axis in range(layer.ndim) if axis not in axes]
+    matrix, _ = _affine(layer)
+    mixed = np.abs(matrix[np.ix_(axes, hidden)]), np.abs(matrix[np.ix_(hidden, axes)])
+    return any(part.size > 0 and part.max() > 1e-9 * np.abs(matrix).max() for part in mixed)
+
+
+def shown_affine(viewer: ViewerModel, layer: Layer) -> Float:
+    """Data -> world transform as the viewer draws the layer now: without what would tilt the plane.
+
+    Returns
+    -------
+    ndarray of float, shape (ndim + 1, ndim + 1)
+        Homogeneous matrix in the layer's units.
+    """
+    axes = list(_displayed(viewer, layer.ndim))
+    hidden = [axis for axis in range(layer.ndim) if axis not in axes]
+    matrix, offset = _affine(layer)
+    shown = np.eye(layer.ndim + 1)
+    shown[np.ix_(axes, axes)] = matrix[np.ix_(axes, axes)]
+    shown[axes, -1] = offset[axes]
+    # Across the plane napari goes from world to data, and takes its part of the inverse.
+    inverse = np.linalg.inv(matrix)
+    across = np.linalg.inv(inverse[np.ix_(hidden, hidden)])
+    shown[np.ix_(hidden, hidden)] = across
+    shown[hidden, -1] = across @ (inverse @ offset)[hidden]
+    return shown
+
+
 def _displayed(viewer: ViewerModel, ndim: int) -> tuple[int, int]:
     """Axes of a layer with ``ndim`` axes that run down and to the right on the canvas."""
     if viewer.dims.ndisplay != 2:

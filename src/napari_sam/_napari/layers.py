@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Labels, Points, Shapes
-from napari.utils.transforms import Affine
 
-from napari_sam._napari.coordinates import PlaneIndex, layer_shape, unit_factors
+from napari_sam._napari.coordinates import (
+    PlaneIndex,
+    is_tilted,
+    layer_shape,
+    shown_affine,
+    unit_factors,
+)
 from napari_sam._napari.signs import CLICK_COLOURS, LINE_COLOURS, POSITIVE
 
 if TYPE_CHECKING:
@@ -33,61 +38,75 @@ def twin(image_layer: Layer, ndim: int | None = None) -> dict[str, Any]:
     ndim = image_layer.ndim if ndim is None else ndim
     if ndim > image_layer.ndim:
         raise ValueError(f"A twin has at most the {image_layer.ndim} axes of its layer, found {ndim}.")
-    axes = np.arange(image_layer.ndim)[-ndim:]
-    own = Affine(
-        scale=image_layer.scale,
-        translate=image_layer.translate,
-        rotate=image_layer.rotate,
-        shear=image_layer.shear,
-    )
-    if ndim < image_layer.ndim:
-        own = own.set_slice(list(axes))
-    block = np.ix_([*axes, image_layer.ndim], [*axes, image_layer.ndim])
+    last = slice(image_layer.ndim - ndim, None)
+    keep = [*range(image_layer.ndim - ndim, image_layer.ndim), image_layer.ndim]
     return {
-        "scale": own.scale,
-        "translate": own.translate,
-        "rotate": own.rotate,
-        "shear": own.shear,
-        "affine": np.asarray(image_layer.affine)[block],
-        "units": image_layer.units[-ndim:],
-        "axis_labels": image_layer.axis_labels[-ndim:],
+        "scale": image_layer.scale[last],
+        "translate": image_layer.translate[last],
+        "rotate": image_layer.rotate[last, last],
+        "shear": _last_shear(image_layer.shear, image_layer.ndim, ndim),
+        "affine": np.asarray(image_layer.affine)[np.ix_(keep, keep)],
+        "units": image_layer.units[last],
+        "axis_labels": image_layer.axis_labels[last],
     }
 
 
-def prompt_twin(viewer: ViewerModel, image_layer: Layer, ndim: int | None = None) -> dict[str, Any]:
-    """Geometry of a layer to click in: a `twin`, but in the units that the viewer shows.
+def shown_twin(viewer: ViewerModel, image_layer: Layer, ndim: int | None = None) -> dict[str, Any]:
+    """Geometry of a layer to click in: a `twin` as far as the eye can see.
 
-    napari takes the position of a click to be in the layer's own units. Where another layer is in smaller
-    units than the image, the viewer shows those, and only a layer in the viewer's units is hit where it was
-    clicked.
+    napari takes a click to be in the layer's own units, and through the whole of the layer's transform. What
+    it draws is in the units of the viewer, which are another layer's where those are smaller, and without
+    the parts of the transform that tilt the plane (a deskewed stack). Only a layer in the viewer's units and
+    without these parts is hit where it was clicked. Its data coordinates are the image's pixels nonetheless.
     """
     geometry = twin(image_layer, ndim)
-    units = viewer.dims.units
     own = geometry["units"]
-    if units is None or len(units) < len(own) or units[-len(own) :] == own:
+    units = viewer.dims.units
+    shown = own if units is None or len(units) < len(own) else units[-len(own) :]
+    tilted = is_tilted(viewer, image_layer)
+    if shown == own and not tilted:
         return geometry
-    shown = units[-len(own) :]
     factors = np.diag([*unit_factors(own, shown), 1.0])
-    return {**geometry, "affine": factors @ geometry["affine"], "units": shown}
+    if not tilted:
+        return {**geometry, "affine": factors @ geometry["affine"], "units": shown}
+    ndim = len(own)
+    flat = {
+        "scale": np.ones(ndim),
+        "translate": np.zeros(ndim),
+        "rotate": np.eye(ndim),
+        "shear": np.zeros(ndim * (ndim - 1) // 2),
+    }
+    keep = [*range(image_layer.ndim - ndim, image_layer.ndim), image_layer.ndim]
+    affine = shown_affine(viewer, image_layer)[np.ix_(keep, keep)]
+    return {**geometry, **flat, "affine": factors @ affine, "units": shown}
 
 
 def own_layers(viewer: ViewerModel, image_layer: Layer, role: Role | None = None) -> list[Layer]:
     """Layers that were made here for an image, by the mark in their metadata and not by name."""
-    return [layer for layer in viewer.layers if _is_own(layer, image_layer, role)]
+    return [layer for layer in viewer.layers if is_own(layer, image_layer, role)]
+
+
+def is_own(layer: Layer, image_layer: Layer, role: Role | None = None) -> bool:
+    """Whether a layer was made here for an image: its last axes are the image's pixels."""
+    mark = layer.metadata.get(MARK)
+    return mark is not None and mark["image"] == image_layer.unique_id and role in (None, mark["role"])
 
 
 def realign(viewer: ViewerModel, image_layer: Layer) -> None:
     """Put all layers that were made for an image where the image is now."""
     for layer in own_layers(viewer, image_layer):
-        role = layer.metadata[MARK]["role"]
-        clicked = role in ("points", "shapes")
-        make = prompt_twin(viewer, image_layer, layer.ndim) if clicked else twin(image_layer, layer.ndim)
-        plane = layer.metadata[MARK].get("plane")
-        if plane is not None:
-            make["translate"] = _translate_to(image_layer, plane)
-        for name, value in make.items():
+        mark = layer.metadata[MARK]
+        if mark["role"] == "labels":
+            geometry = twin(image_layer, layer.ndim)
+        else:
+            geometry = shown_twin(viewer, image_layer, layer.ndim)
+        if "plane" in mark:
+            mark["translate"] = geometry.pop("translate")
+        for name, value in geometry.items():
             if not _equal(getattr(layer, name), value):
                 setattr(layer, name, value)
+        if "plane" in mark:
+            place_preview(layer, mark["plane"])
 
 
 def add_points_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: int | None = None) -> Points:
@@ -108,7 +127,7 @@ def add_points_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: i
         border_width=0.12,
         size=_click_size(image_layer, ndim),
         metadata=_mark("points", image_layer),
-        **prompt_twin(viewer, image_layer, ndim),
+        **shown_twin(viewer, image_layer, ndim),
     )
     return _add_on_top(viewer, layer)
 
@@ -125,7 +144,7 @@ def add_shapes_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: i
         face_color="transparent",
         edge_width=_line_width(image_layer, ndim),
         metadata=_mark("shapes", image_layer),
-        **prompt_twin(viewer, image_layer, ndim),
+        **shown_twin(viewer, image_layer, ndim),
     )
     return _add_on_top(viewer, layer)
 
@@ -165,22 +184,30 @@ def add_preview_layer(viewer: ViewerModel, image_layer: Image, plane: PlaneIndex
 
     It holds one plane only, at the place of that plane: memory does not grow with the stack.
     """
+    geometry = shown_twin(viewer, image_layer)
     layer = Labels(
         np.zeros(preview_shape(image_layer, plane), np.uint8),
         name=f"{image_layer.name}: preview",
         opacity=0.5,
-        metadata=_mark("preview", image_layer),
-        **twin(image_layer),
+        metadata=_mark("preview", image_layer, translate=geometry["translate"]),
+        **geometry,
     )
-    place_preview(layer, image_layer, plane)
+    place_preview(layer, plane)
     layer.editable = False
     return _add_on_top(viewer, layer, activate=False)
 
 
-def place_preview(preview: Labels, image_layer: Layer, plane: PlaneIndex) -> None:
+def place_preview(preview: Labels, plane: PlaneIndex) -> None:
     """Move a preview to another plane of its image."""
-    preview.metadata[MARK]["plane"] = plane
-    preview.translate = _translate_to(image_layer, plane)
+    mark = preview.metadata[MARK]
+    mark["plane"] = plane
+    start = np.array([0.0 if i is None else i for i in plane.index])
+    moved = np.subtract(preview.data_to_world(start), preview.data_to_world(start * 0))
+    linear = np.asarray(preview.affine)[:-1, :-1]
+    # The affine comes after the translation, hence its inverse here.
+    translate = mark["translate"] + np.linalg.solve(linear, moved)
+    if not np.array_equal(preview.translate, translate):
+        preview.translate = translate
 
 
 def preview_shape(image_layer: Image, plane: PlaneIndex) -> tuple[int, ...]:
@@ -213,24 +240,16 @@ def twin_plane(plane: PlaneIndex, ndim: int) -> PlaneIndex:
     return PlaneIndex(plane.index[lead:], plane.rows - lead, plane.columns - lead)
 
 
-def _mark(role: Role, image_layer: Layer) -> dict[str, dict[str, Any]]:
+def _mark(role: Role, image_layer: Layer, **more: Any) -> dict[str, dict[str, Any]]:
     """Metadata that says what the layer is for."""
-    return {MARK: {"role": role, "image": image_layer.unique_id}}
+    return {MARK: {"role": role, "image": image_layer.unique_id, **more}}
 
 
-def _is_own(layer: Layer, image_layer: Layer, role: Role | None) -> bool:
-    """Whether a layer was made here for an image."""
-    mark = layer.metadata.get(MARK)
-    return mark is not None and mark["image"] == image_layer.unique_id and role in (None, mark["role"])
-
-
-def _translate_to(image_layer: Layer, plane: PlaneIndex) -> np.ndarray:
-    """Translation of a layer that is one pixel thick, so that it lies on a plane of its image."""
-    start = np.array([0.0 if i is None else i for i in plane.index])
-    moved = np.subtract(image_layer.data_to_world(start), image_layer.data_to_world(start * 0))
-    linear = np.asarray(image_layer.affine)[:-1, :-1]
-    # The affine comes after the translation, hence its inverse here.
-    return np.asarray(image_layer.translate) + np.linalg.solve(linear, moved)
+def _last_shear(shear: np.ndarray, full: int, ndim: int) -> np.ndarray:
+    """Shear among the last axes: of a matrix its corner, of a vector the entries of that corner."""
+    if shear.ndim == 2:
+        return shear[full - ndim :, full - ndim :]
+    return shear[np.triu_indices(full, 1)[0] >= full - ndim]
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -97,7 +97,7 @@ class MaskPreview:
             )
             self._layer, self._image = layer, image
         elif plane != self._plane:
-            place_preview(layer, image, plane)
+            place_preview(layer, plane)
         self._plane = plane
         return layer
 

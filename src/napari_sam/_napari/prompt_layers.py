@@ -13,6 +13,7 @@ from scipy import ndimage as ndi
 from skimage.draw import polygon2mask
 
 from napari_sam._napari.coordinates import Float, PlaneIndex, to_image_pixels
+from napari_sam._napari.layers import is_own
 from napari_sam._napari.signs import negative_rows
 from napari_sam.masks import Box, Mask, masks_of_labels
 from napari_sam.prompts import Point, Prompts
@@ -67,6 +68,10 @@ class Ground:
 
     def pixels(self, data: ArrayLike, layer: PromptLayer) -> Float:
         """Positions of a layer's data coordinates in the image, shape (N, image.ndim)."""
+        lead = self.image.ndim - layer.ndim
+        if is_own(layer, self.image) and lead >= 0:
+            own = np.asarray(data, float).reshape(-1, layer.ndim)
+            return np.pad(own, ((0, 0), (lead, 0)), constant_values=np.nan)
         # Rounded so that the same click does not differ in the last digits when a layer changes its units.
         return np.round(to_image_pixels(data, layer, self.image, viewer=self.viewer), 6)
 
