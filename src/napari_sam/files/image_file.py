@@ -108,6 +108,10 @@ class ImageFile:
         """Read one plane after the other."""
         return (self.plane(number) for number in range(len(self)))
 
+    def intensities(self) -> Any:
+        """Return all pixels in the order of ``axes``, channels and colours last, read when indexed."""
+        return _Intensities(self)
+
     def labels(self) -> Any:
         """Return the array where it can be a label image, still unread.
 
@@ -124,6 +128,25 @@ class ImageFile:
         if self.names == self.axes.names:
             return self.array
         return np.asarray(self.array).transpose([self.names.index(n) for n in self.axes.names])
+
+
+class _Intensities:
+    """An image's pixels by the index of a plane, or all of them."""
+
+    def __init__(self, image: ImageFile) -> None:
+        self._image = image
+        channels = [image.array.shape[i] for i, n in enumerate(image.names) if n not in image.axes.names]
+        self.shape = (*image.shape, *([int(np.prod(channels))] if channels else []))
+        self.dtype = image.dtype
+
+    def __getitem__(self, index: tuple[int, ...]) -> NDArray[Any]:
+        """Read one plane."""
+        return self._image.plane(int(np.ravel_multi_index(index, self._image.shape[:-2])) if index else 0)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read everything."""
+        pixels = np.stack(list(self._image.planes())).reshape(self.shape)
+        return pixels if dtype is None else pixels.astype(dtype)
 
 
 def in_words(error: Exception) -> str:

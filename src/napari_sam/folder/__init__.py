@@ -1,0 +1,20 @@
+"""Segment files and folders without a window."""
+
+from __future__ import annotations
+
+from napari_sam.folder.image import Pictures, Segmented, segment_image
+from napari_sam.folder.manifest import MANIFEST, Report, read_manifest
+from napari_sam.folder.run import FileDone, Job, plan, segment_files
+
+__all__ = [
+    "MANIFEST",
+    "FileDone",
+    "Job",
+    "Pictures",
+    "Report",
+    "Segmented",
+    "plan",
+    "read_manifest",
+    "segment_files",
+    "segment_image",
+]

@@ -1,0 +1,76 @@
+"""The manifest: one line for each image, written when it is finished."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+MANIFEST = "manifest.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one image; a line of the manifest.
+
+    Parameters
+    ----------
+    source : str
+        The image, as an absolute path.
+    status : {"done", "failed", "kept"}
+        ``"kept"`` where it was finished before.
+    outputs : tuple of str
+        Names of the files that were written.
+    seconds : float
+    planes, objects : int
+        What was found.
+    error : str
+        Why it failed.
+    recipe : str
+        Code of the settings (`Recipe.digest`).
+    size, modified : int, float
+        The image's bytes and time, by which a changed image is noticed.
+    """
+
+    source: str
+    status: Literal["done", "failed", "kept"]
+    outputs: tuple[str, ...]
+    seconds: float = 0.0
+    planes: int = 0
+    objects: int = 0
+    error: str = ""
+    recipe: str = ""
+    size: int = -1
+    modified: float = -1.0
+
+
+def add_to_manifest(path: Path, report: Report) -> None:
+    """Write one more line, in one piece."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(report)) + "\n")
+
+
+def read_manifest(path: Path) -> dict[str, Report]:
+    """Read the last line about each image; a line that was cut off by an interruption is left out."""
+    found: dict[str, Report] = {}
+    if not path.is_file():
+        return found
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+            entry["outputs"] = tuple(entry["outputs"])
+            report = Report(**entry)
+        except (ValueError, TypeError, KeyError):
+            continue
+        found[report.source] = report
+    return found
+
+
+def stamp(source: Path) -> tuple[int, float]:
+    """Bytes and time of an image; impossible ones where it has vanished."""
+    try:
+        found = source.stat()
+    except OSError:
+        return -1, -1.0
+    return found.st_size, found.st_mtime

@@ -1,0 +1,207 @@
+"""Segment images one after the other, so that no finished work is ever lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_sam.export import ExportError, export, format_of
+from napari_sam.export.formats import without_suffix
+from napari_sam.files import open_image
+from napari_sam.files.image_file import in_words
+from napari_sam.folder.image import segment_image
+from napari_sam.folder.manifest import Report, add_to_manifest, read_manifest, stamp
+from napari_sam.predictor import Predictor
+from napari_sam.progress import Progress, Steps
+from napari_sam.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image and where its labels go.
+
+    Parameters
+    ----------
+    source : Path
+    outputs : tuple of Path
+        One for each format.
+    """
+
+    source: Path
+    outputs: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDone(Progress):
+    """An image is finished, or has failed."""
+
+    report: Report
+
+
+def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] = ("tiff",)) -> list[Job]:
+    """Say where the labels of each image go.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+    out : Path
+        A folder; the file itself where it ends as one of the formats does and there is one image.
+    formats : sequence of str
+        Names of formats (`napari_sam.export.FORMATS`); not used where ``out`` is a file.
+
+    Returns
+    -------
+    list of Job
+        With the images' names and ``_labels`` at the end. Where names come up twice, those of the folders
+        above, as far as they differ, are put in front.
+
+    Raises
+    ------
+    ExportError
+        If a format is unknown.
+    """
+    if len(sources) == 1 and not out.is_dir():
+        try:
+            format_of(out)
+        except ExportError:
+            pass
+        else:
+            return [Job(sources[0], (out,))]
+    endings = [format_of(out, name).suffixes[0] for name in formats]
+    names = [without_suffix(source) for source in sources]
+    if len(set(names)) < len(names):
+        names = _longer_names(sources)
+    return [
+        Job(source, tuple(out / f"{name}_labels{ending}" for ending in endings))
+        for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def segment_files(
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    recipe: Recipe,
+    *,
+    manifest: Path | None = None,
+    resume: bool = False,
+    axes: str | None = None,
+) -> Steps[tuple[Report, ...]]:
+    """Segment images one after the other; one that fails is reported and the next one follows.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    jobs : sequence of Job
+    recipe : Recipe
+    manifest : Path, optional
+        File that gets one line for each image as soon as it is finished.
+    resume : bool
+        Leave images alone that the manifest says are done, with the same settings, and whose files are there.
+    axes : str, optional
+        Letters of the images' axes, where the files do not say them.
+
+    Yields
+    ------
+    Progress
+        A `FileDone` after each image, plain `Progress` in between. Closing the generator cancels: what is
+        finished stays.
+
+    Returns
+    -------
+    tuple of Report
+    """
+    if manifest is not None:
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+    known = read_manifest(manifest) if manifest is not None and resume else {}
+    reports: list[Report] = []
+    for number, job in enumerate(jobs):
+        before = known.get(str(job.source.absolute()))
+        if before is not None and _is_finished(job, before, recipe):
+            report = Report(before.source, "kept", before.outputs, 0.0, before.planes, before.objects)
+        else:
+            steps = _segment_file(predictor, job, recipe, axes)
+            report = yield from _counted(steps, number, len(jobs), job.source.name)
+            if manifest is not None:
+                add_to_manifest(manifest, report)
+        reports.append(report)
+        yield FileDone(number + 1, len(jobs), job.source.name, report=report)
+    return tuple(reports)
+
+
+def _is_finished(job: Job, before: Report, recipe: Recipe) -> bool:
+    """Whether an image was segmented with these settings, has not changed, and its files are there."""
+    return (
+        before.status == "done"
+        and before.recipe == recipe.digest()
+        and before.outputs == tuple(str(o.absolute()) for o in job.outputs)
+        and all(output.exists() for output in job.outputs)
+        and (before.size, before.modified) == stamp(job.source)
+    )
+
+
+def _segment_file(predictor: Predictor, job: Job, recipe: Recipe, axes: str | None) -> Steps[Report]:
+    """Segment one image and write its labels; what goes wrong with it is said in the report."""
+    started = time.monotonic()
+    size, modified = stamp(job.source)
+    planes = objects = 0
+    error = ""
+    try:
+        with open_image(job.source, axes=axes) as image:
+            planes = len(image)
+            job.outputs[0].parent.mkdir(parents=True, exist_ok=True)
+            found = yield from segment_image(predictor, image, recipe, job.outputs[0].parent)
+            objects = found.count
+            for output in job.outputs:
+                with_image = format_of(output).name in ("table", "geojson")
+                export(
+                    found.labels,
+                    output,
+                    axes=found.axes,
+                    features=found.table if len(found.table) else None,
+                    image=image.intensities() if with_image else None,
+                    image_name=job.source.name,
+                )
+    # One bad image, whatever is wrong with it, must not end a night's work.
+    except Exception as problem:  # noqa: BLE001
+        error = in_words(problem)
+    return Report(
+        str(job.source.absolute()),
+        "failed" if error else "done",
+        () if error else tuple(str(o.absolute()) for o in job.outputs),
+        round(time.monotonic() - started, 3),
+        planes,
+        objects,
+        error,
+        recipe.digest(),
+        size,
+        modified,
+    )
+
+
+def _counted(steps: Steps[Report], number: int, total: int, name: str) -> Steps[Report]:
+    """Put an image's steps in its place among all images; a single image keeps its own."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            report: Report = end.value
+            return report
+        if total == 1:
+            yield step
+        else:
+            yield Progress(number, total, f"{name}: {step.message or f'{step.done} of {step.total}'}")
+
+
+def _longer_names(sources: Sequence[Path]) -> list[str]:
+    """Names that differ: with the folders that the images do not share, and the endings where they must."""
+    paths = [source.absolute() for source in sources]
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    names = ["_".join([*p.parent.relative_to(common).parts, without_suffix(p)]) for p in paths]
+    twice = {name for name in names if names.count(name) > 1}
+    return [
+        f"{name}_{path.suffix[1:]}" if name in twice else name
+        for name, path in zip(names, paths, strict=True)
+    ]

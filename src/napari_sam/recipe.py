@@ -1,0 +1,129 @@
+"""What was tuned by eye on one image, as a small YAML file that runs on a thousand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_sam.everything import AutomaticSettings
+    from napari_sam.predictor import Predictor
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message says what was expected and what was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How to segment an image.
+
+    Parameters
+    ----------
+    model : str
+        Name of a model, or its file.
+    diameter : float, optional
+        Typical diameter of the objects in pixels; estimated if not given.
+    channels : tuple of int or None, optional
+        Which channel goes to red, green and blue; see `napari_sam.image.plane_to_rgb`.
+    contrast : tuple of (float, float), optional
+        What is black and what is white, for each channel; percentiles of each plane if not given.
+    link : bool
+        Whether the objects of a stack keep their id from plane to plane.
+    automatic : mapping
+        Settings of the automatic masks that differ from the model's own, by their names in
+        `napari_sam.everything.AutomaticSettings`.
+    """
+
+    model: str = "built-in"
+    diameter: float | None = None
+    channels: tuple[int | None, ...] | None = None
+    contrast: tuple[tuple[float, float], ...] | None = None
+    link: bool = True
+    automatic: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self, predictor: Predictor) -> AutomaticSettings:
+        """Settings of the automatic masks: the model's own, with the recipe's changes.
+
+        Raises
+        ------
+        RecipeError
+            If a setting does not exist or has an impossible value.
+        """
+        from dataclasses import replace
+
+        from napari_sam.everything import settings_for
+
+        defaults = settings_for(predictor)
+        known = [f.name for f in fields(defaults)]
+        _refuse_unknown(self.automatic, known, "settings of automatic masks")
+        try:
+            return replace(defaults, **self.automatic)
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"The settings of automatic masks cannot be used: {error}") from error
+
+    def digest(self) -> str:
+        """Return a short code that changes with every setting."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from a YAML file.
+
+    Raises
+    ------
+    RecipeError
+        If the file is missing, no YAML, or holds something else.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"The settings in {path} cannot be read ({reason}).") from error
+    found = {} if found is None else found
+    if not isinstance(found, dict):
+        raise RecipeError(f"Expected lines such as 'model: built-in' in {path}, found {found!r}.")
+    _refuse_unknown(found, [f.name for f in fields(Recipe)], f"settings in {path}")
+    try:
+        return _recipe(found)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"The settings in {path} cannot be used: {error}") from error
+
+
+def save_recipe(recipe: Recipe, path: str | Path) -> None:
+    """Write a recipe as YAML, without what is at its default."""
+    import yaml
+
+    plain = json.loads(json.dumps(asdict(recipe)))
+    default = json.loads(json.dumps(asdict(Recipe())))
+    changed = {name: value for name, value in plain.items() if value != default[name] or name == "model"}
+    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _recipe(found: dict[str, Any]) -> Recipe:
+    """Bring what YAML gives to the types of a recipe."""
+    values = dict(found)
+    if values.get("channels") is not None:
+        values["channels"] = tuple(None if c is None else int(c) for c in values["channels"])
+    if values.get("contrast") is not None:
+        values["contrast"] = tuple((float(low), float(high)) for low, high in values["contrast"])
+    if values.get("diameter") is not None:
+        values["diameter"] = float(values["diameter"])
+    if not isinstance(values.get("automatic", {}), dict):
+        raise TypeError(f"expected names and values under 'automatic', found {values['automatic']!r}")
+    return Recipe(**values)
+
+
+def _refuse_unknown(found: Mapping[str, Any], known: list[str], what: str) -> None:
+    """Name the settings that exist when one does not."""
+    unknown = sorted(set(map(str, found)) - set(known))
+    if unknown:
+        raise RecipeError(f"Expected {what} out of {', '.join(known)}, found {', '.join(unknown)}.")
