@@ -96,7 +96,7 @@ def test_a_killed_process_leaves_a_checkpoint_that_works(tmp_path):
     script = (
         "from pathlib import Path; from napari_sam.training.config import *; "
         "from napari_sam.training.loop import train; from napari_sam.training.examples import Recipe\n"
-        f"c = TrainConfig(output=Path(r'{tmp_path}'), recipe=Recipe(sides=(64,), pixels=4096, prompts=2, drawn=1.0), "
+        f"c = TrainConfig(output=Path(r'{tmp_path}'), recipe=Recipe((64,), 4096, 2, drawn=1.0), "
         "channels=(4, 8, 8, 8, 8), depths=(0, 0, 0, 0), width=16, steps=100000, rounds=1, threads=1, "
         "workers=0, checkpoint_minutes=0)\n"
         "for p in train(c): pass"

@@ -36,7 +36,7 @@ def evaluate_command(
 
     try:
         planes = list(read_planes(folder, limit))
-        predictor = load_model(model, device)
+        predictor = load_model(model, device=device)
     except ValueError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -145,7 +145,7 @@ class Decoder(nn.Module):
         self.quality = nn.Sequential(
             nn.Linear(2 * width, width), nn.ReLU(),
             nn.Linear(width, width), nn.ReLU(),
-            nn.Linear(width, 1),
+            nn.Linear(width, MASKS),
         )  # fmt: skip
 
     def forward(
@@ -172,7 +172,7 @@ class Decoder(nn.Module):
         masks = tokens[:, 1 : 1 + MASKS]
         judge = tokens[:, :1].expand_as(masks)
         return Decoded(
-            iou=self.quality(torch.cat([judge, masks], -1))[..., 0],
+            iou=self.quality(torch.cat([judge, masks], -1)).diagonal(dim1=1, dim2=2),
             tokens=masks,
             image=image,
             decoder=self,

@@ -20,7 +20,7 @@ MID_GREY = 127.5
 
 def random_diameter(rng: np.random.Generator, centre: float, spread: float) -> float:
     """Log-normal object diameter (model pixels) around `centre`, `spread` in octaves."""
-    return float(np.clip(centre * 2 ** rng.normal(0, spread), centre / 3, centre * 2.75))
+    return float(np.clip(centre * 2 ** rng.normal(0, spread), centre / 4, centre * 4))
 
 
 def random_crop(

@@ -36,8 +36,12 @@ def train_command(
         with tqdm(total=100.0, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
             for progress in train(settings):
                 bar.n = round(100 * min(progress.share, 1.0), 2)
-                shown = {k: progress.measures[k] for k in ("loss", "oracle", "box") if k in progress.measures}
-                bar.set_postfix(step=progress.step, **shown)
+                shown = ", ".join(
+                    f"{k} {progress.measures[k]:.3f}"
+                    for k in ("loss", "oracle", "box")
+                    if k in progress.measures
+                )
+                bar.set_postfix_str(f"step {progress.step}, {shown}")
     except (ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -73,7 +73,7 @@ class Source:
         return self.planes[int(rng.choice(len(self.planes), p=self.chances))]
 
 
-def _plane(image: NDArray[np.generic], labels: NDArray[np.integer]) -> LabelledPlane:
+def _plane(image: NDArray[np.generic], labels: NDArray[np.generic]) -> LabelledPlane:
     rgb = plane_to_rgb(image)
     grey = (rgb[..., :1] == rgb).all()
     return LabelledPlane(

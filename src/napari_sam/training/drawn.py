@@ -48,11 +48,11 @@ def draw_plane(rng: Rng, side: int = 384, kind: str | None = None) -> LabelledPl
     depth, outside = _depths(objects)
     parts = _parts(rng, objects, depth) if kind in _WITH_PARTS else np.zeros_like(objects)
     light = KINDS[kind](rng, objects, parts, depth, outside)
-    light = _camera(rng, light)
+    image = _camera(rng, light)
     labels = np.stack([objects, parts, _groups(objects)])
     if kind == "fibres":  # there the axon is the object, and the fibre with its sheath the whole
         labels = labels[[1, 0, 2]]
-    return LabelledPlane(light[..., None], labels)
+    return LabelledPlane(image[..., None], labels)
 
 
 # -- shapes ------------------------------------------------------------------------------------
@@ -117,13 +117,14 @@ def _scatter(
 def _mosaic(rng: Rng, side: int, diameter: float) -> Labels:
     """Cells that fill the plane: the regions nearest to jittered points, with wavy borders."""
     step = diameter
-    grid = np.stack(np.mgrid[-step : side + step : step, -step : side + step : step], -1)
+    line = np.arange(-step, side + step, step)
+    grid = np.stack(np.meshgrid(line, line, indexing="ij"), -1)
     points = grid.reshape(-1, 2) + rng.normal(0, 0.28 * step, (grid.size // 2, 2))
     warp = [ndimage.gaussian_filter(rng.normal(0, 1, (side, side)), diameter / 5) for _ in "yx"]
     waves = [w / (np.abs(w).max() + 1e-6) * diameter * 0.15 for w in warp]
     from scipy.spatial import cKDTree
 
-    where = np.stack(np.mgrid[:side, :side], -1) + np.stack(waves, -1)
+    where = np.moveaxis(np.indices((side, side)), 0, -1) + np.stack(waves, -1)
     labels = cKDTree(points).query(where.reshape(-1, 2))[1].reshape(side, side) + 1
     gone = np.flatnonzero(rng.random(labels.max() + 1) < rng.choice([0.0, 0.1, 0.3]))
     labels[np.isin(labels, gone)] = 0
@@ -280,8 +281,8 @@ def _camera(rng: Rng, light: Floats) -> NDArray[np.uint8]:
     """Uneven light, blur, noise and the contrast window."""
     side = len(light)
     tilt = 1 + rng.uniform(0, 0.25) * _texture(rng, side, side / 4).clip(-2, 2) / 2
-    light = ndimage.gaussian_filter(light * tilt, rng.uniform(0.4, 1.8))
-    span = float(light.max() - light.min()) + 1e-6
-    light = light + rng.normal(0, rng.uniform(0.005, 0.08) * span, light.shape)
-    low, high = np.percentile(light, (0.5, 99.8))
-    return np.asarray(np.clip((light - low) / (high - low + 1e-6), 0, 1) * 255, np.uint8)
+    seen = ndimage.gaussian_filter(light * tilt, rng.uniform(0.4, 1.8))
+    span = float(seen.max() - seen.min()) + 1e-6
+    seen = seen + rng.normal(0, rng.uniform(0.005, 0.08) * span, seen.shape)
+    low, high = np.percentile(seen, (0.5, 99.8))
+    return np.asarray(np.clip((seen - low) / (high - low + 1e-6), 0, 1) * 255, np.uint8)

@@ -43,6 +43,8 @@ class Recipe:
         Median diameter of the objects in model pixels.
     spread : float
         Spread of the diameter, in octaves.
+    wide : float
+        Share of crops at a quite different scale, from which the model learns to tell the diameter.
     drawn : float
         Share of drawn pictures.
     box_share : float
@@ -54,6 +56,7 @@ class Recipe:
     prompts: int = 48
     diameter: float = MODEL_DIAMETER
     spread: float = 0.55
+    wide: float = 0.2
     drawn: float = 0.15
     box_share: float = 0.3
 
@@ -142,9 +145,10 @@ def make_batch(recipe: Recipe, sources: Sequence[Source], weights: Sequence[floa
 
 def _crop(
     plane: LabelledPlane, side: int, recipe: Recipe, rng: np.random.Generator
-) -> tuple[Tensor, NDArray[np.int32], NDArray[np.float64]]:
+) -> tuple[Tensor, NDArray[np.int32], NDArray[np.floating]]:
     """Image uint8, labels at stride 2, and full areas (model pixels) of the objects of level 0."""
-    diameter = random_diameter(rng, recipe.diameter, recipe.spread)
+    wide = rng.random() < recipe.wide  # so that objects at a wrong scale are known for what they are
+    diameter = random_diameter(rng, recipe.diameter, 1.1 if wide else recipe.spread)
     image, outside, labels, scale = random_crop(plane, side, diameter, rng)
     image = change_look(image, rng).masked_fill(outside, MID_GREY)
     image = image.round().to(torch.uint8).contiguous()
@@ -166,7 +170,7 @@ def _depth(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 
 
 def _dense_truth(
-    labels: NDArray[np.int32], depth: NDArray[np.float32], areas: NDArray[np.float64]
+    labels: NDArray[np.int32], depth: NDArray[np.float32], areas: NDArray[np.floating]
 ) -> NDArray[np.float32]:
     """(5, h / 2, w / 2): see `Batch.dense`; labels and depth are at stride 2."""
     out = np.zeros((5, *labels.shape), np.float32)

@@ -74,7 +74,7 @@ def train(config: TrainConfig) -> Iterator[Progress]:
     join_processes(device)
     rank, size = rank_and_size()
     torch.manual_seed(config.seed)
-    model = _fresh_model(config).to(device, memory_format=torch.channels_last).train()
+    model = _fresh_model(config).to(device).train()
     optimizer = _optimizer(model, config)
     average = Average(model, config.ema)
     config.output.mkdir(parents=True, exist_ok=True)
