@@ -104,6 +104,7 @@ def _load_file_or_registry(
     cancelled: Callable[[], bool] | None,
 ) -> Predictor:
     """Predictor of an official or fine-tuned checkpoint, downloaded when it is not there yet."""
+    from napari_sam.model import optimise
     from napari_sam.predictor.official import SamPredictor
     from napari_sam.weights.checkpoint import load_checkpoint, model_hash
     from napari_sam.weights.fetch import fetch
@@ -123,7 +124,7 @@ def _load_file_or_registry(
         )
     if path.suffix == ".safetensors" and _is_built_in(path):
         return _load_built_in(path, title, place)
-    model = load_checkpoint(path).to(place)
+    model = optimise(load_checkpoint(path), place, precision)
     return SamPredictor(model, title, model_hash(path), place)
 
 
