@@ -151,4 +151,4 @@ def _within(
         except StopIteration as end:
             result: AutomaticResult = end.value
             return result
-        yield Progress(number, total, f"{where}: {step.message or 'segmenting'} ({step.done}/{step.total})")
+        yield Progress(number, total, f"{where}: {step.message}")

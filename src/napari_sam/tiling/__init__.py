@@ -1,0 +1,30 @@
+"""Planes of any size: tiles that overlap, objects that are whole across the seams.
+
+* `grid`: how the plane is cut;
+* `tile`: one tile, segmented and kept;
+* `seams`: which objects of neighbouring tiles are one;
+* `pyramid`: the labels as OME-Zarr that fills as tiles come in;
+* `read`: boxes of an array that is not in memory;
+* `run`: all of it, interruptible at any moment.
+"""
+
+from __future__ import annotations
+
+from napari_sam.tiling.grid import TileGrid
+from napari_sam.tiling.pyramid import LabelPyramid
+from napari_sam.tiling.read import rgb_reader, sampled_contrast
+from napari_sam.tiling.run import TiledJob, TileDone, TiledResult, TilingError, segment_plane
+from napari_sam.tiling.tile import Read
+
+__all__ = [
+    "LabelPyramid",
+    "Read",
+    "TileDone",
+    "TileGrid",
+    "TiledJob",
+    "TiledResult",
+    "TilingError",
+    "rgb_reader",
+    "sampled_contrast",
+    "segment_plane",
+]
