@@ -41,9 +41,7 @@ class EverythingPanel(QWidget):
         self.side = QSpinBox()
         self.side.setRange(2, 256)
         self.side.setValue(32)
-        self.side.setToolTip(
-            "Clicks along a side of the grid: more find smaller objects and take longer"
-        )
+        self.side.setToolTip("Clicks along a side of the grid: more find smaller objects and take longer")
         self.run = QPushButton("Segment all")
         self.progress = ProgressRow()
         self.predicted_iou = _slider()

@@ -23,7 +23,8 @@ class ExportPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.labels = LayerPicker()
-        self.format = choice(*((f.title, f) for f in FORMATS))
+        self.format = choice(*((f"{f.name} ({f.suffixes[0]})", f) for f in FORMATS))
+        self.title = note()
         self.button = QPushButton("Save as…")
         self.progress = ProgressRow()
         self.text = note()
@@ -32,10 +33,13 @@ class ExportPanel(QWidget):
         fields.addRow("Labels", self.labels)
         fields.addRow("Format", self.format)
         layout.addLayout(fields)
+        layout.addWidget(self.title)
         layout.addWidget(self.button)
         layout.addWidget(self.progress)
         layout.addWidget(self.text)
         self.text.hide()
+        self._show_title()
+        self.format.currentIndexChanged.connect(lambda _: self._show_title())
         self.button.clicked.connect(self._on_clicked)
         self.progress.cancelled.connect(self.cancel_requested)
 
@@ -43,6 +47,9 @@ class ExportPanel(QWidget):
         """Show what became of the export."""
         self.text.setText(text)
         self.text.setVisible(bool(text))
+
+    def _show_title(self) -> None:
+        self.title.setText(self.format.currentData().title)
 
     def _on_clicked(self) -> None:
         layer = self.labels.layer

@@ -77,7 +77,8 @@ class ImagePanel(QWidget):
         self.diameter.setRange(0, 10_000)
         self.diameter.setDecimals(1)
         self.diameter.setSuffix(" px")
-        self.diameter.setSpecialValueText("estimated")
+        self.diameter.setPrefix("Ø ")
+        self.diameter.setSpecialValueText("Ø estimated")
         self.diameter.setKeyboardTracking(False)
         self.diameter.setToolTip("Typical diameter of an object in pixels, for the built-in model")
         self.status = note()
@@ -125,7 +126,7 @@ class ImagePanel(QWidget):
 
     def set_uses_diameter(self, uses: bool) -> None:
         """Show the diameter only for models that use it."""
-        self._form.setRowVisible(self.diameter, uses)
+        self.diameter.setVisible(uses)
 
     def _lay_out(self) -> None:
         layout = column(self)
@@ -139,8 +140,8 @@ class ImagePanel(QWidget):
         self._form.addRow("R G B", self._channel_row)
         self._form.addRow("Contrast", self.contrast)
         self._form.addRow("Level", self.level)
-        self._form.addRow("Model", row(self.model, self.device, stretch=0))
-        self._form.addRow("Diameter", self.diameter)
+        self._form.addRow("Model", self.model)
+        self._form.addRow("Device", row(self.device, self.diameter))
         layout.addLayout(self._form)
         layout.addWidget(self.status)
         layout.addWidget(self.progress)

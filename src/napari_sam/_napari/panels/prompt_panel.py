@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 TOOLS = {
-    "points": ("Click", "Click inside the object"),
+    "point": ("Click", "Click inside the object"),
     "box": ("Box", "Drag a box around the object, in any direction"),
-    "polygon": ("Outline", "Draw a rough outline: click the corners, finish with a double click"),
-    "path": ("Scribble", "Draw a line inside the object: click along it, finish with a double click"),
+    "polygon": ("Outline", "Draw a rough outline: click its corners, finish with a double click"),
+    "ellipse": ("Oval", "Drag a rough oval over the object"),
+    "scribble": ("Scribble", "Draw a line inside the object: click along it, finish with a double click"),
 }
 
 

@@ -20,8 +20,9 @@ class StackPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.axis = choice(tip="The axis of Z or T to walk along; other sliders stay where they are")
-        self.link = QCheckBox("Same object, same number through the planes")
+        self.link = QCheckBox("Link objects through the planes")
         self.link.setChecked(True)
+        self.link.setToolTip("An object has the same number in every plane that it is in")
         self.run = QPushButton("Segment every plane")
         self.progress = ProgressRow()
         self.text = note()

@@ -1,0 +1,139 @@
+"""Automatic masks of the plane: where to look, what is shown, what is accepted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from napari_sam._napari.coordinates import visible_box
+from napari_sam._napari.layers import twin_plane
+from napari_sam._napari.preview import MaskPreview
+from napari_sam._napari.pyramid import box_to_level, mask_to_full, mask_to_level
+from napari_sam._napari.target import write_into
+from napari_sam.masks import Box, Mask, Overlap
+from napari_sam.session import Filters
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from napari_sam._napari.coordinates import PlaneIndex
+    from napari_sam._napari.planes import Plane
+    from napari_sam._napari.pyramid import Factors
+    from napari_sam._napari.workbench import Workbench
+
+Where = Literal["plane", "unlabelled", "view"]
+
+
+class AutomaticRun(QObject):
+    """The automatic masks of one plane, which stay with it when the sliders move on.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    failed = Signal(str)
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._preview = MaskPreview(bench.viewer, "automatic")
+        self._plane: Plane | None = None
+        self._image: Image | None = None
+        bench.session.sifted_changed.connect(self._show)
+
+    def run(self, where: Where, prompts: str, points_per_side: int, target: Labels | None) -> None:
+        """Look for every object of the plane on show.
+
+        Parameters
+        ----------
+        where : {"plane", "unlabelled", "view"}
+            The whole plane, only where ``target`` has no object, or what the canvas shows.
+        prompts : {"auto", "grid"}
+        points_per_side : int
+            Of a grid.
+        target : Labels, optional
+        """
+        bench, session = self._bench, self._bench.session
+        settings = session.automatic_settings
+        if bench.plane is None or bench.image is None or settings is None:
+            session.segment_everything()  # says what is missing
+            return
+        if prompts == "grid":
+            settings = replace(settings, prompts="grid", points_per_side=points_per_side)
+        region = self._region(where, bench.plane, target)
+        session.drop_automatic()
+        self._plane, self._image = bench.plane, bench.image
+        session.segment_everything(settings, region)
+
+    def filters(self) -> Filters | None:
+        """Where the filters of new masks stand at first: the settings that they were asked for with."""
+        result = self._bench.session.automatic
+        if result is None:
+            return None
+        settings = result.settings
+        return Filters(
+            settings.pred_iou_thresh, settings.stability_score_thresh, settings.min_area, settings.max_area
+        )
+
+    def accept(self, target: Labels | None, overlap: Overlap) -> int:
+        """Write the masks that pass the filters; into a new layer if ``target`` is None."""
+        bench, plane = self._bench, self._plane
+        if plane is None or bench.session.sifted is None:
+            return 0
+        return bench.attempt(
+            target,
+            lambda layer: bench.session.accept_automatic(
+                partial(write_into, bench.viewer, layer, plane.index, plane.factors, overlap)
+            ),
+        )
+
+    def close(self, *, tidy: bool = True) -> None:
+        """Show nothing any more; ``tidy`` takes the preview out of the viewer too."""
+        self._plane = self._image = None
+        if tidy:
+            self._preview.remove()
+
+    def _region(self, where: Where, plane: Plane, target: Labels | None) -> Any:
+        """What gives the region in the worker; None for the whole plane."""
+        if where == "view":
+            box = Box(*visible_box(self._bench.viewer, self._bench.image))
+            return partial(_clipped, box_to_level(box, plane.factors), plane.shape)
+        if where == "unlabelled" and target is not None:
+            index = twin_plane(plane.index, target.ndim)
+            return partial(_unlabelled, target.data, index, plane.factors)
+        return None
+
+    def _show(self) -> None:
+        sifted = self._bench.session.sifted
+        there = self._image is not None and self._image in self._bench.viewer.layers
+        if sifted is None or self._plane is None or not there:
+            self._preview.clear()
+            return
+        masks = [mask_to_full(one.mask, self._plane.factors) for one in sifted.objects]
+        self._preview.show(self._image, self._plane.index, masks)
+
+
+def _clipped(box: Box, shape: tuple[int, int]) -> Box:
+    """What of the view lies on the plane."""
+    clipped = box.clip(shape)
+    if clipped.height < 1 or clipped.width < 1:
+        raise ValueError("The canvas does not show the image. Move it into view, or take the whole plane.")
+    return clipped
+
+
+def _unlabelled(data: Any, plane: PlaneIndex, factors: Factors) -> Mask:
+    """Region of a plane of labels that belongs to no object, in pixels of the level."""
+    slices = [
+        position if position is not None else slice(None) if axis in plane.axes else 0
+        for axis, position in enumerate(plane.index)
+    ]
+    labels = np.asarray(data[tuple(slices)])
+    free = Mask.from_plane((labels.T if plane.flipped else labels) == 0)
+    if not free.area:
+        raise ValueError("Every pixel belongs to an object already: there is nothing left to segment.")
+    return mask_to_level(free, factors)

@@ -1,0 +1,78 @@
+"""What the dock offers to choose from: models, channels, levels, axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+from napari_sam._napari.coordinates import layer_shape
+from napari_sam._napari.panels.image_panel import ChannelOptions
+from napari_sam._napari.planes import Channels
+from napari_sam.weights.registry import entries
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+MOST_CHANNELS = 32
+"""An axis longer than this holds planes or times, not channels."""
+
+
+def models() -> list[tuple[str, str]]:
+    """List the models as (text, name), the built-in one first."""
+    return [
+        ("built-in: cells, no download", "built-in"),
+        *((f"{entry.name}: {entry.purpose}", entry.name) for entry in entries()),
+    ]
+
+
+def channel_options(viewer: ViewerModel, image: Image | None) -> ChannelOptions:
+    """Tell what may become red, green and blue of an image, and its resolution levels."""
+    if image is None:
+        return ChannelOptions()
+    levels: list[str] = []
+    if image.multiscale:
+        levels = [" × ".join(str(n) for n in level.shape[: image.ndim]) for level in image.data]
+    if image.rgb:
+        return ChannelOptions(levels=levels)
+    shape = layer_shape(image)
+    axes = [
+        (axis_name(image, axis), axis, size)
+        for axis, size in enumerate(shape[:-2])
+        if 2 <= size <= MOST_CHANNELS
+    ]
+    grey = [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Image) and not layer.rgb and layer_shape(layer) == shape
+    ]
+    return ChannelOptions(axes, grey, levels)
+
+
+def channels_of(picked: tuple[Any, tuple[Any, Any, Any]]) -> Channels | None:
+    """Turn what was picked in the panel into channels."""
+    source, (red, green, blue) = picked
+    if source is None:
+        return None
+    return Channels(red, green, blue, axis=None if source == "layers" else int(source))
+
+
+def stack_axes(
+    viewer: ViewerModel, image: Image | None, channel_axis: int | None
+) -> list[tuple[str, int, int]]:
+    """List the axes to walk along as (name, number, size): those that are not on display."""
+    if image is None or viewer.dims.ndisplay != 2:
+        return []
+    lead = viewer.dims.ndim - image.ndim
+    shown = {axis - lead for axis in viewer.dims.displayed}
+    return [
+        (axis_name(image, axis), axis, size)
+        for axis, size in enumerate(layer_shape(image))
+        if axis not in shown and axis != channel_axis and size > 1
+    ]
+
+
+def axis_name(image: Image, axis: int) -> str:
+    """Name of an axis for a person: its label, if it has one, else its number."""
+    label = str(image.axis_labels[axis])
+    return f"axis {axis}" if label.lstrip("-").isdigit() else label

@@ -1,0 +1,71 @@
+"""Between full-resolution pixels and those of a lower level of an image pyramid.
+
+Prompts and masks live in full-resolution pixels in the layers; the model may look at a lower level. A pixel
+of a level covers ``factors`` full-resolution pixels; centres are at integers in both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from napari_sam.masks import Box, Mask
+from napari_sam.prompts import Point, Prompts
+
+Factors = tuple[float, float]
+"""Full-resolution pixels per pixel of the level, (y, x)."""
+
+FULL: Factors = (1.0, 1.0)
+
+
+def to_level(prompts: Prompts, factors: Factors) -> Prompts:
+    """Bring prompts from full resolution to a level."""
+    if factors == FULL:
+        return prompts
+    fy, fx = factors
+    points = tuple(Point((p.y + 0.5) / fy - 0.5, (p.x + 0.5) / fx - 0.5, p.positive) for p in prompts.points)
+    box = box_to_level(prompts.box, factors) if prompts.box is not None else None
+    mask = mask_to_level(prompts.mask, factors) if prompts.mask is not None else None
+    return replace(prompts, points=points, box=box, mask=mask)
+
+
+def box_to_level(box: Box, factors: Factors) -> Box:
+    """Bring a half-open box to a level."""
+    fy, fx = factors
+    return Box(box.y0 / fy, box.x0 / fx, box.y1 / fy, box.x1 / fx)
+
+
+def mask_to_level(mask: Mask, factors: Factors) -> Mask:
+    """Bring a mask to a level: a pixel is inside if its middle is."""
+    if factors == FULL or not mask.pixels.size:
+        return mask
+    box = box_to_level(mask.box, factors)
+    y0, x0, y1, x1 = (int(v) for v in (box.y0, box.x0, np.ceil(box.y1), np.ceil(box.x1)))
+    rows = _indices(y0, y1, factors[0]) - mask.y0
+    columns = _indices(x0, x1, factors[1]) - mask.x0
+    return Mask.from_plane(_sample(mask.pixels, rows, columns), y0, x0)
+
+
+def mask_to_full(mask: Mask, factors: Factors) -> Mask:
+    """Bring a mask of a level to full resolution."""
+    if factors == FULL or not mask.pixels.size:
+        return mask
+    fy, fx = factors
+    y0, x0 = int(np.floor(mask.y0 * fy)), int(np.floor(mask.x0 * fx))
+    y1, x1 = int(np.ceil(mask.box.y1 * fy)), int(np.ceil(mask.box.x1 * fx))
+    rows = _indices(y0, y1, 1 / fy) - mask.y0
+    columns = _indices(x0, x1, 1 / fx) - mask.x0
+    return Mask.from_plane(_sample(mask.pixels, rows, columns), y0, x0)
+
+
+def _indices(start: int, stop: int, step: float) -> np.ndarray:
+    """Pixel of the other grid in which the middle of each pixel lies."""
+    return np.floor((np.arange(start, stop) + 0.5) * step).astype(int)
+
+
+def _sample(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Pixels at rows and columns; False beyond the edges."""
+    height, width = pixels.shape
+    inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+    return pixels[np.ix_(np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1))] & inside

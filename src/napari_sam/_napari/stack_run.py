@@ -1,0 +1,216 @@
+"""Every plane of a stack into one Labels layer, which fills as the planes come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from napari_sam._napari.commit import write_plane
+from napari_sam._napari.coordinates import PlaneError, PlaneIndex
+from napari_sam._napari.layers import add_labels_layer, twin_plane
+from napari_sam._napari.planes import Plane
+from napari_sam.image import RGB
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from napari.layers import Labels
+
+    from napari_sam._napari.workbench import Workbench
+    from napari_sam.everything import AutomaticSettings
+    from napari_sam.predictor import Predictor
+    from napari_sam.progress import Progress, Steps
+    from napari_sam.stack import StackResult
+    from napari_sam.store import EmbeddingCache
+
+
+class StackRun(QObject):
+    """Segments a stack and fills a layer.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    said = Signal(str)
+    failed = Signal(str)
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._layer: Labels | None = None
+        self._planes: Sequence[Plane] = ()
+        self._done = 0
+        bench.session.progressed.connect(self._on_progress)
+        bench.session.finished.connect(self._on_finished)
+        bench.viewer.layers.events.removed.connect(self._on_removed)
+
+    def run(self, axis: int, *, link: bool, diameter: float | None) -> None:
+        """Segment every plane along an axis of the image.
+
+        Parameters
+        ----------
+        axis : int
+        link : bool
+            Whether an object has the same id in all planes.
+        diameter : float, optional
+            Typical object diameter in pixels.
+        """
+        bench, session = self._bench, self._bench.session
+        if bench.image is None or session.predictor is None or session.automatic_settings is None:
+            self.failed.emit("Nothing to segment yet: wait for the model to load and choose an image.")
+            return
+        try:
+            planes = list(bench.planes_along(axis))
+        except PlaneError as error:
+            self.failed.emit(str(error))
+            return
+        session.cancel("stack")
+        name = f"{bench.image.name}: stack"
+        self._layer = add_labels_layer(
+            bench.viewer, bench.image, name=name, channel_axis=bench.channel_axis, dtype=np.uint32
+        )
+        self._planes, self._done = planes, 0
+        settings = session.automatic_settings
+        work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache)
+        session.request("stack", work)
+
+    def close(self) -> None:
+        """Fill the layer no more."""
+        self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._layer = None
+
+    def _on_progress(self, kind: str, progress: Progress) -> None:
+        plane = getattr(progress, "plane", None)
+        if kind != "stack" or plane is None or self._layer is None:
+            return
+        write_plane(self._layer, self._planes[plane].index, progress.labels)
+        self._done = max(self._done, plane + 1)
+
+    def _on_finished(self, kind: str, outcome: Any) -> None:
+        if kind != "stack" or self._layer is None:
+            return
+        if outcome is None:
+            layer, self._layer = self._layer, None
+            total = len(self._planes)
+            self.said.emit(f"Stopped after {self._done} of {total} planes; they are kept in {layer.name!r}.")
+        elif isinstance(outcome, Segmented) and not outcome.result.unchanged:
+            # All planes are in the layer by now: what was told before this was shown before this.
+            indices = [plane.index for plane in self._planes]
+            work = partial(renumber, self._layer.data, indices, outcome)
+            self._bench.session.request("stack", work)
+        else:
+            self._finish(outcome.table)
+
+    def _finish(self, table: pd.DataFrame) -> None:
+        layer, self._layer = self._layer, None
+        if layer is not None:
+            if len(table):
+                layer.features = table
+            count = f"{len(table)} object{'s' if len(table) != 1 else ''}"
+            self.said.emit(f"{count} in {len(self._planes)} planes, in the layer {layer.name!r}.")
+
+    def _on_removed(self, event: Any) -> None:
+        """Who removes the layer does not want the rest either."""
+        if event.value is self._layer:
+            self._layer = None
+            self._bench.session.cancel("stack")
+            self.said.emit("Stopped: the layer that was being filled is gone.")
+
+
+class Pictures(Sequence[RGB]):
+    """Pictures of planes, read one at a time."""
+
+    def __init__(self, planes: Sequence[Plane]) -> None:
+        self._planes = planes
+
+    def __len__(self) -> int:
+        """Return the number of planes."""
+        return len(self._planes)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Read a plane."""
+        return self._planes[index].read()
+
+    def __iter__(self) -> Iterator[RGB]:
+        """Read the planes one after the other."""
+        return (plane.read() for plane in self._planes)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Segmented:
+    """A stack whose planes are all out; ``table`` has one row for each final id."""
+
+    result: StackResult
+    table: pd.DataFrame
+
+
+def segment(
+    predictor: Predictor,
+    planes: Sequence[Plane],
+    settings: AutomaticSettings,
+    link: bool,
+    diameter: float | None,
+    cache: EmbeddingCache,
+) -> Steps[Segmented]:
+    """Segment planes one after the other; each comes out as `napari_sam.stack.PlaneDone`."""
+    from napari_sam.stack import segment_stack
+
+    tables: list[pd.DataFrame] = []
+    pictures = Pictures(planes)
+    steps = segment_stack(predictor, pictures, settings, link=link, diameter=diameter, kept=(cache,))
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return Segmented(end.value, summary(tables, end.value))
+        if hasattr(step, "table"):
+            tables.append(step.table)
+        yield step
+
+
+def renumber(
+    filled: NDArray[np.integer], planes: Sequence[PlaneIndex], segmented: Segmented
+) -> Steps[Segmented]:
+    """Go through a filled stack once more and give its objects their final ids."""
+    from napari_sam.stack import PlaneDone
+
+    lookup = segmented.result.relabelling
+    for number, plane in enumerate(planes):
+        labels = np.asarray(filled[twin_plane(plane, filled.ndim).slices])
+        labels = lookup[labels.T if plane.flipped else labels]
+        message = f"plane {number + 1} of {len(planes)}: numbers"
+        yield PlaneDone(
+            number + 1, len(planes), message, plane=number, labels=labels, table=segmented.table.iloc[:0]
+        )
+    return Segmented(replace(segmented.result, relabelling=np.arange(len(lookup))), segmented.table)
+
+
+def summary(tables: Sequence[pd.DataFrame], result: StackResult) -> pd.DataFrame:
+    """One row an object of a stack, out of one row an object and plane.
+
+    Returns
+    -------
+    DataFrame
+        ``index`` (final id), ``predicted_iou`` and ``stability`` (means over planes), ``area`` (pixels in all
+        planes), ``planes`` (how many it is in).
+    """
+    import pandas as pd
+
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    if rows.empty:
+        return pd.DataFrame({"index": np.empty(0, int)})
+    rows = rows.assign(index=result.relabelling[rows["index"].to_numpy()])
+    groups = rows[rows["index"] > 0].groupby("index")
+    table = groups.agg(
+        predicted_iou=("predicted_iou", "mean"),
+        stability=("stability", "mean"),
+        area=("area", "sum"),
+        planes=("area", "size"),
+    )
+    return table.round({"predicted_iou": 4, "stability": 4}).reset_index()

@@ -1,0 +1,81 @@
+"""The Labels layer that objects go into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_sam._napari.commit import commit_labels, commit_mask, take_back
+from napari_sam._napari.coordinates import PlaneIndex
+from napari_sam._napari.pyramid import FULL, Factors, mask_to_full
+from napari_sam.masks import Overlap
+from napari_sam.session import Annotation
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+
+    from napari_sam._napari.commit import Committed
+
+
+def write_into(
+    viewer: ViewerModel,
+    layer: Labels,
+    plane: PlaneIndex,
+    factors: Factors,
+    overlap: Overlap,
+    objects: Sequence[Annotation],
+) -> Callable[[], None]:
+    """Write objects into a layer as one undo step.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layer : Labels
+    plane : PlaneIndex
+        The plane of the image.
+    factors : tuple of float
+        Full-resolution pixels per pixel of the masks.
+    overlap : {"keep", "replace"}
+        Who gets the pixels that belong to another object.
+    objects : sequence of Annotation
+
+    Returns
+    -------
+    callable
+        Takes the objects out again.
+
+    Raises
+    ------
+    CommitError
+        If nothing is left to write, or the layer cannot be written to.
+    """
+    _check_there(viewer, layer)
+    full = [_at_full_resolution(one, factors) for one in objects]
+    if len(full) == 1:
+        done = commit_mask(layer, plane, full[0].mask, overlap=overlap, record=full[0].record)
+    else:
+        records = [one.record for one in full]
+        done = commit_labels(layer, plane, [one.mask for one in full], overlap=overlap, records=records)
+    return partial(_take_out, viewer, layer, done)
+
+
+def _take_out(viewer: ViewerModel, layer: Labels, done: Committed) -> None:
+    _check_there(viewer, layer)
+    take_back(layer, done)
+
+
+def _check_there(viewer: ViewerModel, layer: Labels) -> None:
+    """Refuse a layer that was removed meanwhile."""
+    if layer not in viewer.layers:
+        raise ValueError(f"the layer {layer.name!r} was removed.")
+
+
+def _at_full_resolution(one: Annotation, factors: Factors) -> Annotation:
+    """Annotation of a lower level in full-resolution pixels."""
+    if factors == FULL:
+        return one
+    mask = mask_to_full(one.mask, factors)
+    return replace(one, mask=mask, record={**one.record, "area": mask.area, "pixel_size": factors[0]})

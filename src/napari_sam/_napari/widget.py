@@ -1,0 +1,447 @@
+"""The dock: panels one below the other, connected to the workbench."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels, Points, Shapes
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_sam._napari.automatic import AutomaticRun
+from napari_sam._napari.choices import channel_options, channels_of, models, stack_axes
+from napari_sam._napari.layers import MARK
+from napari_sam._napari.panels.candidate_panel import CandidatePanel
+from napari_sam._napari.panels.commit_panel import CommitPanel
+from napari_sam._napari.panels.everything_panel import EverythingPanel
+from napari_sam._napari.panels.export_panel import ExportPanel
+from napari_sam._napari.panels.image_panel import ImagePanel
+from napari_sam._napari.panels.prompt_panel import PromptPanel
+from napari_sam._napari.panels.section import Section
+from napari_sam._napari.panels.shortcuts_panel import ShortcutsPanel
+from napari_sam._napari.panels.stack_panel import StackPanel
+from napari_sam._napari.settings import preferences, use_cache_folder
+from napari_sam._napari.shortcuts import Shortcuts, listing, main_window_of
+from napari_sam._napari.signs import POSITIVE
+from napari_sam._napari.stack_run import StackRun
+from napari_sam._napari.workbench import Workbench
+from napari_sam.progress import Progress
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_sam.session.work import Load
+
+WIDTH = 330
+"""Width of the dock in pixels of the screen."""
+
+
+class SegmentAnythingDock(QWidget):
+    """Click a cell, get its mask.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+        Injected by napari.
+    load_model : callable, optional
+        Loads a model by name instead of `napari_sam.load_model`.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel, *, load_model: Load | None = None) -> None:
+        super().__init__()
+        # Depending on how the dock was opened this is the viewer or a proxy of it; layers are compared by
+        # identity below, for which the viewer itself is needed.
+        self.viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        chosen = preferences()
+        use_cache_folder(chosen.cache_folder)
+        self.bench = Workbench(self.viewer, load_model=load_model, cache_bytes=chosen.cache_bytes)
+        self.session = self.bench.session
+        self.automatic = AutomaticRun(self.bench)
+        self.stack = StackRun(self.bench)
+        self.image_panel = ImagePanel()
+        self.prompt_panel = PromptPanel()
+        self.candidate_panel = CandidatePanel()
+        self.commit_panel = CommitPanel()
+        self.everything_panel = EverythingPanel()
+        self.stack_panel = StackPanel()
+        self.export_panel = ExportPanel()
+        self._shortcuts: Shortcuts | None = None
+        self._export_path = ""
+        self._window_closing = False
+        self._lay_out()
+        self._connect()
+        self._actions = self._name_actions()
+        self.image_panel.set_models(models())
+        self.image_panel.show_model(chosen.model, chosen.device)
+        self._show_status()
+        self._on_layers()
+        # The window comes up first; then the image is taken up and the model loaded, in the worker.
+        self._first = QTimer(self, singleShot=True, interval=0)
+        self._first.timeout.connect(partial(self._begin, chosen.model, chosen.device))
+        self._first.start()
+        # Called when Qt deletes the dock with its window; the workbench outlives it for that moment.
+        self.destroyed.connect(partial(_close, self.bench, self.automatic, self.stack, False))
+
+    # --- for commands, the demo and tests -------------------------------------------------------------
+
+    def segment_everything(self) -> None:
+        """Start automatic masks as the panel is set."""
+        panel = self.everything_panel
+        self._everything_section.set_expanded(True)
+        where, prompts = panel.region.currentData(), panel.prompts.currentData()
+        self.automatic.run(where, prompts, panel.side.value(), self.commit_panel.target.layer)
+
+    def segment_stack(self) -> None:
+        """Start the segmentation of every plane as the panel is set."""
+        panel = self.stack_panel
+        self._stack_section.set_expanded(True)
+        axis = panel.axis.currentData()
+        if axis is None:
+            self._fail("This image has one plane only. Use Segment all.")
+            return
+        diameter = self.image_panel.diameter.value() or None
+        self.stack.run(axis, link=panel.link.isChecked(), diameter=diameter)
+
+    def export(self, layer: Labels, path: str, format_name: str) -> None:
+        """Write a Labels layer to a file, in the worker."""
+        from napari_sam.export.napari_writer import write_layer
+
+        data, attributes, _ = layer.as_layer_data_tuple()
+        self._export_path = path
+        self.session.request("export", partial(write_layer, path, data, attributes, format_name))
+
+    def commit(self) -> int:
+        """Write the chosen masks into the target layer; returns how many."""
+        panel = self.commit_panel
+        return self.bench.commit(panel.target.layer, panel.overlap.currentData())
+
+    def close_down(self, *, tidy: bool = True) -> None:
+        """Let go of the viewer: nothing runs and no key is taken any more."""
+        self._first.stop()
+        if self._shortcuts is not None:
+            self._shortcuts.remove()
+            self._shortcuts = None
+        _close(self.bench, self.automatic, self.stack, tidy)
+        self.setEnabled(False)
+
+    # --- Qt -------------------------------------------------------------------------------------------
+
+    def sizeHint(self) -> QSize:
+        """Width that the dock asks for."""
+        return QSize(WIDTH, 700)
+
+    def minimumSizeHint(self) -> QSize:
+        """Nothing is cut off above this width."""
+        return QSize(WIDTH, 200)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Install the shortcuts once the dock is in its window."""
+        super().showEvent(event)
+        window = main_window_of(self)
+        if self._shortcuts is None and window is not None and not self.bench.closed:
+            self._shortcuts = Shortcuts(window.centralWidget(), self._act)
+            self._adapt_shortcuts()
+            window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Notice that the window is being closed."""
+        if event.type() == QEvent.Type.Close:
+            self._window_closing = True
+        return super().eventFilter(watched, event)
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Close down with the window; a dock that is merely hidden works on."""
+        super().hideEvent(event)
+        window = main_window_of(self)
+        if self._window_closing and (window is None or not window.isVisible()):
+            self.close_down(tidy=False)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Close down when napari takes the dock out of its window."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._shortcuts is not None:
+            self.close_down()
+
+    def closeEvent(self, event: Any) -> None:
+        """Close down."""
+        self.close_down()
+        super().closeEvent(event)
+
+    # --- putting together -----------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.setSpacing(4)
+        sections = {
+            "Image and model": (self.image_panel, True),
+            "Prompts": (self.prompt_panel, True),
+            "Candidates": (self.candidate_panel, True),
+            "Commit": (self.commit_panel, True),
+            "Segment all": (self.everything_panel, False),
+            "Stack": (self.stack_panel, False),
+            "Export": (self.export_panel, False),
+            "Shortcuts": (ShortcutsPanel(listing()), False),
+        }
+        self.sections = {
+            title: Section(title, panel, expanded=expanded) for title, (panel, expanded) in sections.items()
+        }
+        for section in self.sections.values():
+            column.addWidget(section)
+        column.addStretch(1)
+        self._everything_section = self.sections["Segment all"]
+        self._stack_section = self.sections["Stack"]
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._scroll)
+
+    def _connect(self) -> None:
+        bench, session = self.bench, self.session
+        bench.failed.connect(self._fail)
+        bench.image_changed.connect(self._on_image)
+        bench.layers_changed.connect(self._on_layers)
+        bench.plane_changed.connect(self._on_plane)
+        bench.tool_changed.connect(self._on_tool)
+        bench.target_made.connect(self._on_target_made)
+        self.automatic.failed.connect(self._fail)
+        self.stack.failed.connect(self._fail)
+        self.stack.said.connect(self.stack_panel.say)
+        session.status_changed.connect(self._show_status)
+        session.model_changed.connect(self._on_model)
+        session.offers_changed.connect(self._show_offers)
+        session.history_changed.connect(self._show_history)
+        session.automatic_changed.connect(self._on_automatic)
+        session.sifted_changed.connect(self._show_sifted)
+        session.started.connect(self._on_started)
+        session.progressed.connect(self._on_progress)
+        session.finished.connect(self._on_finished)
+        self._connect_panels()
+
+    def _connect_panels(self) -> None:
+        bench, session = self.bench, self.session
+        image, prompt = self.image_panel, self.prompt_panel
+        image.image_picked.connect(bench.follower.turn_to)
+        image.follow_toggled.connect(self._on_follow)
+        image.picture_changed.connect(self._on_picture)
+        image.model_requested.connect(session.use_model)
+        image.diameter_changed.connect(session.set_diameter)
+        image.cancel_requested.connect(partial(session.cancel, "load"))
+        prompt.tool_requested.connect(bench.use)
+        prompt.sign_requested.connect(self._on_sign)
+        prompt.adopt_requested.connect(self._on_adopt)
+        prompt.batch_toggled.connect(bench.set_batch)
+        prompt.hover_toggled.connect(bench.set_hovering)
+        prompt.clear_requested.connect(bench.clear)
+        self.candidate_panel.candidate_picked.connect(session.choose)
+        self.commit_panel.commit_requested.connect(self.commit)
+        self.commit_panel.undo_requested.connect(session.undo)
+        self.commit_panel.redo_requested.connect(session.redo)
+        everything = self.everything_panel
+        everything.run_requested.connect(self.segment_everything)
+        everything.cancel_requested.connect(partial(session.cancel, "everything"))
+        everything.filters_changed.connect(self._on_filters)
+        everything.accept_requested.connect(self._on_accept)
+        everything.discard_requested.connect(session.drop_automatic)
+        self.stack_panel.run_requested.connect(self.segment_stack)
+        self.stack_panel.cancel_requested.connect(partial(session.cancel, "stack"))
+        self.export_panel.export_requested.connect(self.export)
+        self.export_panel.cancel_requested.connect(partial(session.cancel, "export"))
+
+    def _name_actions(self) -> dict[str, Any]:
+        """What each shortcut does."""
+        session, bench = self.session, self.bench
+        return {
+            **{f"choose {i}": partial(session.choose, i) for i in range(3)},
+            "choose next": session.choose_next,
+            "commit": self.commit,
+            "undo": session.undo,
+            "redo": session.redo,
+            "toggle sign": lambda: bench.binding.toggle_sign(),
+            "toggle tool": lambda: bench.use("box" if bench.tool == "point" else "point"),
+            "clear": bench.clear,
+            "toggle hover": self.prompt_panel.hover.toggle,
+            "everything": self.segment_everything,
+        }
+
+    def _begin(self, model: str, device: str) -> None:
+        self.bench.start()
+        if self.bench.image is not None:
+            self.bench.use("point")
+        self.session.use_model(model, device)
+
+    # --- what the person asks for -----------------------------------------------------------------------
+
+    def _act(self, action: str) -> None:
+        self._actions[action]()
+
+    def _on_follow(self, follow: bool) -> None:
+        self.bench.follower.following = follow
+        active = self.viewer.layers.selection.active
+        if follow and isinstance(active, Image):
+            self.bench.follower.turn_to(active)
+
+    def _on_picture(self) -> None:
+        panel = self.image_panel
+        self.bench.set_picture(
+            channels_of(panel.picked_channels()),
+            panel.contrast.currentData(),
+            max(panel.level.currentIndex(), 0),
+        )
+        self._offer_axes()
+
+    def _on_sign(self, positive: bool) -> None:
+        if self.bench.binding is not None:
+            self.bench.binding.sign = POSITIVE if positive else "-"
+        self._on_tool()
+
+    def _on_adopt(self, layer: Layer | None) -> None:
+        binding = self.bench.binding
+        if binding is not None and layer is not None:
+            (binding.release if layer in binding.adopted else binding.adopt)(layer)
+
+    def _on_filters(self) -> None:
+        self.session.filter_automatic(self.everything_panel.filters)
+
+    def _on_accept(self) -> None:
+        panel = self.commit_panel
+        self.automatic.accept(panel.target.layer, panel.overlap.currentData())
+
+    # --- what is shown ----------------------------------------------------------------------------------
+
+    def _fail(self, message: str) -> None:
+        show_error(message)
+
+    def _show_status(self) -> None:
+        self.image_panel.status.setText(str(self.session.status))
+
+    def _on_model(self) -> None:
+        self.image_panel.set_uses_diameter(self.session.predictor.uses_diameter)
+
+    def _on_image(self, image: Image | None) -> None:
+        self.image_panel.image.pick(image)
+        self.image_panel.set_options(channel_options(self.viewer, image))
+        self._offer_axes()
+        self._adapt_shortcuts()
+
+    def _on_plane(self) -> None:
+        self._offer_axes()
+        self._show_offers()
+
+    def _offer_axes(self) -> None:
+        self.stack_panel.set_axes(stack_axes(self.viewer, self.bench.image, self.bench.channel_axis))
+
+    def _on_layers(self) -> None:
+        """Layers came, went, or have another name."""
+        layers = list(self.viewer.layers)
+        images = [x for x in layers if isinstance(x, Image)]
+        labels = [x for x in layers if isinstance(x, Labels) and _role(x) != "preview"]
+        theirs = [x for x in layers if isinstance(x, Points | Shapes | Labels) and _role(x) is None]
+        self.image_panel.image.set_layers(images)
+        self.image_panel.image.pick(self.bench.image)
+        self.commit_panel.target.set_layers(labels)
+        self.export_panel.labels.set_layers(labels)
+        binding = self.bench.binding
+        self.prompt_panel.show_layers(theirs, binding.adopted if binding is not None else ())
+
+    def _on_target_made(self, layer: Labels) -> None:
+        self.commit_panel.target.pick(layer)
+        self.export_panel.labels.pick(layer)
+
+    def _on_tool(self) -> None:
+        self.prompt_panel.show_tool(self.bench.tool)
+        binding = self.bench.binding
+        self.prompt_panel.show_sign(binding is None or binding.sign == POSITIVE)
+        self._adapt_shortcuts()
+
+    def _adapt_shortcuts(self) -> None:
+        if self._shortcuts is None:
+            return
+        active = self.viewer.layers.selection.active
+        self._shortcuts.adapt(
+            image=self.bench.binding is not None,
+            offer=bool(self.session.offers),
+            active=type(active).__name__.lower() if active is not None else "",
+        )
+
+    def _show_offers(self) -> None:
+        offers = self.session.offers
+        self.candidate_panel.show_offer(offers[-1] if offers else None, self.session.rgb, len(offers))
+        self.commit_panel.show_count(len(offers))
+        self._adapt_shortcuts()
+
+    def _show_history(self) -> None:
+        history = self.session.history
+        self.commit_panel.show_history(history.undoable, history.redoable)
+
+    def _on_automatic(self) -> None:
+        result, filters = self.session.automatic, self.automatic.filters()
+        if result is None or filters is None:
+            self.everything_panel.show_results(None)
+            return
+        areas = [proposal.area for proposal in result.found.proposals]
+        self.everything_panel.show_results((min(areas, default=1), max(areas, default=2)), filters)
+        self._on_filters()
+
+    def _show_sifted(self) -> None:
+        sifted = self.session.sifted
+        if sifted is not None:
+            self.everything_panel.show_counts(len(sifted.objects), dict(sifted.removed))
+
+    # --- work under way ---------------------------------------------------------------------------------
+
+    def _on_started(self, kind: str) -> None:
+        if kind == "everything":
+            self.everything_panel.set_running(True)
+        elif kind == "stack":
+            self.stack_panel.set_running(True)
+        elif kind == "export":
+            self.export_panel.say("")
+            self.export_panel.progress.start("Writing…")
+
+    def _on_progress(self, kind: str, progress: Progress) -> None:
+        rows = {
+            "load": self.image_panel.progress,
+            "everything": self.everything_panel.progress,
+            "stack": self.stack_panel.progress,
+            "export": self.export_panel.progress,
+        }
+        if kind in rows:
+            rows[kind].set_progress(progress)
+
+    def _on_finished(self, kind: str, outcome: Any) -> None:
+        if kind == "load":
+            self.image_panel.progress.stop()
+        elif kind == "everything":
+            self.everything_panel.set_running(False)
+        elif kind == "stack" and "stack" not in self.session.running:
+            self.stack_panel.set_running(False)
+        elif kind == "export":
+            self.export_panel.progress.stop()
+            self.export_panel.say(f"Written to {self._export_path}" if outcome else "Nothing was written.")
+
+
+def _role(layer: Layer) -> str | None:
+    """What a layer was made for here; None for the person's own."""
+    mark = layer.metadata.get(MARK)
+    return mark["role"] if mark is not None else None
+
+
+def _close(bench: Workbench, automatic: AutomaticRun, stack: StackRun, tidy: bool, _: object = None) -> None:
+    """Close everything that holds on to the viewer."""
+    # When the interpreter ends, Qt may have deleted some of it already.
+    with suppress(RuntimeError):
+        if not bench.closed:
+            automatic.close(tidy=tidy)
+            stack.close()
+            bench.close(tidy=tidy)

@@ -1,0 +1,367 @@
+"""What stands between the viewer and the session: image, plane, prompts, previews, worker.
+
+It knows the viewer and the session and no widget; the dock shows what it tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari.layers import Image, Labels, Points, Shapes
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_sam._napari.binding import PromptBinding
+from napari_sam._napari.commit import CommitError, check_target
+from napari_sam._napari.coordinates import PlaneError, world_to_pixels
+from napari_sam._napari.follow import ImageFollower
+from napari_sam._napari.layers import add_labels_layer, remove_layer
+from napari_sam._napari.planes import Channels, ContrastMode, Plane, current_plane, iter_planes
+from napari_sam._napari.preview import MaskPreview
+from napari_sam._napari.pyramid import mask_to_full, to_level
+from napari_sam._napari.signs import NEGATIVE, POSITIVE
+from napari_sam._napari.snapshot import Snapshot
+from napari_sam._napari.target import write_into
+from napari_sam._napari.workers import InferenceWorker
+from napari_sam.masks import Overlap
+from napari_sam.session import AnnotationSession, Job
+from napari_sam.store import EmbeddingCache
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_sam.session.work import Load
+
+Tool = Literal["point", "box", "polygon", "ellipse", "scribble", "select"]
+
+TOOLS: dict[str, Tool] = {
+    "add_rectangle": "box",
+    "add_polygon": "polygon",
+    "add_polygon_lasso": "polygon",
+    "add_ellipse": "ellipse",
+    "add_path": "scribble",
+    "add_line": "scribble",
+    "add_polyline": "scribble",
+}
+"""Modes of a Shapes layer, and what they draw."""
+
+SETTLE = 100
+"""Milliseconds that a plane must stay on show before it is embedded: who scrolls wants the last one."""
+
+
+class Workbench(QObject):
+    """One viewer, one session, one worker.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    load_model : callable, optional
+        See `AnnotationSession`.
+    cache_bytes : int
+        Memory that embeddings may take.
+    """
+
+    image_changed = Signal(object)
+    plane_changed = Signal()
+    layers_changed = Signal()
+    tool_changed = Signal()
+    target_made = Signal(object)
+    """A Labels layer was added for the objects."""
+    failed = Signal(str)
+
+    def __init__(
+        self, viewer: ViewerModel, *, load_model: Load | None = None, cache_bytes: int = 10**9
+    ) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.session = AnnotationSession(EmbeddingCache(cache_bytes), load_model)
+        self.worker = InferenceWorker(self)
+        self.follower = ImageFollower(viewer)
+        self.preview = MaskPreview(viewer, "preview")
+        self.binding: PromptBinding | None = None
+        self.plane: Plane | None = None
+        self.batch = False
+        self.hovering = True
+        self.closed = False
+        self._channels: Channels | None = None
+        self._contrast: ContrastMode = "displayed"
+        self._level = 0
+        self._settling: Job | None = None
+        self._settle = QTimer(self, singleShot=True, interval=SETTLE)
+        self._settle.timeout.connect(self._submit_settled)
+        self._connect()
+
+    @property
+    def image(self) -> Image | None:
+        """The image that is worked on."""
+        return self.follower.image
+
+    @property
+    def channel_axis(self) -> int | None:
+        """The axis of the image that holds channels."""
+        return self._channels.axis if self._channels is not None else None
+
+    def start(self) -> None:
+        """Turn to the image that is there."""
+        self.follower.start()
+
+    def close(self, *, tidy: bool = True) -> None:
+        """Let go of the viewer and end the worker; what was drawn and committed stays.
+
+        Parameters
+        ----------
+        tidy : bool
+            Whether previews and empty prompt layers are taken out of the viewer; not if it closes itself.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        self._settle.stop()
+        self.session.close()
+        self.worker.close()
+        self._unbind(tidy=tidy)
+        self.follower.close()
+        if self._on_mouse_move in self.viewer.mouse_move_callbacks:
+            self.viewer.mouse_move_callbacks.remove(self._on_mouse_move)
+        if tidy:
+            self.preview.remove()
+
+    # --- picture -------------------------------------------------------------------------------------
+
+    def set_picture(self, channels: Channels | None, contrast: ContrastMode, level: int) -> None:
+        """Choose what the model sees of the image."""
+        axis_before = self.channel_axis
+        self._channels, self._contrast, self._level = channels, contrast, level
+        if self.channel_axis != axis_before:
+            self._bind(self.image)
+        self.look(anew=True)
+
+    def look(self, *, anew: bool = False) -> None:
+        """Take up the plane on show; ``anew`` although it is the same, since its picture changed."""
+        if self.image is None:
+            self._see_nothing("")
+            return
+        try:
+            plane = current_plane(
+                self.viewer, self.image, self._channels, contrast=self._contrast, level=self._level
+            )
+        except PlaneError as error:
+            self._see_nothing(str(error))
+            return
+        place = (plane.layer_id, plane.index, self._level)
+        if place == self.session.place and not anew:
+            return
+        moved = place != self.session.place
+        self.plane = plane
+        self.session.look_at(place, plane.read)
+        if moved:
+            self.read_prompts()
+            self.plane_changed.emit()
+
+    def planes_along(self, axis: int) -> Iterator[Plane]:
+        """Walk along an axis of the image with the chosen channels and contrast, at full resolution."""
+        return iter_planes(self.viewer, self.image, axis, self._channels, contrast=self._contrast)
+
+    # --- prompts -------------------------------------------------------------------------------------
+
+    @property
+    def tool(self) -> Tool | None:
+        """The tool in the hand, by the active layer and its mode."""
+        active = self.viewer.layers.selection.active
+        if self.binding is None or active is None or active not in self.binding.layers:
+            return None
+        mode = str(active.mode)
+        if isinstance(active, Points):
+            return "point" if mode == "add" else "select" if mode == "select" else None
+        return TOOLS.get(mode) if isinstance(active, Shapes) else None
+
+    def use(self, tool: Tool) -> None:
+        """Take up a tool."""
+        if self.binding is None:
+            self.failed.emit("There is no image to work on. Open one first.")
+            return
+        self.binding.use(tool)
+        self.tool_changed.emit()
+
+    def set_batch(self, batch: bool) -> None:
+        """Whether every prompt is an object of its own."""
+        self.batch = batch
+        self.read_prompts()
+
+    def set_hovering(self, hovering: bool) -> None:
+        """Whether the mask under the mouse is shown before the click."""
+        self.hovering = hovering
+        if not hovering:
+            self.session.end_hover()
+
+    def read_prompts(self) -> None:
+        """Tell the session what the layers say about the plane."""
+        if self.binding is None or self.plane is None:
+            return
+        index, factors = self.plane.index, self.plane.factors
+        said = self.binding.read_each(index) if self.batch else [self.binding.read(index)]
+        restore = partial(self._restore, self.binding, self.binding.snapshot())
+        self.session.set_prompts([to_level(prompts, factors) for prompts in said], restore)
+
+    def clear(self) -> None:
+        """Take the prompts of the plane away."""
+        if self.binding is not None and self.plane is not None:
+            self.binding.clear(self.plane.index)
+
+    # --- labels --------------------------------------------------------------------------------------
+
+    def commit(self, target: Labels | None, overlap: Overlap) -> int:
+        """Write the chosen masks; into a new layer if ``target`` is None. Returns how many."""
+        if not self.session.offers or self.plane is None or self.binding is None:
+            return self.session.commit(lambda _: lambda: None)
+        return self.attempt(
+            target,
+            lambda layer: self.session.commit(
+                partial(write_into, self.viewer, layer, self.plane.index, self.plane.factors, overlap),
+                partial(self.binding.clear, self.plane.index),
+            ),
+        )
+
+    def attempt(self, target: Labels | None, act: Callable[[Labels], int]) -> int:
+        """Write into a layer, or into a new one; what goes wrong is told in plain words."""
+        image = self.image
+        if image is None:
+            return 0
+        made = target is None or target not in self.viewer.layers
+        layer = add_labels_layer(self.viewer, image, channel_axis=self.channel_axis) if made else target
+        written = 0
+        try:
+            check_target(layer, image, channel_axis=self.channel_axis)
+            written = act(layer)
+        except (CommitError, ValueError) as error:
+            self.failed.emit(str(error))
+        if made and written:
+            self.target_made.emit(layer)
+        elif made:
+            remove_layer(self.viewer, layer)
+        return written
+
+    # --- inside --------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        session, worker, follower = self.session, self.worker, self.follower
+        session.job_requested.connect(self._submit)
+        session.cancel_requested.connect(self._cancel)
+        session.failed.connect(self.failed.emit)
+        session.offers_changed.connect(self._show)
+        session.hover_changed.connect(self._show)
+        worker.done.connect(session.receive)
+        worker.failed.connect(session.receive_failure)
+        worker.progress.connect(session.receive_progress)
+        follower.image_changed.connect(self._on_image)
+        follower.plane_changed.connect(self.look)
+        follower.picture_changed.connect(partial(self.look, anew=True))
+        follower.layers_changed.connect(self.layers_changed)
+        follower.active_changed.connect(self.tool_changed)
+        self.viewer.mouse_move_callbacks.append(self._on_mouse_move)
+
+    def _submit(self, job: Job) -> None:
+        """Give a job to the worker; an embedding waits until the sliders rest."""
+        if job.kind == "embed":
+            self._settling = job
+            self._settle.start()
+        else:
+            self.worker.submit(job)
+
+    def _submit_settled(self) -> None:
+        if self._settling is not None:
+            self.worker.submit(self._settling)
+            self._settling = None
+
+    def _cancel(self, kind: str) -> None:
+        if kind == "embed":
+            self._settle.stop()
+            self._settling = None
+        self.worker.cancel(kind)
+
+    def _on_image(self, image: Image | None) -> None:
+        self._channels, self._level = None, 0
+        self._bind(image)
+        self.session.drop_automatic()
+        self.preview.remove()
+        self.image_changed.emit(image)
+        self.look()
+
+    def _bind(self, image: Image | None) -> None:
+        """Read prompts in the pixels of another image, or with other channels."""
+        sign = self.binding.sign if self.binding is not None else POSITIVE
+        self._unbind()
+        if image is None:
+            return
+        self.binding = PromptBinding(self.viewer, image, channel_axis=self.channel_axis)
+        self.binding.sign = sign
+        self.binding.prompts_changed.connect(self.read_prompts)
+        self.binding.sign_changed.connect(self._on_tool)
+        self.binding.layers_changed.connect(self._on_prompt_layers)
+        self._on_prompt_layers()
+
+    def _unbind(self, *, tidy: bool = True) -> None:
+        if self.binding is not None:
+            for layer in self.binding.layers:
+                if layer not in self.binding.adopted:
+                    layer.events.mode.disconnect(self._on_tool)
+            empty = all(len(x.data) == 0 for x in self.binding.layers if x not in self.binding.adopted)
+            # Layers with something in them are the person's; empty ones would only be in the way.
+            self.binding.disconnect(remove_layers=tidy and empty)
+            self.binding = None
+
+    def _on_prompt_layers(self) -> None:
+        for layer in self.binding.layers if self.binding is not None else ():
+            if layer not in self.binding.adopted:
+                layer.events.mode.connect(self._on_tool)
+        self.layers_changed.emit()
+
+    def _on_tool(self, event: Any = None) -> None:
+        self.tool_changed.emit()
+
+    def _see_nothing(self, reason: str) -> None:
+        if self.plane is not None or self.session.place is not None or reason:
+            self.plane = None
+            self.session.look_away(reason)
+            self.plane_changed.emit()
+
+    def _restore(self, binding: PromptBinding, snapshot: Snapshot) -> None:
+        """Bring the prompt layers back to how they were, if they still belong to this image."""
+        if binding is self.binding:
+            binding.restore(snapshot)
+
+    def _show(self) -> None:
+        """Show the chosen masks on the canvas, or what is under the mouse."""
+        if self.image is None or self.plane is None:
+            self.preview.clear()
+            return
+        masks = [offer.choice.mask for offer in self.session.offers]
+        hovered = self.session.hovered
+        opacity = 0.5
+        if not masks and hovered is not None:
+            masks, opacity = [hovered], 0.25
+        full = [mask_to_full(mask, self.plane.factors) for mask in masks]
+        self.preview.show(self.image, self.plane.index, full, opacity)
+
+    def _on_mouse_move(self, viewer: ViewerModel, event: Any) -> None:
+        """Ask for the mask under the mouse, where a click would ask for one too."""
+        if not self.hovering or self.plane is None or self.image is None or self.tool != "point":
+            self.session.end_hover()
+            return
+        if self.binding is None or self.binding.sign == NEGATIVE or self.image not in self.viewer.layers:
+            self.session.end_hover()
+            return
+        try:
+            position = world_to_pixels(self.viewer, self.image, event.position)
+        except PlaneError:
+            self.session.end_hover()
+            return
+        y, x = self.plane.index.project(position)[0]
+        fy, fx = self.plane.factors
+        y, x = (y + 0.5) / fy - 0.5, (x + 0.5) / fx - 0.5
+        height, width = self.plane.shape
+        if -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5:
+            self.session.hover(float(y), float(x))
+        else:
+            self.session.end_hover()
