@@ -111,3 +111,20 @@ def test_a_correction_keeps_its_window(predictor, picture):
     if first.best.window.frame == embedding.frame:
         assert again.best.window.frame == first.best.window.frame
     assert again.best.level == 0
+
+
+def test_boxes_reach_to_the_edges_of_their_pixels(predictor, picture, monkeypatch):
+    seen = []
+    decode = predictor.model.decode
+
+    def spy(features, index, origin, points, labels, mask):
+        seen.append((points, labels))
+        return decode(features, index, origin, points, labels, mask)
+
+    monkeypatch.setattr(predictor.model, "decode", spy)
+    embedding = predictor.embed(picture, diameter=22.0)
+    predictor.decode(embedding, [Prompts(box=Box(100, 110, 130, 150))])
+    points, labels = seen[0]
+    assert labels.tolist() == [[2, 3]]
+    # twice the scale: 40 x 30 pixels of the image, whole, are 80 x 60 of the model
+    assert (points[0, 1] - points[0, 0]).tolist() == [80, 60]

@@ -27,7 +27,14 @@ from napari_sam.model.builtin import (
     BuiltIn,
     Features,
 )
-from napari_sam.predictor.base import Batch, Predictor, Seeds, tokens
+from napari_sam.predictor.base import (
+    BOX_CORNER,
+    OPPOSITE_CORNER,
+    Batch,
+    Predictor,
+    Seeds,
+    tokens,
+)
 from napari_sam.predictor.official import mask_prompt
 from napari_sam.predictor.tiled import crop_features, encode_plane
 from napari_sam.prompts import Prompts
@@ -156,6 +163,10 @@ class BuiltInPredictor(Predictor):
         origins = torch.tensor([[w.origin[0] // CELL, w.origin[1] // CELL] for w in windows])
         features, starts = crop_features(self._level_features(embedding, level), origins, WINDOW_CELLS)
         points, labels = tokens(prompts, frame)
+        # This model was trained with boxes that reach to the outer edges of their first and last pixels.
+        half = 0.5 * torch.tensor(frame.scale[::-1])
+        points[labels == BOX_CORNER] -= half
+        points[labels == OPPOSITE_CORNER] += half
         dense = None
         if masked:
             planes = [mask_prompt(p, c, w) for p, c, w in zip(prompts, previous, windows, strict=True)]
