@@ -40,11 +40,10 @@ def optimise(model: Sam, device: torch.device | str = "cpu", precision: str = "a
     model.mask_decoder.to(dtype)
     if device.type == "cpu":
         keep_heap()
-        for layer in model.image_encoder.modules():
+        for layer in model.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.weight.data = layer.weight.contiguous(memory_format=torch.channels_last)
-        for layer in model.image_encoder.modules():
-            if isinstance(layer, Linear):
+            elif isinstance(layer, Linear):
                 layer.pack()
     return model
 

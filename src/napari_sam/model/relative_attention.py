@@ -57,13 +57,13 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor
     """
     height, width = rows.shape[-1], columns.shape[-1]
     dim = q.shape[-1]
-    spare = -(dim + height + width) % ALIGNED
+    spare = q.new_zeros(-(dim + height + width) % ALIGNED)
     picks_row = torch.eye(height, dtype=q.dtype, device=q.device).repeat_interleave(width, 0)
     picks_column = torch.eye(width, dtype=q.dtype, device=q.device).repeat(height, 1)
-    picks = torch.cat([picks_row, picks_column], -1).expand(*k.shape[:-1], -1)
-    long_q = F.pad(torch.cat([q * dim**-0.5, rows, columns], -1), (0, spare))
-    long_k = F.pad(torch.cat([k, picks], -1), (0, spare))
-    long_v = F.pad(v, (0, height + width + spare))
+    picks = torch.cat([picks_row, picks_column, spare.expand(height * width, -1)], -1)
+    long_q = torch.cat([q * dim**-0.5, rows, columns, spare.expand(*q.shape[:-1], -1)], -1)
+    long_k = torch.cat([k, picks.expand(*k.shape[:-1], -1)], -1)
+    long_v = F.pad(v, (0, long_k.shape[-1] - dim))
     return F.scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)[..., :dim]
 
 
