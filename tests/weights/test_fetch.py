@@ -211,6 +211,12 @@ def test_server_that_stalls(entry: Entry, server: Server, monkeypatch: pytest.Mo
             fetch(replace(entry, urls=(address,)))
 
 
+def test_place_that_cannot_be_written(entry: Entry) -> None:
+    (cache_folder() / "model.pt.part").mkdir(parents=True)
+    with pytest.raises(DownloadError, match="the file cannot be written"):
+        fetch(entry)
+
+
 def test_truncated_file_in_place_is_not_taken_for_the_model(entry: Entry) -> None:
     cache_folder().mkdir(parents=True)
     (cache_folder() / "model.pt").write_bytes(CONTENTS[:-5])

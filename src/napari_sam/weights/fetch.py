@@ -102,7 +102,7 @@ def fetch(entry: Entry, *, progress: Progress | None = None, cancelled: Cancelle
     for url in entry.urls:
         try:
             _download(url, entry, part, progress or _silent, cancelled or _never)
-        except (requests.RequestException, DownloadError) as error:
+        except (OSError, DownloadError) as error:  # what requests raises is an OSError too
             problems.append(f"{url}: {_in_words(error)}")
             continue
         os.replace(part, target)
@@ -213,6 +213,8 @@ def _in_words(error: Exception) -> str:
         return "the server did not answer in time"
     if isinstance(error, BROKEN):
         return "the connection failed or broke off"
+    if isinstance(error, OSError) and error.strerror:
+        return f"the file cannot be written ({error.strerror})"
     return str(error)
 
 
