@@ -14,7 +14,7 @@ from napari_sam.evaluation.clicks import centre_click, correcting_click
 from napari_sam.evaluation.command import evaluate_command
 from napari_sam.evaluation.prompted import PROMPTS, objects_of, prompt_objects
 from napari_sam.evaluation.report import TestPlane as Plane
-from napari_sam.evaluation.report import evaluate, read_planes, summary, table
+from napari_sam.evaluation.report import drawn_planes, evaluate, read_planes, summary, table
 from napari_sam.evaluation.sheet import worst_objects, write_sheet
 from napari_sam.masks import Mask
 
@@ -124,3 +124,11 @@ def test_planes_are_spread_over_the_folder(tmp_path):
         for k in range(9):
             Image.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / name / f"{k}.png")
     assert [p.name for p in read_planes(tmp_path, 3)] == ["0", "4", "8"]
+
+
+def test_drawn_planes_are_always_the_same():
+    first, second = list(drawn_planes(3, 128)), list(drawn_planes(3, 128))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+        np.testing.assert_array_equal(a.labels, b.labels)
+    assert len({plane.name for plane in first}) == 3

@@ -12,7 +12,12 @@ __all__ = ["evaluate_command"]
 
 
 def evaluate_command(
-    folder: Annotated[Path, typer.Argument(help="Folder with images/ and labels/ of the same names.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with images/ and labels/ of the same names; or 'drawn', for drawn images."
+        ),
+    ],
     model: Annotated[str, typer.Option(help="Model name, or file of weights.")] = "built-in",
     diameter: Annotated[
         float | None, typer.Option(help="Diameter of the objects in pixels; estimated if not given.")
@@ -30,12 +35,13 @@ def evaluate_command(
     """Measure how well a model segments your images, against your labels."""
     from tqdm import tqdm
 
-    from napari_sam.evaluation.report import evaluate, read_planes, summary, table
+    from napari_sam.evaluation.report import drawn_planes, evaluate, read_planes, summary, table
     from napari_sam.evaluation.sheet import worst_objects, write_sheet
     from napari_sam.predictor import load_model
 
     try:
-        planes = list(read_planes(folder, limit))
+        drawn = str(folder) == "drawn" and not folder.exists()
+        planes = list(drawn_planes(limit or 20) if drawn else read_planes(folder, limit))
         predictor = load_model(model, device=device)
     except ValueError as error:
         typer.echo(str(error), err=True)

@@ -65,4 +65,4 @@ def dense_loss(dense: Tensor, truth: Tensor) -> Tensor:
     known = truth[:, 4]
     octaves = F.smooth_l1_loss(dense[:, 3], truth[:, 3], reduction="none") * known
     size = octaves.sum() / known.sum().clamp_min(1)
-    return seed + 0.5 * entropy[:, 1].mean() + 0.5 * entropy[:, 2].mean() + 0.3 * size
+    return seed + 0.5 * entropy[:, 1].mean() + 0.5 * entropy[:, 2].mean() + size
