@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 MANIFEST = "manifest.jsonl"
 
@@ -47,8 +48,18 @@ class Report:
 
 def add_to_manifest(path: Path, report: Report) -> None:
     """Write one more line, in one piece."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(report)) + "\n")
+    line = json.dumps(asdict(report)) + "\n"
+    with path.open("ab+") as file:
+        # A line that an interruption cut off must not swallow this one.
+        if file.tell() and not _ends_line(file):
+            line = "\n" + line
+        file.write(line.encode())
+
+
+def _ends_line(file: BinaryIO) -> bool:
+    """Whether the last character of a file that is not empty ends a line."""
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def read_manifest(path: Path) -> dict[str, Report]:

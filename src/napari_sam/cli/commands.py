@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_sam.cli.options import (
+    AxesOption,
+    Channels,
+    Device,
+    Diameter,
+    Images,
+    Model,
+    load,
+    read_numbers,
+    read_recipe,
+    read_table,
+)
+from napari_sam.cli.show import DONE, FAILED, list_models, show, stop, tell_report
 from napari_sam.evaluation.command import evaluate_command
 from napari_sam.training.command import train_command
 
 if TYPE_CHECKING:
-    from napari_sam.folder import Report
-    from napari_sam.predictor import Predictor
-    from napari_sam.progress import Progress, Steps
-    from napari_sam.recipe import Recipe
+    from napari_sam.progress import Progress
 
-DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 DEBUG = "NAPARI_SAM_DEBUG"
 
 app = typer.Typer(
@@ -31,33 +39,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="Name of a model (see `napari-sam models`), or its file.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Diameter = Annotated[
-    float | None,
-    typer.Option("--diameter", "-d", min=1, help="Typical diameter of the objects in pixels."),
-]
-Channels = Annotated[
-    str | None,
-    typer.Option(help="Which channels are red, green and blue, counted from 0; '-' for none: '2,0,-'."),
-]
-AxesOption = Annotated[
-    str | None, typer.Option("--axes", help="Letters of the axes, where the files do not say them: 'TZYX'.")
-]
-Images = Annotated[
-    list[str],
-    typer.Argument(help="Images, folders, or patterns in quotes: 'data/*.tif'.", metavar="IMAGE"),
-]
-
 
 def main() -> None:
     """Run the command line; every error is one sentence, and the exit code says how it went."""
     try:
         app()
-    except KeyboardInterrupt:
-        _stop("Stopped. What was finished is kept.", STOPPED)
     # Whatever goes wrong, a person at a terminal gets a sentence and not a traceback.
     except Exception as error:
         if os.environ.get(DEBUG):
@@ -66,7 +52,7 @@ def main() -> None:
         text = " ".join(str(error).split()) or type(error).__name__
         kind = "" if plain else f"unexpected {type(error).__name__}: "
         hint = "" if plain else f" Set {DEBUG}=1 to see where it happened."
-        _stop(f"Error: {kind}{text}{hint}", FAILED)
+        stop(f"Error: {kind}{text}{hint}", FAILED)
 
 
 @app.callback(invoke_without_command=True)
@@ -106,7 +92,7 @@ def models(
 ) -> None:
     """List the models, or download one."""
     if download is None:
-        _list_models(everything)
+        list_models(everything)
         return
     from napari_sam.weights.fetch import fetch, find_downloaded, use_file
     from napari_sam.weights.registry import find_entry
@@ -171,7 +157,7 @@ def segment(
     """
     from napari_sam.files import ImageFileError, find_images
 
-    recipe = _recipe(
+    recipe = read_recipe(
         settings,
         {"model": model, "diameter": diameter, "link": link},
         {
@@ -186,7 +172,7 @@ def segment(
         sources = find_images(images)
     except ImageFileError as error:
         raise typer.BadParameter(str(error), param_hint="IMAGE") from error
-    predictor = _load(recipe.model, device)
+    predictor = load(recipe.model, device)
     from napari_sam.export import ExportError
     from napari_sam.folder import MANIFEST, FileDone, plan, read_manifest, segment_files
     from napari_sam.recipe import RecipeError
@@ -204,12 +190,12 @@ def segment(
 
     def tell(step: Progress) -> None:
         if isinstance(step, FileDone):
-            _tell(step.report)
+            tell_report(step.report)
 
     steps = segment_files(
         predictor, jobs, recipe, manifest=None if one_file else manifest, resume=resume, axes=axes
     )
-    reports = _show(steps, "plane" if len(jobs) == 1 else "image", tell)
+    reports = show(steps, "plane" if len(jobs) == 1 else "image", tell)
     raise typer.Exit(FAILED if any(r.status == "failed" for r in reports) else DONE)
 
 
@@ -232,12 +218,12 @@ def embed(
     """
     from napari_sam.files import ImageFileError, find_images, open_image
 
-    recipe = _recipe(None, {"model": model, "diameter": diameter}, {}, channels)
+    recipe = read_recipe(None, {"model": model, "diameter": diameter}, {}, channels)
     try:
         sources = find_images(images)
     except ImageFileError as error:
         raise typer.BadParameter(str(error), param_hint="IMAGE") from error
-    predictor = _load(recipe.model, device)
+    predictor = load(recipe.model, device)
     from napari_sam.folder import Pictures
     from napari_sam.store import EmbeddingStore, embed_stack
 
@@ -247,7 +233,7 @@ def embed(
         try:
             with open_image(source, axes=axes) as image:
                 steps = embed_stack(predictor, Pictures(image, recipe), store, diameter=diameter)
-                result = _show(steps, "plane", lambda step: None)
+                result = show(steps, "plane", lambda step: None)
             typer.echo(f"{source}: {result.computed} planes embedded, {result.found} were there already")
         except ValueError as error:
             failed = True
@@ -275,6 +261,7 @@ def export(
     image: Annotated[Path | None, typer.Option(help="The labelled image, for its intensities.")] = None,
 ) -> None:
     """Write a label image for Fiji, QuPath and Python."""
+    from contextlib import ExitStack
     from dataclasses import replace
 
     from napari_sam.axes import AxesError, make_axes
@@ -282,139 +269,38 @@ def export(
     from napari_sam.export import export as write
     from napari_sam.files import ImageFileError, open_image
 
-    try:
-        for path in out:
-            format_of(path, format_name)
-        found = open_image(labels, axes=axes)
-        pictured = None if image is None else open_image(image)
-        array = found.labels()
-        known = found.axes
-        if spacing is not None:
-            sizes = _numbers(spacing)
-            given = make_axes(len(known.names), known.names, sizes[0] if len(sizes) == 1 else sizes)
-            known = replace(known, spacing=given.spacing)
-        if units is not None:
-            known = replace(known, units=make_axes(len(known.names), known.names, None, units).units)
-    except (ExportError, AxesError, ImageFileError) as error:
-        raise typer.BadParameter(str(error)) from error
-    table = None
-    if features is not None:
-        import pandas as pd
-
-        table = pd.read_csv(features)
-    with found:
+    with ExitStack() as stack:
+        try:
+            for path in out:
+                format_of(path, format_name)
+            found = stack.enter_context(open_image(labels, axes=axes))
+            pictured = None if image is None else stack.enter_context(open_image(image))
+            array = found.labels()
+            known = found.axes
+            if spacing is not None:
+                sizes = read_numbers(spacing)
+                given = make_axes(len(known.names), known.names, sizes[0] if len(sizes) == 1 else sizes)
+                known = replace(known, spacing=given.spacing)
+            if units is not None:
+                known = replace(known, units=make_axes(len(known.names), known.names, None, units).units)
+        except (ExportError, AxesError, ImageFileError) as error:
+            raise typer.BadParameter(str(error)) from error
         for path in out:
             written = write(
                 array,
                 path,
                 format=format_name,
                 axes=known,
-                features=table,
+                features=None if features is None else read_table(features),
                 image=None if pictured is None else pictured.intensities(),
                 image_name=(image or labels).name,
             )
             typer.echo(str(written))
-    if pictured is not None:
-        pictured.close()
 
 
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 
 
-def _list_models(everything: bool) -> None:
-    """Print the models as a table."""
-    from napari_sam.weights.fetch import find_downloaded
-    from napari_sam.weights.registry import entries
-
-    rows = [("NAME", "LICENCE", "SIZE", "WHERE", "FOR")]
-    rows.append(("built-in", "BSD-3-Clause", "", "in the package", "Cells and nuclei, small and quick"))
-    for entry in entries(without_licence=everything):
-        size = "" if entry.size is None else f"{entry.size / 1e6:.0f} MB"
-        where = str(find_downloaded(entry) or "to download")
-        rows.append((entry.name, entry.licence or "none stated", size, where, entry.purpose))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _recipe(
-    path: Path | None, changes: dict[str, Any], automatic: dict[str, Any], channels: str | None
-) -> Recipe:
-    """Settings of a file, with those of the command line put over them."""
-    from dataclasses import replace
-
-    from napari_sam.recipe import Recipe, RecipeError, load_recipe
-
-    try:
-        recipe = Recipe() if path is None else load_recipe(path)
-    except RecipeError as error:
-        raise typer.BadParameter(str(error), param_hint="--settings") from error
-    given = {name: value for name, value in changes.items() if value is not None}
-    if channels is not None:
-        given["channels"] = _channels(channels)
-    chosen = {name: value for name, value in automatic.items() if value is not None}
-    return replace(recipe, **given, automatic={**recipe.automatic, **chosen})
-
-
-def _channels(text: str) -> tuple[int | None, ...]:
-    """``(2, 0, None)`` of ``"2,0,-"``; one number is for all three colours."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word == "-" or word.isdigit() for word in words) or len(words) not in (1, 3):
-        raise typer.BadParameter(f"Expected one or three channels such as '2,0,-', found {text!r}.")
-    picks = tuple(None if word == "-" else int(word) for word in words)
-    return picks * 3 if len(picks) == 1 else picks
-
-
-def _numbers(text: str) -> list[float]:
-    """Numbers of ``"2,0.5,0.5"``."""
-    try:
-        return [float(word) for word in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(f"Expected numbers such as '2,0.5,0.5', found {text!r}.") from error
-
-
-def _load(model: str, device: str) -> Predictor:
-    """Load a model; a name or device that does not exist is a mistake of usage."""
-    from napari_sam.predictor import load_model
-
-    try:
-        return load_model(model, device=device)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--model") from error
-
-
-def _show(steps: Steps[Any], unit: str, tell: Any) -> Any:
-    """Run to the end with a progress bar, where there is a terminal."""
-    from tqdm import tqdm
-
-    from napari_sam.progress import finish
-
-    with tqdm(unit=unit, disable=None, leave=False) as bar:
-
-        def report(step: Progress) -> None:
-            bar.total = step.total
-            bar.set_postfix_str(step.message, refresh=False)
-            bar.update(step.done - bar.n)
-            tell(step)
-
-        return finish(steps, report)
-
-
-def _tell(report: Report) -> None:
-    """Print what became of an image, without tearing the progress bar."""
-    from tqdm import tqdm
-
-    if report.status == "failed":
-        tqdm.write(f"{report.source}: failed. {report.error}", file=sys.stderr)
-    elif report.status == "kept":
-        tqdm.write(f"{report.source}: done before")
-    else:
-        files = ", ".join(os.path.relpath(path) for path in report.outputs)
-        tqdm.write(f"{report.source}: {report.objects} objects in {report.seconds:.1f} s -> {files}")
-
-
-def _stop(text: str, code: int) -> NoReturn:
-    """Say why, and end with an exit code."""
-    typer.echo(text, err=True)
-    sys.exit(code)
+app.command("train")(train_command)
+app.command("evaluate")(evaluate_command)

@@ -1,0 +1,88 @@
+"""Options that several commands share, and what their words mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from napari_sam.predictor import Predictor
+    from napari_sam.recipe import Recipe
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Name of a model (see `napari-sam models`), or its file.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Diameter = Annotated[
+    float | None,
+    typer.Option("--diameter", "-d", min=1, help="Typical diameter of the objects in pixels."),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(help="Which channels are red, green and blue, counted from 0; '-' for none: '2,0,-'."),
+]
+AxesOption = Annotated[
+    str | None, typer.Option("--axes", help="Letters of the axes, where the files do not say them: 'TZYX'.")
+]
+Images = Annotated[
+    list[str],
+    typer.Argument(help="Images, folders, or patterns in quotes: 'data/*.tif'.", metavar="IMAGE"),
+]
+
+
+def read_table(path: Path) -> Any:
+    """Read the features of objects."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path} cannot be read ({error}).", param_hint="--features") from error
+
+
+def read_recipe(
+    path: Path | None, changes: dict[str, Any], automatic: dict[str, Any], channels: str | None
+) -> Recipe:
+    """Settings of a file, with those of the command line put over them."""
+    from dataclasses import replace
+
+    from napari_sam.recipe import Recipe, RecipeError, load_recipe
+
+    try:
+        recipe = Recipe() if path is None else load_recipe(path)
+    except RecipeError as error:
+        raise typer.BadParameter(str(error), param_hint="--settings") from error
+    given = {name: value for name, value in changes.items() if value is not None}
+    if channels is not None:
+        given["channels"] = _channels(channels)
+    chosen = {name: value for name, value in automatic.items() if value is not None}
+    return replace(recipe, **given, automatic={**recipe.automatic, **chosen})
+
+
+def _channels(text: str) -> tuple[int | None, ...]:
+    """``(2, 0, None)`` of ``"2,0,-"``; one number is for all three colours."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word == "-" or word.isdigit() for word in words) or len(words) not in (1, 3):
+        raise typer.BadParameter(f"Expected one or three channels such as '2,0,-', found {text!r}.")
+    picks = tuple(None if word == "-" else int(word) for word in words)
+    return picks * 3 if len(picks) == 1 else picks
+
+
+def read_numbers(text: str) -> list[float]:
+    """Numbers of ``"2,0.5,0.5"``."""
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"Expected numbers such as '2,0.5,0.5', found {text!r}.") from error
+
+
+def load(model: str, device: str) -> Predictor:
+    """Load a model; a name or device that does not exist is a mistake of usage."""
+    from napari_sam.predictor import load_model
+
+    try:
+        return load_model(model, device=device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--model") from error

@@ -1,0 +1,141 @@
+"""Folders: names, the manifest, files that fail, going on after an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from tests.fakes import DiscPredictor, disc_image
+from tests.interrupt import kill_until_done
+
+from napari_sam.export import ExportError
+from napari_sam.folder import MANIFEST, FileDone, Job, plan, read_manifest, segment_files
+from napari_sam.progress import finish
+from napari_sam.recipe import Recipe
+
+
+def write_images(folder, count=4):
+    folder.mkdir(exist_ok=True)
+    for i in range(count):
+        discs = [(12, 14, 7)] + [(30, 12 + 16 * k, 5) for k in range(i)]
+        tifffile.imwrite(folder / f"img{i}.tif", disc_image((48, 80), discs))
+    return sorted(folder.glob("*.tif"))
+
+
+def run(jobs, out, **options):
+    recipe = options.pop("recipe", Recipe())
+    predictor = options.pop("predictor", None) or DiscPredictor()
+    return finish(segment_files(predictor, jobs, recipe, manifest=out / MANIFEST, **options))
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / MANIFEST).read_text().splitlines()]
+
+
+def test_every_image_gets_its_files_and_its_line(tmp_path):
+    images, out = write_images(tmp_path / "in"), tmp_path / "out"
+    reports = run(plan(images, out, ["tiff", "table"]), out)
+    assert [r.status for r in reports] == ["done"] * 4
+    assert [r.objects for r in reports] == [1, 2, 3, 4]
+    for image, line, report in zip(images, lines(out), reports, strict=True):
+        assert line["source"] == str(image)
+        assert line["objects"] == report.objects
+        assert line["seconds"] >= 0
+        labels, table = (Path(p) for p in line["outputs"])
+        assert labels == out / f"{image.stem}_labels.tif"
+        assert len(np.unique(tifffile.imread(labels))) == report.objects + 1
+        measured = pd.read_csv(table)
+        assert len(measured) == report.objects
+        assert {"predicted_iou", "area_px", "intensity_mean"} <= set(measured)
+
+
+def test_a_broken_file_is_reported_and_the_next_one_follows(tmp_path):
+    images, out = write_images(tmp_path / "in"), tmp_path / "out"
+    images[1].write_bytes(b"no image")
+    images[2].unlink()
+    reports = run(plan(images, out), out)
+    assert [r.status for r in reports] == ["done", "failed", "failed", "done"]
+    assert "img1.tif cannot be read" in reports[1].error
+    assert "There is no file" in reports[2].error
+    assert sorted(p.name for p in out.iterdir()) == ["img0_labels.tif", "img3_labels.tif", MANIFEST]
+
+
+def test_resuming_does_only_what_is_missing(tmp_path):
+    images, out = write_images(tmp_path / "in"), tmp_path / "out"
+    jobs = plan(images, out)
+    images[1].write_bytes(b"no image")
+    run(jobs, out)
+    assert [r.status for r in run(jobs, out, resume=True)] == ["kept", "failed", "kept", "kept"]
+    write_images(tmp_path / "in", 2)  # img0 is touched and img1 repaired
+    os.utime(images[0], (1, 1))
+    jobs[2].outputs[0].unlink()
+    again = run(jobs, out, resume=True)
+    assert [r.status for r in again] == ["done", "done", "done", "kept"]
+    assert again[3].objects == 4
+    other = run(jobs, out, resume=True, recipe=Recipe(diameter=20.0))
+    assert [r.status for r in other] == ["done"] * 4, "other settings, other results"
+    assert [r.status for r in run(jobs, out)] == ["done"] * 4, "without resume everything is done again"
+
+
+def test_a_line_that_was_cut_off_is_no_line(tmp_path):
+    images, out = write_images(tmp_path / "in", 2), tmp_path / "out"
+    jobs = plan(images, out)
+    run(jobs, out)
+    text = (out / MANIFEST).read_text()
+    (out / MANIFEST).write_text(text[: len(text) - 30])
+    assert list(read_manifest(out / MANIFEST)) == [str(images[0])]
+    assert [r.status for r in run(jobs, out, resume=True)] == ["kept", "done"]
+    assert len(read_manifest(out / MANIFEST)) == 2, "the next line is readable although one was cut off"
+
+
+def test_steps_say_which_image_is_done(tmp_path):
+    images, out = write_images(tmp_path / "in", 2), tmp_path / "out"
+    steps = []
+    finish(segment_files(DiscPredictor(), plan(images, out), Recipe()), steps.append)
+    done = [s for s in steps if isinstance(s, FileDone)]
+    assert [(s.done, s.total, s.report.objects) for s in done] == [(1, 2, 1), (2, 2, 2)]
+    assert not (out / MANIFEST).exists()
+
+
+def slow_run(inputs: Path, out: Path) -> None:
+    images = sorted(inputs.glob("*.tif"))
+    run(plan(images, out, ["tiff", "imagej"]), out, resume=True, predictor=DiscPredictor(encode_seconds=0.05))
+
+
+def test_after_kills_the_results_are_those_of_a_run_without(tmp_path):
+    write_images(tmp_path / "in", 6)
+    slow_run(tmp_path / "in", tmp_path / "whole")
+    killed = kill_until_done(slow_run, (tmp_path / "in", tmp_path / "cut"), kills=12, longest=0.5)
+    assert killed > 3
+    for path in (tmp_path / "whole").glob("img*"):
+        assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes(), path.name
+    names = {p.name for p in (tmp_path / "cut").iterdir()}
+    assert names == {p.name for p in (tmp_path / "whole").iterdir()}, "no half-written file stayed"
+    assert {r.status for r in read_manifest(tmp_path / "cut" / MANIFEST).values()} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (["a/x.tif", "a/y.ome.tif"], ["x_labels.tif", "y_labels.tif"]),
+        (["a/x.tif", "b/x.tif"], ["a_x_labels.tif", "b_x_labels.tif"]),
+        (["x.tif", "x.png"], ["x_tif_labels.tif", "x_png_labels.tif"]),
+        (["x.ome.zarr"], ["x_labels.tif"]),
+    ],
+)
+def test_names_never_come_up_twice(sources, names, tmp_path):
+    jobs = plan([tmp_path / s for s in sources], tmp_path / "out")
+    assert [j.outputs for j in jobs] == [(tmp_path / "out" / n,) for n in names]
+
+
+def test_one_image_may_be_written_to_a_file_of_any_name(tmp_path):
+    assert plan([Path("x.tif")], tmp_path / "cells.zip") == [Job(Path("x.tif"), (tmp_path / "cells.zip",))]
+    (job,) = plan([Path("x.tif")], tmp_path / "results", ["png", "coco"])
+    assert [p.name for p in job.outputs] == ["x_labels.png", "x_labels.json"]
+    with pytest.raises(ExportError, match="found 'word'"):
+        plan([Path("x.tif")], tmp_path, ["word"])

@@ -1,0 +1,289 @@
+"""The command line as a person at a terminal meets it: what it prints, exit codes, files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+from tests.fakes import DiscPredictor, disc_image
+from typer.testing import CliRunner
+
+import napari_sam.predictor
+from napari_sam import cli
+from napari_sam.predictor import load_model
+
+COMMANDS = ["demo", "models", "segment", "embed", "export", "train", "evaluate"]
+
+
+@pytest.fixture
+def discs(monkeypatch):
+    """Commands get the predictor that finds discs; a name other than the built-in's is looked up."""
+    asked = []
+
+    def load(name, *, device="auto"):
+        asked.append((name, device))
+        return DiscPredictor() if name == "built-in" else load_model(name, device=device)
+
+    monkeypatch.setattr(napari_sam.predictor, "load_model", load)
+    return asked
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(1, 3):
+        tifffile.imwrite(folder / f"img{i}.tif", disc_image((48, 60), [(12, 14, 7), (30, 40, 6)][:i]))
+    return folder
+
+
+def invoke(*words):
+    return CliRunner().invoke(cli.app, [str(w) for w in words])
+
+
+def run_main(monkeypatch, capsys, *words):
+    """Run as the installed script does; return the exit code and what was printed."""
+    monkeypatch.setattr(sys, "argv", ["napari-sam", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code, capsys.readouterr()
+
+
+def test_help_names_every_command_and_is_quick():
+    best = 10.0
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", "from napari_sam.cli import main; main()", "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        best = min(best, time.perf_counter() - started)
+    for command in COMMANDS:
+        assert f"  {command} " in done.stdout
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "typer" in loaded
+    assert not loaded & {"torch", "numpy", "pandas", "napari", "zarr", "tifffile", "scipy"}
+    # The machine may be busy with something else: half a second is for a quiet one.
+    assert best < 1.5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_version():
+    assert invoke("--version").output == f"napari-sam-cells {napari_sam.__version__}\n"
+
+
+def test_segmenting_a_folder(discs, images, tmp_path):
+    out = tmp_path / "out"
+    result = invoke(
+        "segment", images, "-o", out, "-f", "tiff", "-f", "table", "-f", "geojson", "--device", "cpu"
+    )
+    assert result.exit_code == 0, result.output
+    assert discs == [("built-in", "cpu")]
+    assert "img1.tif: 1 objects in" in result.output
+    assert "img2.tif: 2 objects in" in result.output
+    assert {p.name for p in out.iterdir()} == {
+        "manifest.jsonl",
+        *(f"img{i}_labels{s}" for i in (1, 2) for s in (".tif", ".csv", ".geojson")),
+    }
+    assert tifffile.imread(out / "img2_labels.tif").max() == 2
+    again = invoke("segment", images, "-o", out, "-f", "tiff", "-f", "table", "-f", "geojson", "--resume")
+    assert again.output.count("done before") == 2
+
+
+def test_one_broken_image_makes_the_exit_code_1_and_costs_nothing_else(discs, images, tmp_path):
+    (images / "bad.tif").write_text("no image")
+    result = invoke("segment", images / "*.tif", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "bad.tif: failed. bad.tif cannot be read" in result.stderr
+    lines = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["status"] for line in lines] == ["failed", "done", "done"]
+
+
+def test_labels_beside_their_images_are_not_taken_for_images(discs, images):
+    for _ in range(2):
+        assert invoke("segment", images, "-o", images).exit_code == 0
+    assert {p.name for p in images.glob("*.tif")} == {
+        "img1.tif",
+        "img2.tif",
+        "img1_labels.tif",
+        "img2_labels.tif",
+    }
+
+
+def test_one_image_into_one_file(discs, images, tmp_path):
+    result = invoke("segment", images / "img2.tif", "-o", tmp_path / "cells.zip")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "cells.zip").exists()
+    assert not list(tmp_path.rglob("manifest.jsonl"))
+
+
+def test_a_stack_is_linked_and_calibrated(discs, tmp_path):
+    volume = np.stack([disc_image((48, 60), [(12 + i, 14, 7)]) for i in range(3)])
+    tifffile.imwrite(
+        tmp_path / "stack.tif",
+        volume,
+        imagej=True,
+        resolution=(2, 2),
+        metadata={"axes": "ZYX", "unit": "um", "spacing": 3.0},
+    )
+    result = invoke("segment", tmp_path / "stack.tif", "-o", tmp_path / "out.tif")
+    assert result.exit_code == 0, result.output
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        assert file.imagej_metadata["spacing"] == 3.0
+        assert file.imagej_metadata["unit"] == "micron"
+        labels = file.asarray()
+    assert labels.shape == volume.shape
+    assert np.unique(labels).tolist() == [0, 1]
+
+
+def test_options_win_over_the_settings_file(discs, images, tmp_path):
+    (tmp_path / "settings.yaml").write_text("automatic: {min_area: 290}\ncontrast: [[0, 255]]\n")
+    words = ("segment", images / "img2.tif", "-s", tmp_path / "settings.yaml", "-o")
+    assert "1 objects" in invoke(*words, tmp_path / "a.tif").output
+    assert "2 objects" in invoke(*words, tmp_path / "a.tif", "--min-area", 10).output
+    assert "0 objects" in invoke(*words, tmp_path / "a.tif", "--min-area", 500).output
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["segment"], "Missing"),
+        (["segment", "none.tif", "-o", "out"], "There is no file or folder 'none.tif'"),
+        (["segment", "IMAGE", "-o", "out", "-f", "word"], "tiff, ome-tiff, png"),
+        (["segment", "IMAGE", "-o", "out", "--model", "vit_x"], "'vit_x', which is neither"),
+        (["segment", "IMAGE", "-o", "out", "--device", "abacus"], "'abacus' cannot be used"),
+        (["segment", "IMAGE", "-o", "out", "--channels", "red"], "three channels such as"),
+        (["segment", "IMAGE", "-o", "out", "--settings", "none.yaml"], "cannot be read"),
+        (["segment", "IMAGE", "-o", "out", "--min-area", "9", "--max-area", "2"], "no mask could be kept"),
+        (["export", "IMAGE", "-o", "cells.doc"], "found 'cells.doc'"),
+        (["export", "IMAGE", "-o", "a.tif", "--spacing", "wide"], "Expected numbers such as"),
+        (["export", "IMAGE", "-o", "a.tif", "--spacing", "1,2,3"], "one pixel size above 0"),
+        (["models", "--download", "vit_x"], "found 'vit_x'"),
+        (["fly"], "No such command"),
+    ],
+)
+def test_mistakes_of_usage_are_said_in_words_with_exit_code_2(
+    words, text, images, tmp_path, monkeypatch, discs
+):
+    monkeypatch.chdir(tmp_path)
+    if "--device" in words:
+        monkeypatch.setattr(napari_sam.predictor, "load_model", load_model)
+    result = invoke(*[images / "img1.tif" if w == "IMAGE" else w for w in words])
+    assert result.exit_code == 2
+    assert text in " ".join(result.stderr.replace("│", "").split())
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_exporting_labels(tmp_path):
+    labels = np.zeros((3, 20, 20), np.uint16)
+    labels[1, 4:10, 4:10] = 3
+    np.save(tmp_path / "labels.npy", labels)
+    (tmp_path / "scores.csv").write_text("label,predicted_iou\n3,0.75\n")
+    np.save(tmp_path / "image.npy", labels * 2)
+    result = invoke(
+        "export",
+        tmp_path / "labels.npy",
+        *("-o", tmp_path / "a.tif", "-o", tmp_path / "a.csv", "-o", tmp_path / "a.json"),
+        *("--spacing", "2,0.5,0.5", "--units", "um"),
+        *("--features", tmp_path / "scores.csv", "--image", tmp_path / "image.npy"),
+    )
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), labels)
+    header, row = (tmp_path / "a.csv").read_text().splitlines()
+    cells = dict(zip(header.split(","), row.split(","), strict=True))
+    assert float(cells["volume_um3"]) == 18
+    assert float(cells["intensity_mean"]) == 6
+    (annotation,) = json.loads((tmp_path / "a.json").read_text())["annotations"]
+    assert annotation["score"] == 0.75
+    # The file's own calibration counts when none is given.
+    assert invoke("export", tmp_path / "a.tif", "-o", tmp_path / "b.tif").exit_code == 0
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.imagej_metadata["spacing"] == 2
+        assert file.imagej_metadata["unit"] == "micron"
+
+
+def test_embedding_ahead_of_time_goes_on_where_it_stopped(discs, images, tmp_path):
+    first = invoke("embed", images / "img1.tif", "-o", tmp_path / "store")
+    assert "1 planes embedded, 0 were there already" in first.output
+    both = invoke("embed", images, "-o", tmp_path / "store")
+    assert both.exit_code == 0
+    assert "img1.tif: 0 planes embedded, 1 were there already" in both.output
+    assert "img2.tif: 1 planes embedded" in both.output
+    (images / "bad.tif").write_text("no image")
+    broken = invoke("embed", images, "-o", tmp_path / "store")
+    assert broken.exit_code == 1
+    assert "bad.tif: failed." in broken.stderr
+
+
+def test_models_are_listed_with_licence_size_and_place(tmp_path):
+    listed = invoke("models").output.splitlines()
+    assert listed[0].split() == ["NAME", "LICENCE", "SIZE", "WHERE", "FOR"]
+    rows = {line.split()[0]: line for line in listed[1:]}
+    assert "in the package" in rows["built-in"]
+    assert "Apache-2.0" in rows["vit_b"]
+    assert "375 MB" in rows["vit_b"]
+    assert "to download" in rows["vit_b"]
+    assert "none stated" in invoke("models", "--all").output
+
+
+def test_a_file_that_is_not_the_published_model_is_refused(tmp_path):
+    (tmp_path / "mine.pth").write_bytes(b"weights")
+    result = invoke("models", "--download", "vit_b", "--from", tmp_path / "mine.pth")
+    assert result.exit_code == 2
+    assert "Expected the published file" in result.stderr
+
+
+def test_errors_are_one_sentence_without_a_traceback(monkeypatch, capsys, discs, images, tmp_path):
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    words = ("embed", images, "-o", tmp_path / "taken")
+    code, printed = run_main(monkeypatch, capsys, *words)
+    assert code == 1
+    assert printed.err.startswith("Error: ")
+    assert "Traceback" not in printed.err
+    assert "unexpected" not in printed.err
+
+
+def test_what_nobody_foresaw_says_how_to_see_more(monkeypatch, capsys, images, tmp_path):
+    def broken(name, *, device):
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(napari_sam.predictor, "load_model", broken)
+    words = ("segment", images, "-o", tmp_path / "out")
+    code, printed = run_main(monkeypatch, capsys, *words)
+    assert code == 1
+    assert (
+        printed.err
+        == "Error: unexpected KeyError: 'surprise' Set NAPARI_SAM_DEBUG=1 to see where it happened.\n"
+    )
+    monkeypatch.setenv("NAPARI_SAM_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["napari-sam", *map(str, words)])
+    with pytest.raises(KeyError, match="surprise"):
+        cli.main()
+
+
+def test_stopping_keeps_what_is_finished(monkeypatch, capsys, images, tmp_path):
+    class Stopped(DiscPredictor):
+        def _encode(self, image, diameter):
+            if self.encoded == 1:
+                raise KeyboardInterrupt
+            return super()._encode(image, diameter)
+
+    monkeypatch.setattr(napari_sam.predictor, "load_model", lambda name, *, device: Stopped())
+    code, printed = run_main(monkeypatch, capsys, "segment", images, "-o", tmp_path / "out")
+    assert code == 130
+    assert "What was finished is kept" in printed.err
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"img1_labels.tif", "manifest.jsonl"}

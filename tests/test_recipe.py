@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from tests.fakes import DiscPredictor
+
+from napari_sam.recipe import Recipe, RecipeError, load_recipe, save_recipe
+
+TUNED = Recipe(
+    model="vit_b_lm",
+    diameter=32.5,
+    channels=(2, None, 0),
+    contrast=((10.0, 900.0), (0.0, 1.0), (5.0, 80.0)),
+    link=False,
+    automatic={"pred_iou_thresh": 0.6, "min_area": 20},
+)
+
+
+@pytest.mark.parametrize("recipe", [TUNED, Recipe()])
+def test_a_recipe_comes_back_from_its_file(recipe, tmp_path):
+    save_recipe(recipe, tmp_path / "settings.yaml")
+    assert load_recipe(tmp_path / "settings.yaml") == recipe
+
+
+def test_only_what_was_changed_is_in_the_file(tmp_path):
+    save_recipe(Recipe(diameter=30.0), tmp_path / "settings.yaml")
+    assert (tmp_path / "settings.yaml").read_text() == "model: built-in\ndiameter: 30.0\n"
+    (tmp_path / "empty.yaml").write_text("")
+    assert load_recipe(tmp_path / "empty.yaml") == Recipe()
+
+
+def test_settings_are_the_models_own_with_the_changes():
+    predictor = DiscPredictor()
+    own = Recipe().settings(predictor)
+    changed = TUNED.settings(predictor)
+    assert (changed.pred_iou_thresh, changed.min_area) == (0.6, 20)
+    assert changed.stability_score_thresh == own.stability_score_thresh
+
+
+def test_the_digest_changes_with_every_setting():
+    from dataclasses import replace
+
+    digests = {
+        r.digest()
+        for r in (
+            TUNED,
+            replace(TUNED, diameter=33.0),
+            replace(TUNED, model="vit_l_lm"),
+            replace(TUNED, channels=None),
+            replace(TUNED, contrast=None),
+            replace(TUNED, link=True),
+            replace(TUNED, automatic={"min_area": 20}),
+        )
+    }
+    assert len(digests) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("modle: vit_b", "out of model, diameter, .*, found modle"),
+        ("- 1\n- 2", "Expected lines such as"),
+        ("model: [", "cannot be read"),
+        ("diameter: wide", "cannot be used"),
+        ("contrast: [1, 2]", "cannot be used"),
+        ("automatic: 3", "names and values under 'automatic'"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused_in_words(text, words, tmp_path):
+    (tmp_path / "settings.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(tmp_path / "settings.yaml")
+
+
+def test_impossible_settings_are_refused_in_words(tmp_path):
+    with pytest.raises(RecipeError, match="found pred_iou"):
+        Recipe(automatic={"pred_iou": 1}).settings(DiscPredictor())
+    with pytest.raises(RecipeError, match="cannot be used"):
+        Recipe(automatic={"min_area": -1}).settings(DiscPredictor())
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path / "none.yaml")
