@@ -33,7 +33,7 @@ class Pose:
     beside: dict[str, Any] | None = None
 
 
-def _turned(ndim: int, degrees: float) -> np.ndarray:
+def turned(ndim: int, degrees: float) -> np.ndarray:
     """Rotation of the last two axes."""
     matrix = np.eye(ndim)
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
@@ -66,7 +66,7 @@ POSES = {
     ),
     "beside pixels": Pose(keywords={"scale": (0.5, 0.25), "units": _UM}, beside={}),
     "3D": Pose((5, 40, 50), {"scale": (4, 0.5, 0.8), "translate": (-7, 3, 1)}),
-    "3D rotated": Pose((5, 40, 50), {"rotate": _turned(3, 25), "scale": (3, 1, 2), "translate": (9, 1, 2)}),
+    "3D rotated": Pose((5, 40, 50), {"rotate": turned(3, 25), "scale": (3, 1, 2), "translate": (9, 1, 2)}),
     "3D affine": Pose((5, 40, 50), {"affine": _affine(3), "scale": (3, 1, 1)}),
     "3D from the side": Pose((40, 6, 50), {"scale": (2, 5, 1)}, order=(1, 0, 2)),
     "3D from the side, transposed": Pose((40, 6, 50), {"scale": (2, 5, 1)}, order=(1, 2, 0)),

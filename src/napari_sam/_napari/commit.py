@@ -197,10 +197,8 @@ def next_label(labels_layer: Labels) -> int:
     else:
         planes = product(*(range(n) for n in data.shape[:-2]))
         highest = max((int(np.asarray(data[p]).max(initial=0)) for p in planes), default=0)
-    stored = labels_layer.features.get("index")
-    if stored is not None and len(stored):
-        highest = max(highest, int(stored.max()))
-    return highest + 1
+    stored = _with_index(labels_layer.features)["index"]
+    return max(highest, int(stored.max()) if len(stored) else 0) + 1
 
 
 def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -165,8 +165,8 @@ def iter_planes(
     channels: Channels | None = None,
     *,
     contrast: ContrastMode = "displayed",
-) -> Iterator[Plane]:
-    """Walk along one axis of an image layer, the other sliders staying where they are.
+) -> tuple[Plane, ...]:
+    """List the planes along one axis of an image layer, the other sliders staying where they are.
 
     Raises
     ------
@@ -181,8 +181,27 @@ def iter_planes(
             f"Expected an axis to walk along, one of {free}, found {axis}: an axis on display or of channels "
             "is not walked along."
         )
-    size = stack_size(layer, axis)
-    return (_moved(here, axis, position) for position in range(size))
+    return tuple(_moved(here, axis, position) for position in range(stack_size(layer, axis)))
+
+
+class Pictures(Sequence[RGB]):
+    """The pictures of planes, each read when it is asked for.
+
+    Parameters
+    ----------
+    planes : sequence of Plane
+    """
+
+    def __init__(self, planes: Sequence[Plane]) -> None:
+        self._planes = tuple(planes)
+
+    def __len__(self) -> int:
+        """Return the number of planes."""
+        return len(self._planes)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Read one plane, or choose several without reading them."""
+        return Pictures(self._planes[index]) if isinstance(index, slice) else self._planes[index].read()
 
 
 def stack_size(layer: Image, axis: int) -> int:
