@@ -1,14 +1,17 @@
+from collections.abc import Sequence
 from types import GeneratorType
 
 import numpy as np
 import pytest
 from tests.fakes import DiscPredictor, disc_image
+from tests.interrupt import kill_until_done
 
 from napari_sam.everything import AutomaticSettings
 from napari_sam.linking import LinkSettings
 from napari_sam.progress import Progress, finish
 from napari_sam.stack import PlaneDone, segment_stack
 from napari_sam.store import EmbeddingCache
+from napari_sam.units import UnitFolder
 
 SHAPE = (64, 96)
 
@@ -132,3 +135,59 @@ def test_no_plane_and_planes_of_two_sizes_are_refused():
         finish(segment_stack(DiscPredictor(), []))
     with pytest.raises(ValueError, match="one shape"):
         finish(segment_stack(DiscPredictor(), [STACK[0], STACK[1][:40]]))
+
+
+class Reading(Sequence):
+    """A stack that says which planes were read."""
+
+    def __init__(self, planes):
+        self.planes, self.read = planes, []
+
+    def __len__(self):
+        return len(self.planes)
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return self.planes[index]
+
+
+def test_finished_planes_are_neither_computed_nor_read_again(tmp_path):
+    predictor, folder = DiscPredictor(), UnitFolder(tmp_path / "planes")
+    steps = segment_stack(predictor, STACK, finished=folder)
+    for step in steps:
+        if isinstance(step, PlaneDone) and step.plane == 1:
+            break
+    steps.close()
+    assert folder.missing(3) == [2]
+    planes = Reading(STACK)
+    volume, done, result = run(planes, predictor, finished=folder)
+    assert planes.read == [2]
+    assert predictor.encoded == 3
+    expected, same, whole = run(STACK)
+    assert np.array_equal(volume, expected)
+    assert result.lengths.tolist() == whole.lengths.tolist()
+    for a, b in zip(done, same, strict=True):
+        assert a.table.equals(b.table)
+
+
+def test_a_damaged_plane_is_computed_again(tmp_path):
+    predictor, folder = DiscPredictor(), UnitFolder(tmp_path / "planes")
+    run(STACK, predictor, finished=folder)
+    content = folder.file(1).read_bytes()
+    folder.file(1).write_bytes(content[: len(content) // 2])
+    folder.file(2).write_bytes(b"")
+    run(STACK, predictor, finished=folder)
+    assert predictor.encoded == 5
+    folder.clear()
+    assert not folder.path.exists()
+
+
+def segment_all(folder: str, out: str) -> None:
+    volume, *_ = run(STACK * 4, DiscPredictor(encode_seconds=0.03), finished=UnitFolder(folder))
+    np.save(out, volume)
+
+
+def test_killed_at_any_moment_the_stack_is_the_same(tmp_path):
+    folder, out = tmp_path / "planes", tmp_path / "volume.npy"
+    assert kill_until_done(segment_all, (str(folder), str(out)), kills=12, longest=0.4) >= 4
+    assert np.array_equal(np.load(out), run(STACK * 4)[0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import length_hint
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,12 @@ from napari_sam.image import RGB
 from napari_sam.linking import Linker, LinkSettings, Lookup
 from napari_sam.progress import Progress, Steps
 from napari_sam.store import Embeddings, embed_once
+from napari_sam.units import Unit, UnitFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from napari_sam.everything import AutomaticResult, AutomaticSettings
+    from napari_sam.everything import AutomaticSettings
     from napari_sam.predictor import Predictor
 
 
@@ -80,6 +82,7 @@ def segment_stack(
     link: LinkSettings | bool = True,
     diameter: float | None = None,
     kept: Sequence[Embeddings] = (),
+    finished: UnitFolder | None = None,
 ) -> Steps[StackResult]:
     """Segment all objects in every plane, one plane after the other.
 
@@ -98,6 +101,10 @@ def segment_stack(
         given.
     kept : sequence of Embeddings
         Where embeddings are looked for and kept, the quickest first.
+    finished : UnitFolder, optional
+        Where finished planes are kept. Planes that are there already are not computed, nor read if ``planes``
+        is a sequence: a run that was interrupted goes on where it stopped. The caller sees to it that they
+        belong to the same stack, model and settings, and clears the folder when all is done.
 
     Yields
     ------
@@ -114,19 +121,21 @@ def segment_stack(
     ValueError
         If there is no plane, or the planes differ in size while they are to be linked.
     """
-    from napari_sam.everything import generate, settings_for
+    from napari_sam.everything import settings_for
 
     settings = settings_for(predictor) if settings is None else settings
     linker = Linker(LinkSettings() if link is True else link) if link else None
     total = length_hint(planes)
     number = most = -1
-    for number, rgb in enumerate(planes):
+    for number, read in enumerate(_readers(planes)):
         where = f"plane {number + 1} of {total}" if total else f"plane {number + 1}"
-        yield Progress(number, total, f"{where}: embedding")
-        embedding = embed_once(predictor, rgb, *kept, diameter=diameter)
-        steps = generate(predictor, rgb, settings, embedding=embedding)
-        result = yield from _within(steps, number, total, where)
-        labels, table = result.labels()
+        unit = finished.read(number) if finished is not None else None
+        if unit is None:
+            steps = segment_plane_unit(predictor, read(), settings, diameter=diameter, kept=kept)
+            unit = yield from _within(steps, number, total, where)
+            if finished is not None:
+                finished.write(number, unit)
+        labels, table = unit.labels, unit.table
         if linker is not None:
             lookup = linker.add(labels)
             labels = lookup[labels]
@@ -141,14 +150,47 @@ def segment_stack(
     return StackResult(number + 1, same, np.minimum(same, 1).astype(np.int64))
 
 
+def segment_plane_unit(
+    predictor: Predictor,
+    picture: RGB,
+    settings: AutomaticSettings,
+    *,
+    diameter: float | None = None,
+    kept: Sequence[Embeddings] = (),
+) -> Generator[Progress, None, Unit]:
+    """Segment one plane by itself.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    picture : ndarray of uint8, shape (H, W, 3)
+    settings, diameter, kept
+        See `segment_stack`.
+    """
+    from napari_sam.everything import generate
+
+    yield Progress(0, 1, "embedding")
+    embedding = embed_once(predictor, picture, *kept, diameter=diameter)
+    result = yield from generate(predictor, picture, settings, embedding=embedding, diameter=diameter)
+    return Unit(*result.labels())
+
+
+def _readers(planes: Iterable[RGB]) -> Iterator[Callable[[], RGB]]:
+    """Ways to get each plane, which read it only when they are called if ``planes`` is a sequence."""
+    if isinstance(planes, Sequence):
+        yield from (partial(planes.__getitem__, number) for number in range(len(planes)))
+    else:
+        yield from (lambda rgb=rgb: rgb for rgb in planes)
+
+
 def _within(
-    steps: Steps[AutomaticResult], number: int, total: int, where: str
-) -> Generator[Progress, None, AutomaticResult]:
+    steps: Generator[Progress, None, Unit], number: int, total: int, where: str
+) -> Generator[Progress, None, Unit]:
     """Pass the progress within a plane on, counted in planes."""
     while True:
         try:
             step = next(steps)
         except StopIteration as end:
-            result: AutomaticResult = end.value
-            return result
+            unit: Unit = end.value
+            return unit
         yield Progress(number, total, f"{where}: {step.message}")

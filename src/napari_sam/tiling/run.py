@@ -21,7 +21,8 @@ from napari_sam.store import Embeddings
 from napari_sam.tiling.grid import TileGrid
 from napari_sam.tiling.pyramid import LabelPyramid
 from napari_sam.tiling.seams import Load, Seams, find_seams, paint_tile
-from napari_sam.tiling.tile import Read, Tile, TileFolder, segment_tile
+from napari_sam.tiling.tile import Read, segment_tile
+from napari_sam.units import Unit, UnitFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -89,16 +90,16 @@ class TiledJob:
     diameter: float | None = None
 
     @property
-    def tiles(self) -> TileFolder:
+    def tiles(self) -> UnitFolder:
         """Finished tiles, beside the label image until it is complete."""
-        return TileFolder(self.path.with_name(f".{self.path.name}.tiles"))
+        return UnitFolder(self.path.with_name(f".{self.path.name}.tiles"))
 
     def identity(self, model_id: str, source: str) -> str:
         """Digest of everything that the labels depend on."""
         about = [asdict(self.grid), asdict(self.settings), self.diameter, model_id, source]
         return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
 
-    def load(self, number: int) -> Tile:
+    def load(self, number: int) -> Unit:
         """Return a finished tile.
 
         Raises
@@ -215,7 +216,7 @@ def open_job(job: TiledJob, identity: str, axes: Axes | None = None) -> dict[str
     """Start a run, or find the one to go on with; returns what is noted about it."""
     if not job.path.exists():
         job.path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(job.tiles.path, ignore_errors=True)
+        job.tiles.clear()
         making = job.path.with_name(f".{job.path.name}.new")
         shutil.rmtree(making, ignore_errors=True)
         LabelPyramid.create(making, job.grid.shape, job.grid.side, axes).notes = {"job": identity}
@@ -254,7 +255,7 @@ def close_job(job: TiledJob, seams: Seams, area: NDArray[np.int64]) -> Steps[Til
     for name, values in columns.items():
         table.create_array(name, data=values)
     pyramid.notes = {**pyramid.notes, "complete": True}
-    shutil.rmtree(job.tiles.path, ignore_errors=True)
+    job.tiles.clear()
     return read_result(job)
 
 

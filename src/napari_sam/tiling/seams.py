@@ -22,9 +22,9 @@ from napari_sam.linking import best_pairs, overlaps
 from napari_sam.masks import Box
 from napari_sam.progress import Progress
 from napari_sam.tiling.grid import TileGrid
-from napari_sam.tiling.tile import Tile
+from napari_sam.units import Unit
 
-Load = Callable[[int], Tile]
+Load = Callable[[int], Unit]
 
 SAME = 0.5
 """IoU in the common strip above which two objects are one."""
@@ -138,19 +138,19 @@ class _Measured(NamedTuple):
     """Whether it reaches into the box for which the tile is responsible."""
 
 
-def _measure(grid: TileGrid, number: int, tile: Tile) -> _Measured:
+def _measure(grid: TileGrid, number: int, tile: Unit) -> _Measured:
     outer, inner = grid.outer(number), grid.inner(number)
     boxes = [
         Box(s[0].start, s[1].start, s[0].stop, s[1].stop) if s else Box(0, 0, 0, 0)
-        for s in ndi.find_objects(tile.labels, max_label=len(tile))
+        for s in ndi.find_objects(tile.labels, max_label=len(tile.table))
     ]
     margin = [
         grid.margin(number, Box(b.y0 + outer.y0, b.x0 + outer.x0, b.y1 + outer.y0, b.x1 + outer.x0))
         for b in boxes
     ]
-    present = np.bincount(tile.labels[_within(inner, outer).slices].ravel(), minlength=len(tile) + 1)
-    known = tile.predicted_iou.astype(np.float64), tile.stability.astype(np.float64)
-    return _Measured(*known, np.array(margin, float), present[1:] > 0)
+    present = np.bincount(tile.labels[_within(inner, outer).slices].ravel(), minlength=len(tile.table) + 1)
+    predicted_iou, stability = (tile.table[n].to_numpy(np.float64) for n in ("predicted_iou", "stability"))
+    return _Measured(predicted_iou, stability, np.array(margin, float), present[1:] > 0)
 
 
 def _compare(
