@@ -20,7 +20,7 @@ from napari_sam.masks import Box, Mask
 
 Float = NDArray[np.float32]
 
-BLOCK = 512
+BLOCK = 256
 """Side, in image pixels, of the blocks in which large masks are computed."""
 
 
@@ -302,6 +302,7 @@ def _linear(
     return low, np.minimum(low + 1, size - 1), position - low
 
 
+@lru_cache(maxsize=1024)
 def _covered(image: int, model: int, origin: int, length: int) -> tuple[int, int]:
     """First and one-past-last image pixel whose centre lies in ``[origin, origin + length)`` model pixels."""
     ratio = image / model

@@ -183,6 +183,11 @@ class PackedMask(NamedTuple):
     width: int
     ends: NDArray[np.unsignedinteger]
 
+    @property
+    def box(self) -> Box:
+        """Half-open box of the crop."""
+        return Box(self.y0, self.x0, self.y0 + self.height, self.x0 + self.width)
+
     def unpack(self) -> Mask:
         """Return the mask."""
         flat = np.zeros(self.height * self.width + 1, np.int8)

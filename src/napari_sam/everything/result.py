@@ -97,12 +97,12 @@ class Filtered:
         order, visible = self._order(nesting)
         labels, painted = masks_to_labels(self.masks, self.shape, order=order, min_visible=visible)
         rows = [self.proposals[i] for i in painted]
-        areas = np.bincount(labels.ravel(), minlength=len(painted) + 1)[1:]
+        boxes = [self.masks.packed[i].box for i in painted]
         columns: dict[str, Any] = {
             "index": np.arange(1, len(rows) + 1),
             "predicted_iou": np.array([p.predicted_iou for p in rows], float),
             "stability": np.array([p.stability for p in rows], float),
-            "area": areas,
+            "area": np.array([np.sum(labels[b.slices] == k) for k, b in enumerate(boxes, 1)], int),
             "point_y": np.array([p.point[0] for p in rows], float),
             "point_x": np.array([p.point[1] for p in rows], float),
             "level": np.array([p.level for p in rows], int),
