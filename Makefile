@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Small tensors: threads beyond one cost more than they bring, and the window needs the other core.
 export OMP_NUM_THREADS ?= 1
 # A real screen: the window stays open, ready to click. None: the demo drives the window and reports.
-HEADLESS := $(if $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter-out Linux,$(shell uname))),,--drive)
+HEADLESS := $(if $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter-out Linux,$(shell uname))),,--drive --out demo)
 
 .PHONY: help setup demo test gui lint format types docs screenshots bench lock clean
 

@@ -121,7 +121,7 @@ def test_pictures_that_are_not_8_bit_rgb_are_refused(ours):
 
 def test_an_embedding_of_another_model_is_refused(ours, embedding):
     other = SamPredictor(small_sam(seed=1), "other", "other-weights", torch.device("cpu"))
-    with pytest.raises(ValueError, match="another|made by the model"):
+    with pytest.raises(ValueError, match=r"another|made by the model"):
         other.predict(embedding, Prompts((Point(40, 70),)))
 
 

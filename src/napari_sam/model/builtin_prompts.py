@@ -36,6 +36,8 @@ class PromptEncoder(nn.Module):
         Width E of the tokens and of the embedding.
     """
 
+    frequencies: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("frequencies", torch.randn(2, width // 2) * 1.5)
