@@ -148,3 +148,17 @@ def test_products_are_differentiable() -> None:
     linear(x, weight, plus=torch.ones(3, 5), gelu=True).sum().backward()
     assert weight.grad is not None
     assert weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("encoder", [VIT, TINY], ids=["vit", "tiny_vit"])
+def test_a_torch_without_the_fused_operators_gives_the_same(
+    encoder: VitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = image(encoder.image_size)
+    with torch.inference_mode():
+        expected = outputs(optimise(small_sam(encoder), "cpu", "fp32"), pixels, mask=True)
+        monkeypatch.setattr("napari_sam.model.linear.has_onednn", lambda dtype: False)
+        monkeypatch.setattr("napari_sam.model.conv.has_onednn", lambda dtype: False)
+        found = outputs(optimise(small_sam(encoder), "cpu", "fp32"), pixels, mask=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert relative_error(ours, theirs) <= 1e-5

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .linear import ONEDNN
+from .linear import has_onednn
 
 
 class ConvNorm(nn.Module):
@@ -39,7 +39,7 @@ class ConvNorm(nn.Module):
 
 def convolve(x: Tensor, conv: nn.Conv2d, gelu: bool = False) -> Tensor:
     """Convolve x (B, C, H, W) for inference, by oneDNN where there is a choice."""
-    if x.device.type != "cpu" or not ONEDNN:
+    if x.device.type != "cpu" or not has_onednn(x.dtype):
         out: Tensor = conv(x)
         return F.gelu(out) if gelu else out
     out = torch.ops.mkldnn._convolution_pointwise(

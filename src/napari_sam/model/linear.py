@@ -8,12 +8,38 @@ Wherever gradients or another device are wanted, the ordinary operators are used
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
-"""Whether this build of torch has oneDNN's fused linear operator."""
+
+@cache
+def has_onednn(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's fused operators are there and right, for numbers of this type.
+
+    They are no documented part of torch, so they are tried once before they are relied upon.
+    """
+    with torch.inference_mode():
+        x, weight, plus = (torch.eye(4, dtype=dtype) + i for i in range(3))
+        try:
+            operator = torch.ops.mkldnn._linear_pointwise
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+            found = operator.binary(x, plus, packed, plus[0], "add")
+            activated = operator(x, weight, None, "gelu", [], "none")
+            convolved = torch.ops.mkldnn._convolution_pointwise(
+                x[:, :, None, None], weight[:, :, None, None], None, [0, 0], [1, 1], [1, 1], 1,
+                "gelu", [], "none",
+            )  # fmt: skip
+        except (AttributeError, RuntimeError):
+            return False
+        expected = F.gelu(x @ weight.T)
+        return (
+            torch.allclose(found, x @ weight.T + plus[0] + plus, rtol=0.02)
+            and torch.allclose(activated, expected, rtol=0.02)
+            and torch.allclose(convolved[:, :, 0, 0], expected, rtol=0.02)
+        )
 
 
 def linear(
@@ -36,7 +62,7 @@ def linear(
         Whether to apply GELU to the result, before ``plus``.
     """
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    if not ONEDNN or x.device.type != "cpu" or learns:
+    if not has_onednn(x.dtype) or x.device.type != "cpu" or learns:
         out = F.linear(x, weight, bias)
         out = F.gelu(out) if gelu else out
         return out if plus is None else out + plus
@@ -72,6 +98,6 @@ class Linear(nn.Linear):
 
     def pack(self) -> None:
         """Keep the weight in oneDNN's layout only; the layer is for inference from then on."""
-        if ONEDNN and self.packed is None:
+        if has_onednn(self.weight.dtype) and self.packed is None:
             self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
             self.weight = nn.Parameter(self.weight.new_empty(0), requires_grad=False)
