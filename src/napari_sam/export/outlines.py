@@ -59,68 +59,69 @@ def outline(mask: Mask) -> list[Polygon]:
     parts, count = ndi.label(inside)
     outer: dict[int, Ring] = {}
     holes: dict[int, list[Ring]] = {i: [] for i in range(1, count + 1)}
+    shift = np.array([mask.y0 - 1, mask.x0 - 1])
     for part, loop in _loops(inside, parts):
         for ring in _simple_rings(loop):
-            placed = ring + np.array([mask.y0 - 1, mask.x0 - 1])
             if signed_area(ring) > 0:
-                outer[part] = placed
+                outer[part] = ring + shift
             else:
-                holes[part].append(placed)
+                holes[part].append(ring + shift)
     return [Polygon(outer[i], tuple(holes[i])) for i in range(1, count + 1)]
 
 
 def signed_area(ring: Ring) -> float:
     """Area within a ring, positive where it runs clockwise in the image."""
-    y, x = ring[:, 0].astype(float), ring[:, 1].astype(float)
-    return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
+    y, x = ring.T
+    twice = x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]
+    return float(twice) / 2
 
 
-def _loops(
-    inside: NDArray[np.bool_], parts: NDArray[np.integer]
-) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+def _loops(inside: NDArray[np.bool_], parts: NDArray[np.integer]) -> Iterator[tuple[int, Ring]]:
     """Follow the edges between inside and outside; the inside lies on the right of every edge.
 
     Yields the part that a loop belongs to and the vertices where it turns.
     """
     height, width = inside.shape
+    columns = width + 1
     # leaves[heading, y, x]: whether an edge leaves the vertex (y, x) with this heading.
-    leaves = np.zeros((4, height + 1, width + 1), bool)
+    leaves = np.zeros((4, height + 1, columns), bool)
     leaves[0, 1:-1, :-1] = inside[1:] & ~inside[:-1]
     leaves[1, :-1, 1:-1] = inside[:, :-1] & ~inside[:, 1:]
     leaves[2, 1:-1, 1:] = inside[:-1] & ~inside[1:]
     leaves[3, 1:, 1:-1] = inside[:, 1:] & ~inside[:, :-1]
-    stride = np.array([width + 1, 1])
-    ahead = [int(s) for s in _STEPS @ stride]
-    flat = [row.tolist() for row in leaves.reshape(4, -1)]
-    for first in np.flatnonzero(leaves[0]).tolist():
-        if not flat[0][first]:
+    leaves = leaves.reshape(4, -1)
+    heading, vertex = np.nonzero(leaves)
+    end = vertex + (_STEPS @ np.array([columns, 1]))[heading]
+    # Turning right first keeps to the part whose edge this is where two touch at a corner.
+    right, left = (heading + 1) % 4, (heading + 3) % 4
+    after = np.where(leaves[right, end], right, np.where(leaves[heading, end], heading, left))
+    number = np.cumsum(leaves.ravel()).reshape(leaves.shape) - 1
+    follower = number[after, end].tolist()
+    turns = after != heading
+    seen = bytearray(len(follower))
+    # Every loop has an edge that runs to the right, and those come first.
+    for first in range(int(np.count_nonzero(leaves[0]))):
+        if seen[first]:
             continue
-        loop: list[tuple[int, int]] = []
-        vertex, heading = first, 0
-        while flat[heading][vertex]:
-            flat[heading][vertex] = False
-            vertex += ahead[heading]
-            # Turning right first keeps to the part whose edge this is where two touch at a corner.
-            turned = next(
-                h for h in ((heading + 1) % 4, heading, (heading + 3) % 4) if _free(flat, h, vertex, first)
-            )
-            if turned != heading:
-                loop.append(divmod(vertex, width + 1))
-            heading = turned
-        y, x = divmod(first, width + 1)
-        yield int(parts[y, x]), loop
+        edge, loop = first, []
+        while not seen[edge]:
+            seen[edge] = 1
+            loop.append(edge)
+            edge = follower[edge]
+        y, x = divmod(int(vertex[first]), columns)
+        edges = np.array(loop)
+        yield int(parts[y, x]), np.column_stack(np.divmod(end[edges[turns[edges]]], columns))
 
 
-def _free(flat: list[list[bool]], heading: int, vertex: int, first: int) -> bool:
-    """Whether an edge that was not followed yet leaves here, or the loop closes here."""
-    return flat[heading][vertex] or (heading == 0 and vertex == first)
-
-
-def _simple_rings(loop: list[tuple[int, int]]) -> Iterator[Ring]:
+def _simple_rings(loop: Ring) -> Iterator[Ring]:
     """Cut a loop at the vertices that it meets twice."""
+    if len(np.unique(loop @ np.array([1 << 32, 1]))) == len(loop):
+        yield loop
+        return
     path: list[tuple[int, int]] = []
     at: dict[tuple[int, int], int] = {}
-    for vertex in loop:
+    for y, x in loop.tolist():
+        vertex = (y, x)
         if vertex in at:
             begin = at[vertex]
             yield np.array(path[begin:], np.int64)
