@@ -26,4 +26,4 @@ def write(labelled: Labelled, path: Path) -> None:
         )
     plane = next(labelled.planes()).labels.astype(np.uint16)
     with replacing(path) as beside:
-        Image.fromarray(plane).save(beside, format="PNG", optimize=True)
+        Image.fromarray(plane).save(beside, format="PNG")
