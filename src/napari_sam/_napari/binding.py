@@ -75,7 +75,7 @@ class PromptBinding:
         self._channel_axis = channel_axis
         self._sign = POSITIVE
         self._adopted: list[PromptLayer] = []
-        self._spent: dict[Hashable, set[tuple[PlaneIndex, Hashable]]] = {}
+        self._spent: set[Hashable] = set()
         self._signs: dict[Hashable, bytes] = {}
         self._hushed = 0
         self._missed = False
@@ -87,6 +87,7 @@ class PromptBinding:
         for name in ("units", "order", "ndisplay"):
             self._connect(getattr(viewer.dims.events, name), self._on_geometry)
         self._connect(viewer.layers.events.removed, self._on_removed)
+        self._connect(viewer.layers.events.removed, self._on_geometry)
         for layer in own_layers(viewer, image_layer):
             if isinstance(layer, Points) and self._points is None:
                 self._points = layer
@@ -159,7 +160,6 @@ class PromptBinding:
         """Read an adopted layer no more."""
         if layer in self._adopted:
             self._adopted.remove(layer)
-            self._spent.pop(layer.unique_id, None)
             self._unfollow(layer)
             self._tell_layers()
 
@@ -252,15 +252,18 @@ class PromptBinding:
                     rows = [said.row for said in read_layer(layer, self._ground(plane))]
                     if rows:
                         layer.remove(rows)
-            for layer in self._adopted:
-                used = {said.key for said in self._unspent(layer, plane)}
-                if used:
-                    self._spent.setdefault(layer.unique_id, set()).update((plane, key) for key in used)
-                    self._missed = True
+            used = {
+                (layer.unique_id, plane, said.key)
+                for layer in self._adopted
+                for said in self._unspent(layer, plane)
+            }
+            if used:
+                self._spent |= used
+                self._tell()
 
     def snapshot(self) -> Snapshot:
-        """Note what the own layers hold."""
-        return Snapshot.of(self._points, self._shapes)
+        """Note what the own layers hold, and what of the adopted ones is used up."""
+        return Snapshot.of(self._points, self._shapes, frozenset(self._spent))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Bring a noted state back: how an edit of the prompts is undone."""
@@ -269,12 +272,9 @@ class PromptBinding:
                 snapshot.put_clicks(self.points)
             if self._shapes is not None or snapshot.shapes:
                 snapshot.put_shapes(self.shapes)
-
-    def unclear(self, plane: PlaneIndex) -> None:
-        """Let what was used up in the adopted layers count again on a plane."""
-        for used in self._spent.values():
-            used -= {pair for pair in used if pair[0] == plane}
-        self._tell()
+            if self._spent != snapshot.spent:
+                self._spent = set(snapshot.spent)
+                self._tell()
 
     def _ground(self, plane: PlaneIndex) -> Ground:
         """The plane with its size."""
@@ -288,8 +288,8 @@ class PromptBinding:
 
     def _unspent(self, layer: PromptLayer, plane: PlaneIndex) -> Iterator[Said]:
         """What an adopted layer says and has not been used up."""
-        used = self._spent.get(layer.unique_id, set())
-        return (s for s in read_layer(layer, self._ground(plane)) if (plane, s.key) not in used)
+        said = read_layer(layer, self._ground(plane))
+        return (s for s in said if (layer.unique_id, plane, s.key) not in self._spent)
 
     # ---- events -------------------------------------------------------------------------------------
 
@@ -384,7 +384,6 @@ class PromptBinding:
         if layer in self.layers:
             self._unfollow(layer)
             self._adopted = [a for a in self._adopted if a is not layer]
-            self._spent.pop(layer.unique_id, None)
             self._points = None if layer is self._points else self._points
             self._shapes = None if layer is self._shapes else self._shapes
             self._tell_layers()

@@ -17,6 +17,7 @@ from napari_sam._napari.coordinates import (
 from napari_sam._napari.signs import CLICK_COLOURS, LINE_COLOURS, POSITIVE
 
 if TYPE_CHECKING:
+    import pint
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
 
@@ -61,7 +62,7 @@ def shown_twin(viewer: ViewerModel, image_layer: Layer, ndim: int | None = None)
     """
     geometry = twin(image_layer, ndim)
     own = geometry["units"]
-    units = viewer.dims.units
+    units = _units_of_others(viewer)
     shown = own if units is None or len(units) < len(own) else units[-len(own) :]
     tilted = is_tilted(viewer, image_layer)
     if shown == own and not tilted:
@@ -79,6 +80,12 @@ def shown_twin(viewer: ViewerModel, image_layer: Layer, ndim: int | None = None)
     keep = [*range(image_layer.ndim - ndim, image_layer.ndim), image_layer.ndim]
     affine = shown_affine(viewer, image_layer)[np.ix_(keep, keep)]
     return {**geometry, **flat, "affine": factors @ affine, "units": shown}
+
+
+def _units_of_others(viewer: ViewerModel) -> tuple[pint.Unit, ...] | None:
+    """Units that the viewer would show without the layers that follow it: else they would hold it back."""
+    roles = ((layer, layer.metadata.get(MARK, {}).get("role", "labels")) for layer in viewer.layers)
+    return viewer.layers.get_extent([layer for layer, role in roles if role == "labels"]).units
 
 
 def own_layers(viewer: ViewerModel, image_layer: Layer, role: Role | None = None) -> list[Layer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ class Snapshot:
     kinds : tuple of str
         ``shape_type`` of each shape.
     negative_shapes : ndarray of bool
+    spent : frozenset
+        What of adopted layers was used up.
     """
 
     clicks: NDArray[np.float64]
@@ -32,6 +35,7 @@ class Snapshot:
     shapes: tuple[NDArray[np.float64], ...]
     kinds: tuple[str, ...]
     negative_shapes: NDArray[np.bool_]
+    spent: frozenset[Hashable] = frozenset()
 
     @property
     def empty(self) -> bool:
@@ -39,7 +43,9 @@ class Snapshot:
         return not len(self.clicks) and not self.shapes
 
     @staticmethod
-    def of(points: Points | None, shapes: Shapes | None) -> Snapshot:
+    def of(
+        points: Points | None, shapes: Shapes | None, spent: frozenset[Hashable] = frozenset()
+    ) -> Snapshot:
         """Note what the layers hold now."""
         nothing = np.zeros(0, bool)
         return Snapshot(
@@ -48,6 +54,7 @@ class Snapshot:
             () if shapes is None else tuple(np.array(v, float) for v in shapes.data),
             () if shapes is None else tuple(str(kind) for kind in shapes.shape_type),
             nothing if shapes is None else negative_rows(shapes),
+            spent,
         )
 
     def put_clicks(self, layer: Points) -> None:
