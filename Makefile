@@ -42,6 +42,8 @@ types: $(READY)  ## strict types on everything below the window
 
 docs: $(READY)  ## the documentation as a site in ./site
 	$(BIN)/python -m pip install -q --constraint constraints.txt --group docs
+	$(BIN)/typer napari_sam.cli utils docs --name napari-sam --title "Command line" \
+		--output docs/reference/command-line.md
 	$(BIN)/mkdocs build --strict
 
 screenshots: $(READY)  ## redo the pictures of the documentation from the real window
