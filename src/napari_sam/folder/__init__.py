@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from napari_sam.folder.image import Pictures, Segmented, segment_image
+from napari_sam.folder.image import Segmented, segment_image
 from napari_sam.folder.manifest import MANIFEST, Report, read_manifest
+from napari_sam.folder.pictures import Pictures
 from napari_sam.folder.run import FileDone, Job, plan, segment_files
 
 __all__ = [

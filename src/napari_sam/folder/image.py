@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from napari_sam.axes import Axes
-from napari_sam.everything import generate
 from napari_sam.files import ImageFile
-from napari_sam.image import RGB, Contrast, plane_to_rgb
+from napari_sam.folder.pictures import Pictures, plane_reader
+from napari_sam.folder.work import HUGE, tiled_path, units_of
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
 from napari_sam.recipe import Recipe
-from napari_sam.stack import PlaneDone, StackResult, segment_stack
+from napari_sam.stack import PlaneDone, StackResult, segment_plane_unit, segment_stack
+from napari_sam.tiling import segment_plane
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,27 +53,13 @@ class Segmented:
         return sum(int(np.count_nonzero(np.bincount(plane.ravel())[1:])) for plane in planes)
 
 
-class Pictures(Sequence[RGB]):
-    """The planes of an image as 8-bit RGB, read and converted when they are asked for."""
-
-    def __init__(self, image: ImageFile, recipe: Recipe, start: int = 0, stop: int | None = None) -> None:
-        self._image, self._recipe = image, recipe
-        self._numbers = range(len(image))[start:stop]
-
-    def __len__(self) -> int:
-        """Return the number of planes."""
-        return len(self._numbers)
-
-    def __getitem__(self, number: Any) -> Any:
-        """Read one plane."""
-        recipe = self._recipe
-        windows = None if recipe.contrast is None else [Contrast(*pair) for pair in recipe.contrast]
-        plane = self._image.plane(self._numbers[number])
-        return plane_to_rgb(plane, contrast=windows, channels=recipe.channels)
-
-
 def segment_image(
-    predictor: Predictor, image: ImageFile, recipe: Recipe, folder: Path | None = None
+    predictor: Predictor,
+    image: ImageFile,
+    recipe: Recipe,
+    folder: Path | None = None,
+    *,
+    work: Path | None = None,
 ) -> Steps[Segmented]:
     """Segment every plane of an image.
 
@@ -84,15 +73,22 @@ def segment_image(
     recipe : Recipe
     folder : Path, optional
         Where the temporary file goes.
+    work : Path, optional
+        Where finished planes or tiles are kept, so that a run that was interrupted goes on where it stopped
+        (`napari_sam.folder.work.work_folder`). The caller deletes it when the labels are written. Without it
+        a huge plane is taken as a whole.
     """
     import pandas as pd
 
     settings = recipe.settings(predictor)
+    if len(image) == 1 and work is not None and math.prod(image.shape[-2:]) > HUGE:
+        return (yield from _segment_huge(predictor, image, recipe, work))
     if len(image) == 1:
-        picture = Pictures(image, recipe)[0]
-        result = yield from generate(predictor, picture, settings, diameter=recipe.diameter)
-        labels, table = result.labels()
-        return Segmented(labels.reshape(image.shape), image.axes, table)
+        found = units_of(work, 0).read(0) if work is not None else None
+        if found is None:
+            picture = Pictures(image, recipe)[0]
+            found = yield from segment_plane_unit(predictor, picture, settings, diameter=recipe.diameter)
+        return Segmented(found.labels.reshape(image.shape), image.axes, found.table)
     with tempfile.TemporaryFile(dir=folder) as file:
         # The mapping outlives the file's name and handle: nothing is left behind, however the run ends.
         written = np.memmap(file, np.int32, "w+", shape=(len(image), *image.shape[-2:]))
@@ -102,16 +98,38 @@ def segment_image(
     for start in range(0, len(image), depth):
         volume = written[start : start + depth]
         pictures = Pictures(image, recipe, start, start + depth)
-        steps = segment_stack(predictor, pictures, settings, link=recipe.link, diameter=recipe.diameter)
-        linked, found = yield from _collect(steps, volume, start, len(image))
+        steps = segment_stack(
+            predictor,
+            pictures,
+            settings,
+            link=recipe.link,
+            diameter=recipe.diameter,
+            finished=None if work is None else units_of(work, start // depth),
+        )
+        linked, planes = yield from _collect(steps, volume, start, len(image))
         # The objects of each time point get ids of their own, after those before.
         final = np.where(linked.relabelling > 0, linked.relabelling + top, 0).astype(np.int32)
         for plane in volume:
             plane[...] = final[plane]
-        tables += [table.assign(index=final[table["index"].to_numpy()]) for table in found]
+        tables += [table.assign(index=final[table["index"].to_numpy()]) for table in planes]
         top += linked.count if recipe.link else 0
     table = _mean_table(tables) if recipe.link else pd.DataFrame()
     return Segmented(written.reshape(image.shape), image.axes, table)
+
+
+def _segment_huge(predictor: Predictor, image: ImageFile, recipe: Recipe, work: Path) -> Steps[Segmented]:
+    """Segment a plane that is too large to be seen at once."""
+    result = yield from segment_plane(
+        predictor,
+        plane_reader(image, recipe),
+        (image.shape[-2], image.shape[-1]),
+        tiled_path(work),
+        recipe.settings(predictor),
+        diameter=recipe.diameter,
+    )
+    # Read once, for the writers: the labels of a plane are a few bytes a pixel.
+    labels = zarr.open_array(result.path / "0", mode="r")[...]
+    return Segmented(np.asarray(labels, np.int32).reshape(image.shape), image.axes, result.table)
 
 
 def _collect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from napari_sam.files import open_image
 from napari_sam.files.image_file import in_words
 from napari_sam.folder.image import segment_image
 from napari_sam.folder.manifest import Report, add_to_manifest, read_manifest, stamp
+from napari_sam.folder.work import forget_others, work_folder
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
 from napari_sam.recipe import Recipe
@@ -152,7 +154,9 @@ def _segment_file(predictor: Predictor, job: Job, recipe: Recipe, axes: str | No
         with open_image(job.source, axes=axes) as image:
             planes = len(image)
             job.outputs[0].parent.mkdir(parents=True, exist_ok=True)
-            found = yield from segment_image(predictor, image, recipe, job.outputs[0].parent)
+            work = work_folder(job.source, job.outputs[0], recipe, predictor.model_id)
+            forget_others(work)
+            found = yield from segment_image(predictor, image, recipe, job.outputs[0].parent, work=work)
             objects = found.count
             for output in job.outputs:
                 with_image = format_of(output).name in ("table", "geojson")
@@ -164,6 +168,7 @@ def _segment_file(predictor: Predictor, job: Job, recipe: Recipe, axes: str | No
                     image=image.intensities() if with_image else None,
                     image_name=job.source.name,
                 )
+            shutil.rmtree(work, ignore_errors=True)
     # One bad image, whatever is wrong with it, must not end a night's work.
     except Exception as problem:  # noqa: BLE001
         error = in_words(problem)

@@ -1,0 +1,39 @@
+"""Where the finished planes of an image lie until its labels are written."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from napari_sam.folder.manifest import stamp
+from napari_sam.recipe import Recipe
+from napari_sam.units import UnitFolder
+
+HUGE = 6000 * 6000
+"""Pixels of a plane above which it is segmented in tiles."""
+
+
+def work_folder(source: Path, output: Path, recipe: Recipe, model_id: str) -> Path:
+    """Folder beside the first output that belongs to this image, these settings and this model only."""
+    about = (str(source.absolute()), stamp(source), recipe.digest(), model_id)
+    code = hashlib.blake2b(repr(about).encode(), digest_size=6).hexdigest()
+    return output.absolute().with_name(f".{output.name}.{code}.work")
+
+
+def forget_others(work: Path) -> None:
+    """Delete what runs with other settings have left beside the same output."""
+    name = work.name.rsplit(".", 2)[0]
+    for other in work.parent.glob(f"{name}.*.work"):
+        if other != work:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def units_of(work: Path, volume: int) -> UnitFolder:
+    """Finished planes of one of an image's volumes, by number; a time series of planes is one volume."""
+    return UnitFolder(work / f"volume{volume:06d}")
+
+
+def tiled_path(work: Path) -> Path:
+    """Label image of a huge plane while it is made."""
+    return work / "tiled.zarr"
