@@ -11,6 +11,7 @@ import pytest
 from tests.fakes import DiscPredictor, disc_image, disc_mask
 
 from napari_sam.everything import AutomaticSettings, generate, segment_everything, settings_for
+from napari_sam.everything.grid import coarse_to_fine
 from napari_sam.image import ImageError, plane_to_rgb
 from napari_sam.masks import Box, Mask, mask_from_rle, mask_iou
 from napari_sam.progress import finish
@@ -193,6 +194,28 @@ def test_crops_are_embedded_on_their_own_and_cut_masks_dropped():
     assert result.filtered.removed["cut off"] > 0
     # The masks of smaller crops win where there are both.
     assert {p.crop for p in result.filtered.proposals} - {0}
+
+
+def test_an_adaptive_grid_finds_the_same_with_fewer_prompts():
+    image = disc_image((200, 200), [(50, 50, 40), (50, 150, 40), (150, 50, 40), (150, 150, 40)])
+    rgb = plane_to_rgb(image)
+    settings = replace(GRID, points_per_side=16, points_per_batch=8)
+    full = finish(generate(DiscPredictor(), rgb, settings))
+    predictor = DiscPredictor()
+    quick = finish(generate(predictor, rgb, replace(settings, adaptive=True)))
+    assert (quick.labels()[0] > 0).sum() == (full.labels()[0] > 0).sum()
+    assert len(quick.filtered) == len(full.filtered) == 4
+    assert quick.skipped > 80
+    assert predictor.decoded == 256 - quick.skipped
+    assert full.skipped == 0
+
+
+def test_the_grid_of_an_adaptive_run_holds_every_point_once():
+    for per_side in (1, 2, 5, 12):
+        order = coarse_to_fine(per_side)
+        assert sorted(order.tolist()) == list(range(per_side**2))
+    first = coarse_to_fine(12)[:9]
+    assert {(i // 12 % 4, i % 4) for i in first.tolist()} == {(1, 1)}
 
 
 def test_progress_grows_and_closing_cancels():

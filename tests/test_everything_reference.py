@@ -149,9 +149,8 @@ def compare(ours, theirs, image, least, **settings):
 SHAPES = [(128, 128), (90, 150), (260, 203)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_default_thresholds(shape, seed):
+@pytest.mark.parametrize(("seed", "shape"), enumerate(SHAPES))
+def test_default_thresholds(seed, shape):
     compare(*scene_pair(Scene(seed)), blocks(shape), least=5)
 
 
@@ -168,9 +167,8 @@ def test_crops(shape):
     assert len({tuple(r["crop_box"]) for r in found}) > 3
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("layers", [0, 1])
-def test_clean_up(shape, layers):
+@pytest.mark.parametrize(("layers", "shape"), [(0, SHAPES[0]), (0, SHAPES[1]), (1, SHAPES[2])])
+def test_clean_up(layers, shape):
     scene = Scene(4)
     scene.texture *= 3  # holes and islands
     settings = {"points_per_side": 16, "stability_score_thresh": 0.6, "crop_n_layers": layers}

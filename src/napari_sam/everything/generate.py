@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from napari_sam.embedding import Embedding
 from napari_sam.everything.found import REASONS, Found, Proposal, Reason, cut_to
-from napari_sam.everything.grid import Points, crop_boxes, is_cut_by_crop, point_grid, points_inside
+from napari_sam.everything.grid import (
+    Points,
+    coarse_to_fine,
+    crop_boxes,
+    is_cut_by_crop,
+    point_grid,
+    points_inside,
+)
 from napari_sam.everything.result import AutomaticResult
 from napari_sam.everything.settings import AutomaticSettings, settings_for
 from napari_sam.geometry import Window
@@ -66,11 +73,44 @@ class Search:
             area = self.region.box if isinstance(self.region, Mask) else self.region
             per_side = max(1, settings.points_per_side // settings.crop_n_points_downscale_factor**layer)
             points = point_grid(per_side, crop if area is None else crop.intersect(area))
+            if settings.adaptive:
+                points = points[coarse_to_fine(per_side)]
         return points[points_inside(points, self.region)]
 
-    def run_batch(self, embedding: Embedding, crop: Box, points: Points) -> list[Proposal]:
-        """Prompt at ``points`` (plane coordinates) and keep what is good enough; return what was kept."""
-        before = len(self.proposals)
+    def batches(self, points: Points) -> Iterator[tuple[int, Points]]:
+        """Cut the points of a crop into batches; yield how many came before, and the batch.
+
+        An adaptive run leaves out points that lie in a mask of an earlier batch.
+        """
+        size = self.settings.points_per_batch or self.predictor.batch_size
+        if self.seeded or not self.settings.adaptive:
+            for start in range(0, len(points), size):
+                yield start, points[start : start + size]
+            return
+        waiting = np.arange(len(points))
+        while len(waiting):
+            batch, waiting = waiting[:size], waiting[size:]
+            known = len(self.proposals)
+            yield int(batch[0]), points[batch]
+            for mask in self._sure(self.proposals[known:]):
+                covered = points_inside(points[waiting], mask)
+                self.skipped += int(np.count_nonzero(covered))
+                waiting = waiting[~covered]
+
+    def _sure(self, proposals: list[Proposal]) -> Iterator[Mask]:
+        """Smallest mask of each prompt that passes the thresholds; larger ones may hold other objects."""
+        smallest: dict[int, Proposal] = {}
+        for p in proposals:
+            passes = (
+                p.predicted_iou > self.settings.pred_iou_thresh
+                and p.stability >= self.settings.stability_score_thresh
+            )
+            if passes and (p.prompt not in smallest or p.area < smallest[p.prompt].area):
+                smallest[p.prompt] = p
+        return (p.mask.unpack() for p in smallest.values())
+
+    def run_batch(self, embedding: Embedding, crop: Box, points: Points) -> None:
+        """Prompt at ``points`` (plane coordinates) and keep what is good enough."""
         for output in self._decode(embedding, points - (crop.y0, crop.x0)):
             prompt = self.prompts + output.row
             mask = output.mask.shift(int(crop.y0), int(crop.x0))
@@ -95,7 +135,6 @@ class Search:
                     )
                 )
         self.prompts += len(points)
-        return self.proposals[before:]
 
     def _decode(self, embedding: Embedding, points: Points) -> Iterator[Output]:
         """Masks of the outputs whose predicted IoU is above the floor.
@@ -205,7 +244,6 @@ def generate(
             f"{shape}. Embed the image again."
         )
     search = Search(predictor, settings, shape, region)
-    size = settings.points_per_batch or predictor.batch_size
     crops = crop_boxes(shape, settings.crop_n_layers, settings.crop_overlap_ratio)
     for number, (crop, layer) in enumerate(crops):
         where = f"part {number + 1} of {len(crops)}: " if len(crops) > 1 else ""
@@ -214,7 +252,7 @@ def generate(
             embedding = predictor.embed(image[crop.slices], diameter=diameter)
         search.crops.append(crop)
         points = search.points(embedding, crop, layer)
-        for done, batch in _batches(search, points, size):
+        for done, batch in search.batches(points):
             share = done / max(len(points), 1)
             yield _progress(number + share, len(crops), f"{where}prompt {done} of {len(points)}")
             search.run_batch(embedding, crop, batch)
@@ -230,9 +268,3 @@ SCALE = 1000
 
 def _progress(done: float, total: int, message: str) -> Progress:
     return Progress(int(done * SCALE), total * SCALE, message)
-
-
-def _batches(search: Search, points: Points, size: int) -> Iterator[tuple[int, Points]]:
-    """Cut the points into batches."""
-    for start in range(0, len(points), size):
-        yield start, points[start : start + size]

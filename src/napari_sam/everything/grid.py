@@ -36,6 +36,13 @@ def point_grid(per_side: int, box: Box) -> Points:
     return np.stack([y.ravel(), x.ravel()], -1) * (box.height, box.width) + (box.y0, box.x0)
 
 
+def coarse_to_fine(per_side: int) -> NDArray[np.intp]:
+    """Order in which an adaptive run walks through a grid: every fourth point, every second, all."""
+    steps = np.arange(per_side)
+    rank = np.where(steps % 4 == 1, 0, np.where(steps % 2 == 1, 1, 2))
+    return np.argsort(np.maximum(rank[:, None], rank).ravel(), kind="stable")
+
+
 def crop_boxes(shape: tuple[int, int], layers: int, overlap_ratio: float) -> list[tuple[Box, int]]:
     """Crops in which the plane is seen: all of it, then layers of ever smaller overlapping parts.
 
