@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_sam.folder.cluster import Cluster, ClusterError, NamedModel, connect, local_workers
 from napari_sam.folder.image import Segmented, segment_image
 from napari_sam.folder.manifest import MANIFEST, Report, read_manifest
 from napari_sam.folder.pictures import Pictures
@@ -9,11 +10,16 @@ from napari_sam.folder.run import FileDone, Job, plan, segment_files
 
 __all__ = [
     "MANIFEST",
+    "Cluster",
+    "ClusterError",
     "FileDone",
     "Job",
+    "NamedModel",
     "Pictures",
     "Report",
     "Segmented",
+    "connect",
+    "local_workers",
     "plan",
     "read_manifest",
     "segment_files",

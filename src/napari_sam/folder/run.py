@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from napari_sam.export import ExportError, export, format_of
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import open_image
 from napari_sam.files.image_file import in_words
+from napari_sam.folder.cluster import Cluster, Piece, pieces_of, run_pieces
 from napari_sam.folder.image import segment_image
 from napari_sam.folder.manifest import Report, add_to_manifest, read_manifest, stamp
 from napari_sam.folder.work import forget_others, work_folder
@@ -90,6 +91,7 @@ def segment_files(
     manifest: Path | None = None,
     resume: bool = False,
     axes: str | None = None,
+    cluster: Cluster | None = None,
 ) -> Steps[tuple[Report, ...]]:
     """Segment images one after the other; one that fails is reported and the next one follows.
 
@@ -104,6 +106,9 @@ def segment_files(
         Leave images alone that the manifest says are done, with the same settings, and whose files are there.
     axes : str, optional
         Letters of the images' axes, where the files do not say them.
+    cluster : Cluster, optional
+        Workers that segment the planes and tiles of all images first; the labels are then put together and
+        written here.
 
     Yields
     ------
@@ -119,9 +124,12 @@ def segment_files(
         manifest.parent.mkdir(parents=True, exist_ok=True)
     known = read_manifest(manifest) if manifest is not None and resume else {}
     reports: list[Report] = []
+    if cluster is not None:
+        left = [j for j in jobs if not _is_kept(j, known, recipe)]
+        yield from run_pieces(cluster, _pieces(predictor, left, recipe, axes))
     for number, job in enumerate(jobs):
         before = known.get(str(job.source.absolute()))
-        if before is not None and _is_finished(job, before, recipe):
+        if before is not None and _is_kept(job, known, recipe):
             report = Report(before.source, "kept", before.outputs, 0.0, before.planes, before.objects)
         else:
             steps = _segment_file(predictor, job, recipe, axes)
@@ -133,15 +141,30 @@ def segment_files(
     return tuple(reports)
 
 
-def _is_finished(job: Job, before: Report, recipe: Recipe) -> bool:
+def _is_kept(job: Job, known: Mapping[str, Report], recipe: Recipe) -> bool:
     """Whether an image was segmented with these settings, has not changed, and its files are there."""
+    before = known.get(str(job.source.absolute()))
     return (
-        before.status == "done"
+        before is not None
+        and before.status == "done"
         and before.recipe == recipe.digest()
         and before.outputs == tuple(str(o.absolute()) for o in job.outputs)
         and all(output.exists() for output in job.outputs)
         and (before.size, before.modified) == stamp(job.source)
     )
+
+
+def _pieces(predictor: Predictor, jobs: Sequence[Job], recipe: Recipe, axes: str | None) -> list[Piece]:
+    """Everything that is left to do on some images; what cannot be opened is reported when its turn comes."""
+    pieces: list[Piece] = []
+    for job in jobs:
+        work = work_folder(job.source, job.outputs[0], recipe, predictor.model_id)
+        try:
+            with open_image(job.source, axes=axes) as image:
+                pieces += pieces_of(predictor, image, axes, recipe, work)
+        except Exception:  # noqa: BLE001
+            continue
+    return pieces
 
 
 def _segment_file(predictor: Predictor, job: Job, recipe: Recipe, axes: str | None) -> Steps[Report]:

@@ -1,7 +1,7 @@
 """Planes of any size: tiles that overlap, objects that are whole across the seams.
 
 * `grid`: how the plane is cut;
-* `tile`: one tile, segmented and kept;
+* `tile`: one tile, segmented;
 * `seams`: which objects of neighbouring tiles are one;
 * `pyramid`: the labels as OME-Zarr that fills as tiles come in;
 * `read`: boxes of an array that is not in memory;
@@ -12,8 +12,15 @@ from __future__ import annotations
 
 from napari_sam.tiling.grid import TileGrid
 from napari_sam.tiling.pyramid import LabelPyramid
-from napari_sam.tiling.read import rgb_reader, sampled_contrast
-from napari_sam.tiling.run import TiledJob, TileDone, TiledResult, TilingError, segment_plane
+from napari_sam.tiling.read import plane_contrast, rgb_reader, sampled_contrast
+from napari_sam.tiling.run import (
+    TiledJob,
+    TileDone,
+    TiledResult,
+    TilingError,
+    open_job,
+    segment_plane,
+)
 from napari_sam.tiling.tile import Read
 
 __all__ = [
@@ -24,6 +31,8 @@ __all__ = [
     "TiledJob",
     "TiledResult",
     "TilingError",
+    "open_job",
+    "plane_contrast",
     "rgb_reader",
     "sampled_contrast",
     "segment_plane",

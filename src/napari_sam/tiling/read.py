@@ -40,6 +40,17 @@ def sampled_contrast(
     return [percentile_contrast(sample[:, c], low, high) for c in range(channels)]
 
 
+def plane_contrast(plane: Any) -> list[Contrast] | None:
+    """Contrast for a plane that nobody chose one for: `sampled_contrast`, none for colour pictures of 8 bits.
+
+    Parameters
+    ----------
+    plane : array, shape (H, W) or (H, W, C)
+    """
+    colour = np.dtype(plane.dtype) == np.uint8 and len(plane.shape) == 3 and plane.shape[2] in (3, 4)
+    return None if colour else sampled_contrast(plane)
+
+
 def rgb_reader(
     plane: Any,
     *,
@@ -54,13 +65,12 @@ def rgb_reader(
     plane : array, shape (H, W) or (H, W, C)
         A numpy, zarr or dask array; only what a box covers is read.
     contrast : Contrast or one per channel, optional
-        `sampled_contrast` if not given; colour pictures of 8 bits are taken as they are.
+        `plane_contrast` if not given.
     gamma, channels
         See `napari_sam.image.plane_to_rgb`.
     """
-    colour = np.dtype(plane.dtype) == np.uint8 and len(plane.shape) == 3 and plane.shape[2] in (3, 4)
-    if contrast is None and not colour:
-        contrast = sampled_contrast(plane)
+    if contrast is None:
+        contrast = plane_contrast(plane)
 
     def read(box: Box) -> RGB:
         return plane_to_rgb(np.asarray(plane[box.slices]), contrast=contrast, gamma=gamma, channels=channels)

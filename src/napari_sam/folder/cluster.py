@@ -1,0 +1,275 @@
+"""Let many processes, on one machine or on a cluster, do the work on the planes and tiles of images.
+
+A work unit is one plane, or one tile of a huge plane. A worker reads its pixels from the file and writes what
+it finds to the folder of finished units, which all of them see; nothing but numbers goes through the client.
+A worker that dies costs the unit that it was at. What follows (linking planes, joining tiles, writing the
+labels) is quick and the same as on one machine, so that the result is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from napari_sam.files import ImageFile, open_image
+from napari_sam.files.image_file import in_words
+from napari_sam.folder.pictures import Pictures, PlaneView, plane_reader
+from napari_sam.folder.work import HUGE, tiled_path, units_of
+from napari_sam.progress import Progress, Steps, finish
+from napari_sam.recipe import Recipe
+from napari_sam.stack import segment_plane_unit
+from napari_sam.tiling import TiledJob, TileGrid, open_job, plane_contrast
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from napari_sam.predictor import Predictor
+
+AHEAD = 4
+"""Units handed to the scheduler for each thread of the workers, so that it never holds all of them."""
+RETRIES = 2
+
+
+class ClusterError(RuntimeError):
+    """Workers that cannot be used; the message says why and what to do."""
+
+
+class Model(Hashable, Protocol):
+    """A model that a worker can load; a small value that can be sent and compared."""
+
+    @property
+    def threads(self) -> int:
+        """Processor threads of a worker."""
+        ...
+
+    def load(self) -> Predictor:
+        """Load it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedModel:
+    """A model by name or file, as `napari_sam.load_model` takes it.
+
+    Parameters
+    ----------
+    name, device : str
+        The file, if it is one, must be seen by all workers under the same path.
+    threads : int
+        Processor threads of a worker. The last digits of what a model computes may depend on it.
+    """
+
+    name: str = "built-in"
+    device: str = "auto"
+    threads: int = 1
+
+    def load(self) -> Predictor:
+        """Load the model."""
+        from napari_sam.predictor import load_model
+
+        return load_model(self.name, device=self.device)
+
+
+class Cluster(NamedTuple):
+    """Workers, and the model that they load."""
+
+    client: Client
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One work unit.
+
+    Parameters
+    ----------
+    source : Path
+    axes : str, optional
+        Letters of the image's axes, where the file does not say them.
+    recipe : Recipe
+    work : Path
+        Where the finished units of the image lie.
+    number : int
+        The plane, or the tile where ``tiles`` is given.
+    depth : int
+        Planes of a volume.
+    tiles : TileGrid, optional
+        How the image's only plane is cut.
+    """
+
+    source: Path
+    axes: str | None
+    recipe: Recipe
+    work: Path
+    number: int
+    depth: int
+    tiles: TileGrid | None = None
+
+    def run(self, predictor: Predictor) -> None:
+        """Segment the unit and keep it, unless it is there already."""
+        settings, diameter = self.recipe.settings(predictor), self.recipe.diameter
+        if self.tiles is not None:
+            job = TiledJob(self.tiles, settings, tiled_path(self.work), diameter)
+            if self.number not in job.tiles:
+                with open_image(self.source, axes=self.axes) as image:
+                    finish(job.run_tile(predictor, plane_reader(image, self.recipe), self.number))
+            return
+        volume, plane = divmod(self.number, self.depth)
+        units = units_of(self.work, volume)
+        if plane not in units:
+            with open_image(self.source, axes=self.axes) as image:
+                picture = Pictures(image, self.recipe)[self.number]
+            units.write(plane, finish(segment_plane_unit(predictor, picture, settings, diameter=diameter)))
+
+
+def pieces_of(
+    predictor: Predictor, image: ImageFile, axes: str | None, recipe: Recipe, work: Path
+) -> list[Piece]:
+    """Work units of an image that are not finished.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    image : ImageFile
+    axes : str, optional
+        As the image was opened with.
+    recipe : Recipe
+    work : Path
+        See `napari_sam.folder.work.work_folder`.
+    """
+    shape = int(image.shape[-2]), int(image.shape[-1])
+    depth = int(image.shape[-3]) if len(image.shape) > 2 else 1
+    if len(image) == 1 and prod(shape) > HUGE:
+        grid = TileGrid(shape)
+        job = TiledJob(grid, recipe.settings(predictor), tiled_path(work), recipe.diameter)
+        open_job(job, job.identity(predictor.model_id, ""))
+        windows = plane_contrast(PlaneView(image)) if recipe.contrast is None else None
+        if windows is not None:  # looked up once, not by each worker for each tile
+            recipe = replace(recipe, contrast=tuple((w.low, w.high) for w in windows))
+        return [Piece(image.path, axes, recipe, work, n, 1, grid) for n in job.tiles.missing(len(grid))]
+    return [
+        Piece(image.path, axes, recipe, work, number, depth)
+        for number in range(len(image))
+        if number % depth not in units_of(work, number // depth)
+    ]
+
+
+def run_pieces(cluster: Cluster, pieces: Sequence[Piece]) -> Steps[list[tuple[Piece, str]]]:
+    """Have the workers do all units.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    pieces : sequence of Piece
+
+    Yields
+    ------
+    Progress
+        After each unit. Closing the generator takes back what the workers have not begun.
+
+    Returns
+    -------
+    list of (Piece, str)
+        Units that failed, and why.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler is lost. Finished units are kept.
+    """
+    client: Any = cluster.client
+    as_completed: Any = _distributed().as_completed
+    waiting = iter(pieces)
+    threads = sum(client.nthreads().values())
+    of: dict[Any, Piece] = {}
+
+    def submit(count: int) -> list[Any]:
+        futures = []
+        for piece in islice(waiting, count):
+            future = client.submit(_run, piece, cluster.model, pure=False, retries=RETRIES)
+            of[future.key] = piece
+            futures.append(future)
+        return futures
+
+    failed: list[tuple[Piece, str]] = []
+    running = as_completed(submit(AHEAD * max(threads, 1)))
+    done = 0
+    try:
+        for future in running:
+            piece = of.pop(future.key)
+            if future.status != "finished":
+                failed.append((piece, in_words(future.exception() or RuntimeError(future.status))))
+            future.release()
+            done += 1
+            running.update(submit(1))
+            yield Progress(done, len(pieces), f"{piece.source.name}: unit {piece.number + 1}")
+    except (OSError, TimeoutError) as error:
+        raise ClusterError(
+            f"The scheduler was lost ({in_words(error)}). Everything finished is kept: start the run again."
+        ) from error
+    finally:
+        if of:
+            client.cancel(list(running.futures))
+    return failed
+
+
+@contextmanager
+def local_workers(count: int) -> Iterator[Client]:
+    """Processes on this machine, one thread each, for as long as the block runs."""
+    distributed = _distributed()
+    with (
+        distributed.LocalCluster(
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def connect(address: str, timeout: float = 30.0) -> Iterator[Client]:
+    """Workers of a scheduler that runs already, such as ``"tcp://10.0.0.1:8786"``.
+
+    Raises
+    ------
+    ClusterError
+        If nothing answers there.
+    """
+    distributed = _distributed()
+    try:
+        client = distributed.Client(address, timeout=timeout)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"No scheduler answers at {address} ({in_words(error)}). "
+            "Is it running, and can this machine reach it?"
+        ) from error
+    with client:
+        yield client
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise ClusterError('Several processes need dask: pip install "napari-sam-cells[cluster]"') from error
+    return distributed
+
+
+def _run(piece: Piece, model: Model) -> None:
+    """What a worker does."""
+    piece.run(_loaded(model))
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: Model) -> Predictor:
+    """The model of this process, loaded once."""
+    import torch
+
+    torch.set_num_threads(model.threads)
+    return model.load()

@@ -1,0 +1,112 @@
+import os
+import signal
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import tifffile
+from tests.fakes import DiscPredictor, disc_image
+
+from napari_sam.folder import Cluster, ClusterError, connect, local_workers, plan, segment_files
+from napari_sam.progress import finish
+from napari_sam.recipe import Recipe
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+RECIPE = Recipe(contrast=((0.0, 255.0),))
+
+
+@dataclass(frozen=True)
+class Discs:
+    """The test's model as workers load it."""
+
+    encode_seconds: float = 0.0
+    threads: int = 1
+
+    def load(self):
+        return DiscPredictor(encode_seconds=self.encode_seconds)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with local_workers(2) as client:
+        yield client
+
+
+def write_images(folder):
+    folder.mkdir()
+    stack = np.stack([disc_image((48, 64), [(20, 20 + z, 8), (30, 50, 7)]) for z in range(8)])
+    tifffile.imwrite(folder / "stack.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    for i in range(4):
+        tifffile.imwrite(folder / f"plane{i}.tif", disc_image((48, 64), [(20, 20 + i, 8)]))
+    (folder / "broken.tif").write_bytes(b"II*\0 this is no TIFF")
+    return sorted(folder.glob("*.tif"))
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def test_workers_give_what_one_process_gives_bit_for_bit(tmp_path, client):
+    sources = write_images(tmp_path / "in")
+    alone = finish(segment_files(DiscPredictor(), plan(sources, tmp_path / "alone"), RECIPE))
+    predictor = DiscPredictor()
+    jobs = plan(sources, tmp_path / "together")
+    together = finish(segment_files(predictor, jobs, RECIPE, cluster=Cluster(client, Discs())))
+    assert predictor.encoded == 0  # the workers did it all
+    assert [r.status for r in together] == [r.status for r in alone]
+    assert sum(r.status == "failed" for r in together) == 1
+    assert contents(tmp_path / "together") == contents(tmp_path / "alone")
+
+
+def test_tiles_of_a_huge_plane_are_shared_out(tmp_path, client, monkeypatch):
+    for module in ("image", "cluster"):
+        monkeypatch.setattr(f"napari_sam.folder.{module}.HUGE", 100 * 100)
+    plane = disc_image((900, 1000), [(768, 768, 30), (300, 760, 20), (100, 100, 15)])
+    tifffile.imwrite(tmp_path / "huge.tif", plane)
+    predictor = DiscPredictor()
+    jobs = plan([tmp_path / "huge.tif"], tmp_path / "out")
+    (report,) = finish(segment_files(predictor, jobs, RECIPE, cluster=Cluster(client, Discs())))
+    assert (report.status, report.objects, predictor.encoded) == ("done", 3, 0)
+    assert np.array_equal(tifffile.imread(jobs[0].outputs[0]) > 0, plane > 100)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process as only POSIX can")
+def test_a_killed_worker_costs_only_its_unit(tmp_path, client):
+    sources = [s for s in write_images(tmp_path / "in") if s.stem != "broken"]
+    predictor = DiscPredictor()
+    steps = segment_files(
+        predictor, plan(sources, tmp_path / "out"), RECIPE, cluster=Cluster(client, Discs(encode_seconds=0.2))
+    )
+    killed = []
+    for step in steps:
+        if "unit" in step.message and step.done == 3:
+            victim = sorted(client.run(os.getpid).values())[0]
+            os.kill(victim, signal.SIGKILL)
+            killed.append(victim)
+            client.wait_for_workers(1)
+    assert len(killed) == 1
+    assert predictor.encoded == 0
+    finish(segment_files(DiscPredictor(), plan(sources, tmp_path / "alone"), RECIPE))
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+def test_cancel_takes_back_what_was_not_begun(tmp_path, client):
+    sources = [s for s in write_images(tmp_path / "in") if s.stem == "stack"]
+    steps = segment_files(
+        DiscPredictor(), plan(sources, tmp_path / "out"), RECIPE, cluster=Cluster(client, Discs(0.2))
+    )
+    next(steps)
+    steps.close()
+    done = len(list((tmp_path / "out").rglob("*.npz")))
+    assert 1 <= done <= 4
+    predictor = DiscPredictor()
+    finish(segment_files(predictor, plan(sources, tmp_path / "out"), RECIPE))
+    assert predictor.encoded <= 7
+
+
+def test_a_scheduler_that_does_not_answer_is_said_in_plain_words():
+    with pytest.raises(ClusterError, match="No scheduler answers at"), connect("tcp://127.0.0.1:9", 0.5):
+        pass
