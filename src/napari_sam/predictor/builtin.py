@@ -35,6 +35,7 @@ from napari_sam.predictor.base import (
     Seeds,
     tokens,
 )
+from napari_sam.predictor.diameter import estimate_diameter
 from napari_sam.predictor.official import mask_prompt
 from napari_sam.predictor.tiled import crop_features, encode_plane
 from napari_sam.prompts import Prompts
@@ -45,8 +46,6 @@ FILL = 0.55
 """Largest part of a window's side that an object may take before a coarser scale is used."""
 SCALES = (0.05, 8.0)
 """Smallest and largest factor between image and model pixels."""
-GLANCE = 1024
-"""Largest side, in model pixels, of the picture that the diameter is estimated from."""
 
 
 class BuiltInPredictor(Predictor):
@@ -88,23 +87,8 @@ class BuiltInPredictor(Predictor):
         ----------
         image : ndarray of uint8, shape (H, W, 3)
         """
-        plane = torch.from_numpy(np.ascontiguousarray(image))
-        shape = (image.shape[0], image.shape[1])
-        factor = min(1.0, GLANCE / max(shape))
-        diameter = MODEL_DIAMETER / factor
-        with torch.inference_mode():
-            # Look again at the scale of the first guess: the head is best near its own scale.
-            for _ in range(2):
-                frame = Frame.scaled(shape, factor)
-                seen = self.model.estimate_diameter(self._encode_plane(plane, frame).dense[0])
-                if seen is None:
-                    break
-                diameter = seen / frame.scale[0]
-                wanted = float(np.clip(MODEL_DIAMETER / diameter, *SCALES))
-                if 0.8 < wanted / factor < 1.25 or wanted * max(shape) > 4 * GLANCE:
-                    break
-                factor = wanted
-        return diameter
+        plane = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        return estimate_diameter(self.model, plane)
 
     def _encode_plane(self, plane: torch.Tensor, frame: Frame) -> Features:
         """Features of a plane (H, W, 3) at the scale of ``frame``."""
