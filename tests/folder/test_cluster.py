@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from tests.fakes import DiscPredictor, disc_image
 
-from napari_sam.folder import Cluster, ClusterError, connect, local_workers, plan, segment_files
+from napari_sam.folder import Cluster, ClusterError, connect, local_workers, plan, segment_files, shared_out
 from napari_sam.progress import finish
 from napari_sam.recipe import Recipe
 
@@ -105,6 +105,15 @@ def test_cancel_takes_back_what_was_not_begun(tmp_path, client):
     predictor = DiscPredictor()
     finish(segment_files(predictor, plan(sources, tmp_path / "out"), RECIPE))
     assert predictor.encoded <= 7
+
+
+def test_the_command_line_asks_for_workers():
+    with shared_out(None, None, Discs()) as cluster:
+        assert cluster is None
+    with local_workers(1) as running:
+        address = running.scheduler.address
+        with shared_out(2, address, Discs()) as cluster:
+            assert cluster.client.scheduler.address == address
 
 
 def test_a_scheduler_that_does_not_answer_is_said_in_plain_words():

@@ -77,7 +77,9 @@ def demo(
     """Open napari with the dock and a sample image, ready to click."""
     from napari_sam._napari.demo import run_demo
 
-    run_demo(out, drive)
+    report = run_demo(out, drive)
+    if report is not None:
+        typer.echo(str(report))
 
 
 @app.command()
@@ -149,6 +151,12 @@ def segment(
     resume: Annotated[
         bool, typer.Option("--resume", help="Do only what the manifest does not say is done.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine that share the planes.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask scheduler whose workers share the planes.")
+    ] = None,
 ) -> None:
     """Segment every object in images, stacks and folders.
 
@@ -174,7 +182,15 @@ def segment(
         raise typer.BadParameter(str(error), param_hint="IMAGE") from error
     predictor = load(recipe.model, device)
     from napari_sam.export import ExportError
-    from napari_sam.folder import MANIFEST, FileDone, plan, read_manifest, segment_files
+    from napari_sam.folder import (
+        MANIFEST,
+        FileDone,
+        NamedModel,
+        plan,
+        read_manifest,
+        segment_files,
+        shared_out,
+    )
     from napari_sam.recipe import RecipeError
 
     manifest = out / MANIFEST
@@ -192,10 +208,17 @@ def segment(
         if isinstance(step, FileDone):
             tell_report(step.report)
 
-    steps = segment_files(
-        predictor, jobs, recipe, manifest=None if one_file else manifest, resume=resume, axes=axes
-    )
-    reports = show(steps, "plane" if len(jobs) == 1 else "image", tell)
+    with shared_out(workers, scheduler, NamedModel(recipe.model, device)) as cluster:
+        steps = segment_files(
+            predictor,
+            jobs,
+            recipe,
+            manifest=None if one_file else manifest,
+            resume=resume,
+            axes=axes,
+            cluster=cluster,
+        )
+        reports = show(steps, "plane" if len(jobs) == 1 else "image", tell)
     raise typer.Exit(FAILED if any(r.status == "failed" for r in reports) else DONE)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_sam.folder.cluster import Cluster, ClusterError, NamedModel, connect, local_workers
+from napari_sam.folder.cluster import Cluster, ClusterError, NamedModel, connect, local_workers, shared_out
 from napari_sam.folder.image import Segmented, segment_image
 from napari_sam.folder.manifest import MANIFEST, Report, read_manifest
 from napari_sam.folder.pictures import Pictures
@@ -24,4 +24,5 @@ __all__ = [
     "read_manifest",
     "segment_files",
     "segment_image",
+    "shared_out",
 ]

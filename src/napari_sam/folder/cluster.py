@@ -220,6 +220,28 @@ def run_pieces(cluster: Cluster, pieces: Sequence[Piece]) -> Steps[list[tuple[Pi
 
 
 @contextmanager
+def shared_out(workers: int | None, scheduler: str | None, model: Model) -> Iterator[Cluster | None]:
+    """Workers as they were asked for: those of a scheduler, or some on this machine; None if neither was.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes to start on this machine.
+    scheduler : str, optional
+        Address of a scheduler that runs already; it goes before ``workers``.
+    model : Model
+    """
+    if scheduler is not None:
+        with connect(scheduler) as client:
+            yield Cluster(client, model)
+    elif workers is not None:
+        with local_workers(workers) as client:
+            yield Cluster(client, model)
+    else:
+        yield None
+
+
+@contextmanager
 def local_workers(count: int) -> Iterator[Client]:
     """Processes on this machine, one thread each, for as long as the block runs."""
     distributed = _distributed()
