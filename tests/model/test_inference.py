@@ -15,7 +15,13 @@ from napari_sam.model import relative_attention as attention
 from napari_sam.model.linear import Linear, linear, linear_each
 
 LARGE = VitConfig(48, 2, 3, (1,), image_size=320, window=7, out_channels=128)
-"""A plane of more tokens than are attended at once."""
+"""A plane of more tokens than the next constant, over several runs of rows."""
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "ROWS", 150)
+
 
 TOLERANCE = {"fp32": 1e-5, "bf16": 4e-2}
 """Of bf16: eight bits, and random weights that amplify noise."""

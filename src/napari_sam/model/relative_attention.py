@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from .linear import linear
 from .precision import has_matrix_unit
 
-ROWS = 256
-"""Query tokens whose logits are held at once, few enough for a core's cache."""
+ROWS = 512
+"""Query tokens whose logits are held at once: few enough for the cache, and many enough that
+threads seldom wait for each other."""
 ALIGNED = 32
 """Fused attention is quicker when a head's width is a multiple of this."""
 
