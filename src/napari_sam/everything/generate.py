@@ -31,6 +31,9 @@ from napari_sam.prompts import Prompts, points_from_array
 LEVELS = np.array([1, 2, 3])
 """The decoder's three outputs for an ambiguous prompt."""
 
+AGREEMENT = 2
+"""An adaptive run takes a grid point for explained when masks of this many prompts hold it."""
+
 
 class Output(NamedTuple):
     """One decoded mask."""
@@ -80,22 +83,23 @@ class Search:
     def batches(self, points: Points) -> Iterator[tuple[int, Points]]:
         """Cut the points of a crop into batches; yield how many came before, and the batch.
 
-        An adaptive run leaves out points that lie in a mask of an earlier batch.
+        An adaptive run leaves out points that lie in masks of `AGREEMENT` earlier prompts.
         """
         size = self.settings.points_per_batch or self.predictor.batch_size
         if self.seeded or not self.settings.adaptive:
             for start in range(0, len(points), size):
                 yield start, points[start : start + size]
             return
-        waiting = np.arange(len(points))
+        waiting, seen = np.arange(len(points)), np.zeros(len(points), np.int64)
         while len(waiting):
             batch, waiting = waiting[:size], waiting[size:]
             known = len(self.proposals)
             yield int(batch[0]), points[batch]
             for mask in self._sure(self.proposals[known:]):
-                covered = points_inside(points[waiting], mask)
-                self.skipped += int(np.count_nonzero(covered))
-                waiting = waiting[~covered]
+                seen += points_inside(points, mask)
+            left = waiting[seen[waiting] < AGREEMENT]
+            self.skipped += len(waiting) - len(left)
+            waiting = left
 
     def _sure(self, proposals: list[Proposal]) -> Iterator[Mask]:
         """Smallest mask of each prompt that passes the thresholds; larger ones may hold other objects."""

@@ -50,7 +50,9 @@ class AutomaticSettings:
         Masks that fail the two quality thresholds by no more than this are kept aside, so that the
         thresholds can be lowered afterwards without computing anything again.
     adaptive : bool
-        Leave out grid points that lie in a mask found before. Quicker, and some masks may be missed.
+        Leave out grid points that two prompts have explained before. Quicker, most of all where objects are
+        large; some masks, of parts above all, may be missed. `AutomaticResult.skipped` says how many points
+        were left out.
     """
 
     points_per_side: int = 32
