@@ -13,7 +13,7 @@ from typing import Literal
 
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QMainWindow, QWidget
+from qtpy.QtWidgets import QWidget
 
 Need = Literal["offer", "image"]
 
@@ -124,11 +124,3 @@ class Shortcuts(QObject):
             shortcut.deleteLater()
         self._installed = []
         self.deleteLater()
-
-
-def main_window_of(widget: QWidget) -> QMainWindow | None:
-    """Find the window that a widget belongs to, through a floating dock too."""
-    parent: QWidget | None = widget
-    while parent is not None and not isinstance(parent, QMainWindow):
-        parent = parent.parentWidget()
-    return parent

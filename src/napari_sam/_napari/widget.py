@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam._napari.automatic import AutomaticRun
 from napari_sam._napari.choices import channel_options, channels_of, models, stack_axes
+from napari_sam._napari.docked import Docked
 from napari_sam._napari.layers import MARK
+from napari_sam._napari.long_work import LongWork
 from napari_sam._napari.panels.candidate_panel import CandidatePanel
 from napari_sam._napari.panels.commit_panel import CommitPanel
 from napari_sam._napari.panels.everything_panel import EverythingPanel
@@ -25,11 +27,10 @@ from napari_sam._napari.panels.section import Section
 from napari_sam._napari.panels.shortcuts_panel import ShortcutsPanel
 from napari_sam._napari.panels.stack_panel import StackPanel
 from napari_sam._napari.settings import preferences, use_cache_folder
-from napari_sam._napari.shortcuts import Shortcuts, listing, main_window_of
+from napari_sam._napari.shortcuts import Shortcuts, listing
 from napari_sam._napari.signs import POSITIVE
 from napari_sam._napari.stack_run import StackRun
 from napari_sam._napari.workbench import Workbench
-from napari_sam.progress import Progress
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -41,7 +42,7 @@ WIDTH = 330
 """Width of the dock in pixels of the screen."""
 
 
-class SegmentAnythingDock(QWidget):
+class SegmentAnythingDock(Docked):
     """Click a cell, get its mask.
 
     Parameters
@@ -71,8 +72,10 @@ class SegmentAnythingDock(QWidget):
         self.stack_panel = StackPanel()
         self.export_panel = ExportPanel()
         self._shortcuts: Shortcuts | None = None
-        self._export_path = ""
-        self._window_closing = False
+        self._waiting: Callable[[], None] | None = None
+        self._long_work = LongWork(
+            self.session, self.image_panel, self.everything_panel, self.stack_panel, self.export_panel
+        )
         self._lay_out()
         self._connect()
         self._actions = self._name_actions()
@@ -92,14 +95,18 @@ class SegmentAnythingDock(QWidget):
     def segment_everything(self) -> None:
         """Start automatic masks as the panel is set."""
         panel = self.everything_panel
-        self._everything_section.set_expanded(True)
+        self.sections["Segment all"].set_expanded(True)
+        if self._put_off(self.segment_everything):
+            return
         where, prompts = panel.region.currentData(), panel.prompts.currentData()
         self.automatic.run(where, prompts, panel.side.value(), self.commit_panel.target.layer)
 
     def segment_stack(self) -> None:
         """Start the segmentation of every plane as the panel is set."""
         panel = self.stack_panel
-        self._stack_section.set_expanded(True)
+        self.sections["Stack"].set_expanded(True)
+        if self._put_off(self.segment_stack):
+            return
         axis = panel.axis.currentData()
         if axis is None:
             self._fail("This image has one plane only. Use Segment all.")
@@ -112,7 +119,7 @@ class SegmentAnythingDock(QWidget):
         from napari_sam.export.napari_writer import write_layer
 
         data, attributes, _ = layer.as_layer_data_tuple()
-        self._export_path = path
+        self._long_work.export_path = path
         self.session.request("export", partial(write_layer, path, data, attributes, format_name))
 
     def commit(self) -> int:
@@ -120,8 +127,15 @@ class SegmentAnythingDock(QWidget):
         panel = self.commit_panel
         return self.bench.commit(panel.target.layer, panel.overlap.currentData())
 
+    def scroll_to(self, section: Section) -> None:
+        """Bring the top of a section to where it is seen."""
+        bar = self._scroll.verticalScrollBar()
+        bar.setValue(min(section.y(), bar.maximum()))
+
     def close_down(self, *, tidy: bool = True) -> None:
         """Let go of the viewer: nothing runs and no key is taken any more."""
+        if self.bench.closed:
+            return
         self._first.stop()
         if self._shortcuts is not None:
             self._shortcuts.remove()
@@ -139,38 +153,11 @@ class SegmentAnythingDock(QWidget):
         """Nothing is cut off above this width."""
         return QSize(WIDTH, 200)
 
-    def showEvent(self, event: QShowEvent) -> None:
-        """Install the shortcuts once the dock is in its window."""
-        super().showEvent(event)
-        window = main_window_of(self)
-        if self._shortcuts is None and window is not None and not self.bench.closed:
-            self._shortcuts = Shortcuts(window.centralWidget(), self._act)
+    def on_docked(self, window: QMainWindow) -> None:
+        """Install the shortcuts."""
+        if not self.bench.closed:
+            self._shortcuts = Shortcuts(window.centralWidget(), lambda action: self._actions[action]())
             self._adapt_shortcuts()
-            window.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Notice that the window is being closed."""
-        if event.type() == QEvent.Type.Close:
-            self._window_closing = True
-        return super().eventFilter(watched, event)
-
-    def hideEvent(self, event: QHideEvent) -> None:
-        """Close down with the window; a dock that is merely hidden works on."""
-        super().hideEvent(event)
-        window = main_window_of(self)
-        if self._window_closing and (window is None or not window.isVisible()):
-            self.close_down(tidy=False)
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Close down when napari takes the dock out of its window."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._shortcuts is not None:
-            self.close_down()
-
-    def closeEvent(self, event: Any) -> None:
-        """Close down."""
-        self.close_down()
-        super().closeEvent(event)
 
     # --- putting together -----------------------------------------------------------------------------
 
@@ -195,8 +182,6 @@ class SegmentAnythingDock(QWidget):
         for section in self.sections.values():
             column.addWidget(section)
         column.addStretch(1)
-        self._everything_section = self.sections["Segment all"]
-        self._stack_section = self.sections["Stack"]
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -223,9 +208,6 @@ class SegmentAnythingDock(QWidget):
         session.history_changed.connect(self._show_history)
         session.automatic_changed.connect(self._on_automatic)
         session.sifted_changed.connect(self._show_sifted)
-        session.started.connect(self._on_started)
-        session.progressed.connect(self._on_progress)
-        session.finished.connect(self._on_finished)
         self._connect_panels()
 
     def _connect_panels(self) -> None:
@@ -236,7 +218,6 @@ class SegmentAnythingDock(QWidget):
         image.picture_changed.connect(self._on_picture)
         image.model_requested.connect(session.use_model)
         image.diameter_changed.connect(session.set_diameter)
-        image.cancel_requested.connect(partial(session.cancel, "load"))
         prompt.tool_requested.connect(bench.use)
         prompt.sign_requested.connect(self._on_sign)
         prompt.adopt_requested.connect(self._on_adopt)
@@ -249,14 +230,11 @@ class SegmentAnythingDock(QWidget):
         self.commit_panel.redo_requested.connect(session.redo)
         everything = self.everything_panel
         everything.run_requested.connect(self.segment_everything)
-        everything.cancel_requested.connect(partial(session.cancel, "everything"))
         everything.filters_changed.connect(self._on_filters)
         everything.accept_requested.connect(self._on_accept)
         everything.discard_requested.connect(session.drop_automatic)
         self.stack_panel.run_requested.connect(self.segment_stack)
-        self.stack_panel.cancel_requested.connect(partial(session.cancel, "stack"))
         self.export_panel.export_requested.connect(self.export)
-        self.export_panel.cancel_requested.connect(partial(session.cancel, "export"))
 
     def _name_actions(self) -> dict[str, Any]:
         """What each shortcut does."""
@@ -274,6 +252,13 @@ class SegmentAnythingDock(QWidget):
             "everything": self.segment_everything,
         }
 
+    def _put_off(self, act: Callable[[], None]) -> bool:
+        """Put an action off until the first model is there, as when a command has just opened the dock."""
+        first = self._first.isActive() or "load" in self.session.running
+        put_off = self.session.predictor is None and first
+        self._waiting = act if put_off else None
+        return put_off
+
     def _begin(self, model: str, device: str) -> None:
         self.bench.start()
         if self.bench.image is not None:
@@ -281,9 +266,6 @@ class SegmentAnythingDock(QWidget):
         self.session.use_model(model, device)
 
     # --- what the person asks for -----------------------------------------------------------------------
-
-    def _act(self, action: str) -> None:
-        self._actions[action]()
 
     def _on_follow(self, follow: bool) -> None:
         self.bench.follower.following = follow
@@ -327,6 +309,9 @@ class SegmentAnythingDock(QWidget):
 
     def _on_model(self) -> None:
         self.image_panel.set_uses_diameter(self.session.predictor.uses_diameter)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting()
 
     def _on_image(self, image: Image | None) -> None:
         self.image_panel.image.pick(image)
@@ -397,38 +382,6 @@ class SegmentAnythingDock(QWidget):
         sifted = self.session.sifted
         if sifted is not None:
             self.everything_panel.show_counts(len(sifted.objects), dict(sifted.removed))
-
-    # --- work under way ---------------------------------------------------------------------------------
-
-    def _on_started(self, kind: str) -> None:
-        if kind == "everything":
-            self.everything_panel.set_running(True)
-        elif kind == "stack":
-            self.stack_panel.set_running(True)
-        elif kind == "export":
-            self.export_panel.say("")
-            self.export_panel.progress.start("Writing…")
-
-    def _on_progress(self, kind: str, progress: Progress) -> None:
-        rows = {
-            "load": self.image_panel.progress,
-            "everything": self.everything_panel.progress,
-            "stack": self.stack_panel.progress,
-            "export": self.export_panel.progress,
-        }
-        if kind in rows:
-            rows[kind].set_progress(progress)
-
-    def _on_finished(self, kind: str, outcome: Any) -> None:
-        if kind == "load":
-            self.image_panel.progress.stop()
-        elif kind == "everything":
-            self.everything_panel.set_running(False)
-        elif kind == "stack" and "stack" not in self.session.running:
-            self.stack_panel.set_running(False)
-        elif kind == "export":
-            self.export_panel.progress.stop()
-            self.export_panel.say(f"Written to {self._export_path}" if outcome else "Nothing was written.")
 
 
 def _role(layer: Layer) -> str | None:

@@ -84,6 +84,7 @@ class Workbench(QObject):
         self.batch = False
         self.hovering = True
         self.closed = False
+        self._drawn_in = False
         self._channels: Channels | None = None
         self._contrast: ContrastMode = "displayed"
         self._level = 0
@@ -201,6 +202,7 @@ class Workbench(QObject):
             return
         index, factors = self.plane.index, self.plane.factors
         said = self.binding.read_each(index) if self.batch else [self.binding.read(index)]
+        self._drawn_in = self._drawn_in or any(p.points or p.box or p.mask for p in said)
         restore = partial(self._restore, self.binding, self.binding.snapshot())
         self.session.set_prompts([to_level(prompts, factors) for prompts in said], restore)
 
@@ -295,6 +297,7 @@ class Workbench(QObject):
         if image is None:
             return
         self.binding = PromptBinding(self.viewer, image, channel_axis=self.channel_axis)
+        self._drawn_in = bool(self.binding.layers)
         self.binding.sign = sign
         self.binding.prompts_changed.connect(self.read_prompts)
         self.binding.sign_changed.connect(self._on_tool)
@@ -306,9 +309,9 @@ class Workbench(QObject):
             for layer in self.binding.layers:
                 if layer not in self.binding.adopted:
                     layer.events.mode.disconnect(self._on_tool)
-            empty = all(len(x.data) == 0 for x in self.binding.layers if x not in self.binding.adopted)
-            # Layers with something in them are the person's; empty ones would only be in the way.
-            self.binding.disconnect(remove_layers=tidy and empty)
+            # Only layers that never held anything are removed: others are the person's, and napari may crash
+            # in its next drawing when a Points or Shapes layer with content is removed (napari#6472).
+            self.binding.disconnect(remove_layers=tidy and not self._drawn_in)
             self.binding = None
 
     def _on_prompt_layers(self) -> None:

@@ -1,0 +1,33 @@
+"""The dock in a real window, for the tests of this folder."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def open_desk(make_napari_viewer, qtbot):
+    """Return a function that opens a window with a layer and the dock; closes the docks afterwards."""
+    # Imported here: the tests of this folder that need no window are not to load Qt.
+    from tests.gui.dock import Desk, disc_picture
+
+    desks = []
+
+    def open_it(image=None, predictor=None, **layer):
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1280, 800)
+        viewer.add_image(disc_picture() if image is None else image, name="discs", **layer)
+        desk = Desk(qtbot, viewer, predictor)
+        desks.append(desk)
+        return desk
+
+    yield open_it
+    for desk in desks:
+        desk.dock.close_down()
+        assert not desk.dock.bench.worker.busy
+
+
+@pytest.fixture
+def desk(open_desk):
+    """Give a window with three discs, the model loaded and the plane embedded."""
+    return open_desk().wait_ready()

@@ -1,0 +1,187 @@
+"""Everything at once: a plane, a stack, an export, from the dock."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
+from tests.fakes import DiscPredictor, disc_image, disc_mask
+from tests.gui.dock import DISCS
+
+from napari_sam.masks import Mask, mask_iou, masks_of_labels
+
+pytestmark = pytest.mark.gui
+
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+
+
+def run_everything(desk):
+    desk.press(Qt.Key.Key_E, SHIFT)
+    desk.until(lambda: desk.session.sifted is not None)
+
+
+def matches(labels, discs):
+    """Whether labels hold these discs and nothing else."""
+    masks = masks_of_labels(np.asarray(labels)).values()
+    best = [max((mask_iou(m, disc_mask(*d)) for m in masks), default=0) for d in discs]
+    return len(masks) == len(discs) and min(best) > 0.7
+
+
+def test_segment_all_filter_accept_undo(desk):
+    panel = desk.dock.everything_panel
+    run_everything(desk)
+    assert panel.isVisible()
+    assert panel.counts.text() == "3 objects"
+    preview = next(layer for layer in desk.viewer.layers if "automatic" in layer.name)
+    assert Mask.from_plane(preview.data).area == np.count_nonzero(desk.session.sifted.labels)
+
+    # A slider filters at once, says what it removed, and asks the model for nothing.
+    decoded = desk.predictor.decoded
+    low, high = panel.area.value()
+    # Larger than the smallest disc with its surroundings, smaller than the next disc.
+    panel.area.setValue((panel._position_of(1200), high))
+    desk.until(lambda: len(desk.session.sifted.objects) == 2)
+    assert "removed by smallest area" in panel.counts.text()
+    panel.area.setValue((low, high))
+    desk.until(lambda: len(desk.session.sifted.objects) == 3)
+    panel.predicted_iou.setValue(1000)
+    desk.until(lambda: len(desk.session.sifted.objects) == 0)
+    assert not panel.accept.isEnabled()
+    assert "removed by predicted IoU" in panel.counts.text()
+    panel.predicted_iou.setValue(500)
+    desk.until(lambda: len(desk.session.sifted.objects) == 3)
+    assert desk.predictor.decoded == decoded
+
+    desk.press_button(panel.accept)
+    assert matches(desk.target.data, DISCS)
+    assert list(desk.target.features["index"]) == [1, 2, 3]
+    assert {"predicted_iou", "stability", "area", "model", "prompt"} <= set(desk.target.features)
+    assert not preview.visible
+    assert panel.counts.isHidden() or not panel._results.isVisible()
+    desk.press_button(desk.dock.commit_panel.undo)
+    assert not desk.target.data.any()
+    assert desk.errors == []
+
+
+def test_only_where_no_object_is_yet(desk):
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    region = desk.dock.everything_panel.region
+    region.setCurrentIndex(region.findData("unlabelled"))
+    run_everything(desk)
+    assert len(desk.session.sifted.objects) == 2
+    desk.press_button(desk.dock.everything_panel.accept)
+    assert desk.target.data.max() == 3
+
+
+def test_only_what_the_canvas_shows(desk):
+    y, x, _ = DISCS[1]
+    desk.viewer.scene.camera.center = (y, x)
+    desk.viewer.scene.camera.zoom *= 3
+    region = desk.dock.everything_panel.region
+    region.setCurrentIndex(region.findData("view"))
+    run_everything(desk)
+    assert len(desk.session.sifted.objects) == 1
+    assert mask_iou(desk.session.sifted.objects[0].mask, disc_mask(*DISCS[1])) > 0.7
+
+
+def test_segment_all_can_be_cancelled(open_desk):
+    predictor = DiscPredictor(decode_seconds=0.2)
+    predictor.batch_size = 1
+    desk = open_desk(predictor=predictor).wait_ready()
+    panel = desk.dock.everything_panel
+    panel.prompts.setCurrentIndex(panel.prompts.findData("grid"))
+    desk.dock.sections["Segment all"].set_expanded(True)
+    desk.press_button(panel.run)
+    desk.until(lambda: predictor.decoded >= 2)
+    assert panel.progress.isVisible()
+    desk.press_button(panel.progress.button)
+    assert not panel.progress.isVisible()
+    assert panel.run.isEnabled()
+    desk.until(lambda: not desk.dock.bench.worker.busy)
+    decoded = predictor.decoded
+    desk.qtbot.wait(500)
+    assert predictor.decoded <= decoded + 1
+    assert desk.session.automatic is None
+    # A click is answered while a long run goes on: it does not wait for its end.
+    desk.press_button(panel.run)
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    assert "everything" in desk.session.running
+
+
+def stack():
+    """Three discs that wander through five planes; the last is in two planes only."""
+    planes = []
+    for z in range(5):
+        discs = [(y + 2 * z, x, r) for y, x, r in DISCS[: 3 if z in (1, 2) else 2]]
+        planes.append(disc_image((180, 200), discs))
+    return np.stack(planes)
+
+
+def test_a_stack_fills_a_layer_with_linked_objects(open_desk):
+    desk = open_desk(image=stack()).wait_ready()
+    panel = desk.dock.stack_panel
+    desk.dock.sections["Stack"].set_expanded(True)
+    assert panel.axis.currentText() == "axis 0 (5 planes)"
+    desk.press_button(panel.run)
+    desk.until(lambda: panel.text.text() != "", timeout=20_000)
+    assert panel.text.text() == "3 objects in 5 planes, in the layer 'discs: stack'."
+    layer = desk.viewer.layers["discs: stack"]
+    for z in range(5):
+        discs = [(y + 2 * z, x, r) for y, x, r in DISCS[: 3 if z in (1, 2) else 2]]
+        assert matches(layer.data[z], discs)
+    first = layer.data[0, DISCS[0][0], DISCS[0][1]]
+    assert {layer.data[z, DISCS[0][0] + 2 * z, DISCS[0][1]] for z in range(5)} == {first}
+    assert sorted(layer.features["planes"]) == [2, 5, 5]
+    assert sorted(np.unique(layer.data)) == [0, 1, 2, 3]
+    assert desk.errors == []
+
+
+def test_a_stack_that_is_cancelled_keeps_its_finished_planes(open_desk):
+    desk = open_desk(image=stack(), predictor=DiscPredictor(encode_seconds=0.3)).wait_ready()
+    panel = desk.dock.stack_panel
+    desk.dock.sections["Stack"].set_expanded(True)
+    desk.press_button(panel.run)
+    layer = desk.viewer.layers["discs: stack"]
+    desk.until(lambda: layer.data[1].any())
+    desk.press_button(panel.progress.button)
+    desk.until(lambda: not desk.dock.bench.worker.busy)
+    desk.qtbot.wait(500)
+    assert panel.text.text().startswith("Stopped after")
+    assert matches(layer.data[0], DISCS[:2])
+    assert not layer.data[4].any()
+    assert panel.run.isEnabled()
+
+
+def test_export_from_the_dock(desk, tmp_path, monkeypatch):
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    panel = desk.dock.export_panel
+    desk.dock.sections["Export"].set_expanded(True)
+    for name, file in (("tiff", "cells.tif"), ("table", "cells.csv")):
+        # The person types a name without the ending.
+        typed = tmp_path / "cells"
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, typed=typed: (str(typed), ""))
+        panel.format.setCurrentIndex([f.name for f in map(panel.format.itemData, range(8))].index(name))
+        desk.press_button(panel.button)
+        desk.until(lambda file=file: (tmp_path / file).exists() and "export" not in desk.session.running)
+        assert file in panel.text.text()
+    assert np.array_equal(tifffile.imread(tmp_path / "cells.tif"), desk.target.data)
+    assert len(pd.read_csv(tmp_path / "cells.csv")) == 1
+
+
+def test_an_export_that_fails_says_why(desk, tmp_path):
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    (tmp_path / "file").touch()
+    desk.dock.export(desk.target, str(tmp_path / "file" / "cells.tif"), "tiff")
+    desk.until(lambda: desk.errors)
+    assert "file" in desk.errors[0]
+    assert "Nothing was written" in desk.dock.export_panel.text.text()
