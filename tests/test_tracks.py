@@ -1,0 +1,155 @@
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from napari_sam.tracks import TrackError, Tracks, TrackSettings, find_tracks, write_csv, write_ctc
+
+pytest.importorskip("laptrack")
+
+
+def frame(*discs, shape=(60, 100)):
+    """Labels of discs (y, x, radius), numbered from 1 as given."""
+    yy, xx = np.ogrid[: shape[0], : shape[1]]
+    out = np.zeros(shape, np.int32)
+    for number, (y, x, r) in enumerate(discs, start=1):
+        out[(yy - y) ** 2 + (xx - x) ** 2 <= r * r] = number
+    return out
+
+
+def shown(tracks, frames):
+    return np.stack([tracks.lookup(t)[labels] for t, labels in enumerate(frames)])
+
+
+MOVIE = [
+    frame((20, 20, 7), (40, 70, 8)),
+    frame((40, 73, 8), (21, 24, 7)),
+    frame((22, 28, 7), (40, 76, 8), (10, 90, 5)),
+]
+
+
+def test_objects_keep_their_track_whatever_their_number():
+    tracks = find_tracks(MOVIE)
+    volume = shown(tracks, MOVIE)
+    assert volume[0, 20, 20] == volume[1, 21, 24] == volume[2, 22, 28]
+    assert volume[0, 40, 70] == volume[1, 40, 73] == volume[2, 40, 76]
+    assert volume[2, 10, 90] == tracks.count == 3
+    assert tracks.parents == {}
+
+
+def test_a_cell_that_divides_has_two_daughters():
+    movie = [
+        frame((30, 50, 10)),
+        frame((30, 50, 10)),
+        frame((30, 43, 7), (30, 57, 7)),
+        frame((30, 40, 7), (30, 60, 7)),
+    ]
+    tracks = find_tracks(movie)
+    assert tracks.count == 3
+    assert tracks.parents == {2: 1, 3: 1}
+    data, graph = tracks.napari()
+    assert data.shape == (6, 4)
+    assert graph == {2: [1], 3: [1]}
+    assert find_tracks(movie, TrackSettings(divisions=False)).parents == {}
+
+
+def test_a_bud_is_no_division():
+    movie = [frame((30, 50, 12)), frame((30, 50, 12), (30, 66, 3)), frame((30, 50, 12), (30, 67, 5))]
+    tracks = find_tracks(movie, TrackSettings(max_distance=30))
+    volume = shown(tracks, movie)
+    assert volume[0, 30, 50] == volume[1, 30, 50] == volume[2, 30, 50] == 1
+    assert volume[1, 30, 66] == volume[2, 30, 67] == 2
+    assert tracks.parents == {}
+
+
+def test_a_missing_frame_is_bridged_as_far_as_allowed():
+    movie = [frame((30, 50, 10)), frame((5, 5, 3)), frame((30, 51, 10))]
+    assert find_tracks(movie, TrackSettings(max_gap=1)).count == 2
+    assert find_tracks(movie, TrackSettings(max_gap=0)).count == 3
+
+
+def test_voxels_count_as_what_they_are():
+    """Ten planes apart is near in thin slices and far in thick ones."""
+    first, second = np.zeros((2, 20, 40, 40), np.int32)
+    first[2:6, 10:20, 10:20] = 1
+    second[12:16, 10:20, 10:20] = 1
+    settings = TrackSettings(max_distance=15)
+    assert find_tracks([first, second], settings, spacing=(1, 1, 1)).count == 1
+    assert find_tracks([first, second], settings, spacing=(5, 1, 1)).count == 2
+    data, _ = find_tracks([first, second], settings).napari()
+    assert data[0].tolist() == [1, 0, 3.5, 14.5, 14.5]
+
+
+def test_a_table_with_the_parent_of_each_track(tmp_path):
+    movie = [frame((30, 50, 10)), frame((30, 43, 7), (30, 57, 7))]
+    write_csv(find_tracks(movie, TrackSettings(max_distance=20)), tmp_path / "tracks.csv")
+    table = pd.read_csv(tmp_path / "tracks.csv")
+    assert table["track"].tolist() == [1, 2, 3]
+    assert table["parent"].tolist() == [0, 1, 1]
+    assert set(table) == {"track", "frame", "label", "y", "x", "area", "parent"}
+
+
+def test_a_folder_of_the_cell_tracking_challenge(tmp_path):
+    movie = [
+        frame((30, 50, 10), (10, 10, 5)),
+        frame((30, 43, 7), (30, 57, 7)),
+        frame((30, 41, 7), (30, 60, 7), (10, 10, 5)),
+        frame(),
+    ]
+    tracks = find_tracks(movie, TrackSettings(max_distance=20))
+    write_ctc(tracks, movie, tmp_path / "RES")
+    written = (tmp_path / "RES" / "res_track.txt").read_text().splitlines()
+    lines = [tuple(map(int, row.split())) for row in written]
+    masks = [tifffile.imread(tmp_path / "RES" / f"mask{t:03d}.tif") for t in range(4)]
+    assert masks[0].dtype == np.uint16
+    seen = {(t, int(i)) for t, mask in enumerate(masks) for i in np.unique(mask) if i}
+    # Every track is there in each frame from its first to its last, and nowhere else.
+    assert seen == {(t, i) for i, begin, end, _ in lines for t in range(begin, end + 1)}
+    by_id = {line[0]: line for line in lines}
+    mother = masks[0][30, 50]
+    assert by_id[masks[1][30, 43]][3] == by_id[masks[1][30, 57]][3] == mother
+    # The gap in the middle cuts the small one in two, the second the child of the first.
+    assert by_id[masks[2][10, 10]][3] == masks[0][10, 10]
+
+
+def test_empty_movies_and_wrong_numbers(tmp_path):
+    empty = find_tracks([frame(), frame()])
+    assert (empty.count, empty.parents) == (0, {})
+    assert empty.napari()[0].shape == (0, 4)
+    write_ctc(empty, [frame(), frame()], tmp_path)
+    assert not tifffile.imread(tmp_path / "mask001.tif").any()
+    with pytest.raises(TrackError, match="no frame to track"):
+        find_tracks([])
+    with pytest.raises(TrackError, match="distances between pixels"):
+        find_tracks(MOVIE, spacing=(1, 1, 1))
+    with pytest.raises(TrackError, match="distance above 0"):
+        TrackSettings(max_distance=0)
+    many = pd.DataFrame({"track": np.arange(1, 65537), "frame": 0, "label": 1, "y": 0.0, "x": 0.0, "area": 1})
+    with pytest.raises(TrackError, match="at most 65535"):
+        write_ctc(Tracks(many, {}), [], tmp_path)
+
+
+def test_a_real_movie_is_tracked_as_its_authors_did(labelled_data):
+    truth = [_png(path) for path in sorted((labelled_data / "yeastvision" / "labels").iterdir())]
+    rng = np.random.default_rng(0)
+    frames = [np.concatenate([[0], rng.permutation(int(t.max())) + 1])[t] for t in truth]
+    tracks = find_tracks(frames)
+    expected, found = _links(truth), _links(shown(tracks, frames))
+    assert len(expected & found) >= 0.98 * len(expected)
+    assert len(expected & found) >= 0.98 * len(found)
+
+
+def _png(path):
+    from PIL import Image
+
+    return np.array(Image.open(path)).astype(np.int32)
+
+
+def _links(movie):
+    """Pairs of pixels in neighbouring frames that belong to one object, one for each object."""
+    links = set()
+    for t in range(len(movie) - 1):
+        for i in np.intersect1d(movie[t], movie[t + 1]):
+            if i:
+                links.add((t, *(int(np.flatnonzero(movie[s] == i)[0]) for s in (t, t + 1))))
+    return links
