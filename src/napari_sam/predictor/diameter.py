@@ -20,11 +20,11 @@ __all__ = ["estimate_diameter"]
 
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Factors between image and model pixels that are tried."""
-GLANCE = 640
+GLANCE = 448
 """Side, in model pixels, of what is looked at; of a larger plane a part with seeds in it."""
 LEAST = 64
 """Least side of a plane, in model pixels, for a scale to be tried."""
-PROMPTS = 24
+PROMPTS = 12
 """Seeds that are prompted at each scale."""
 
 
