@@ -60,19 +60,23 @@ class Labelled:
         """Height and width of a plane."""
         return self.shape[-2], self.shape[-1]
 
-    def planes(self) -> Iterator[PlaneAt]:
-        """Read the planes one after another.
+    def __getitem__(self, index: tuple[int, ...]) -> NDArray[np.integer]:
+        """Read one plane.
 
         Raises
         ------
         ExportError
             If an id is negative or, in an array of floats, no whole number.
         """
+        return whole(np.asarray(self.array[index]))
+
+    def planes(self) -> Iterator[PlaneAt]:
+        """Read the planes one after another."""
         for index in np.ndindex(self.shape[:-2]):
             yield PlaneAt(
                 index,
                 {name.lower(): i for name, i in zip(self.axes.names, index, strict=False)},
-                whole(np.asarray(self.array[index])),
+                self[index],
             )
 
     @cached_property

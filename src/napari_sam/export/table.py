@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from napari_sam.export.atomic import replacing
-from napari_sam.export.labelled import Labelled, whole
+from napari_sam.export.labelled import Labelled
 from napari_sam.measure import region_table
 
 
@@ -15,8 +13,8 @@ def write(labelled: Labelled, path: Path) -> None:
     """Write what `napari_sam.measure.region_table` finds, with the features of the objects beside it."""
     import pandas as pd
 
-    image = None if labelled.image is None else np.asarray(labelled.image)
-    table = region_table(whole(np.asarray(labelled.array)), image, axes=labelled.axes)
+    # Both are read plane by plane.
+    table = region_table(labelled, labelled.image, axes=labelled.axes)
     known = pd.DataFrame([{"label": label, **row} for label, row in labelled.features.items()])
     if len(known):
         # What was measured wins over a column of the same name.

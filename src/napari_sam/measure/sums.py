@@ -1,0 +1,193 @@
+"""What is counted of every object while the planes of a volume go by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.measure.shape import directions
+
+Float = NDArray[np.float64]
+Index = NDArray[np.intp]
+Planes = Callable[[], Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]]
+"""Gives, each time it is called, the planes in order: labels (H, W), and the channels of the image."""
+
+
+class MeasureError(ValueError):
+    """Something that cannot be measured; the message says what was expected and what was found."""
+
+
+@dataclass(eq=False, slots=True)
+class Sums:
+    """Counts of N objects in a plane (2 axes) or a volume (3 axes).
+
+    Parameters
+    ----------
+    ids : ndarray of int, shape (N,)
+        In rising order.
+    area : ndarray, shape (N,)
+        Pixels.
+    anchor : ndarray, shape (N, axes)
+        A pixel of each object; sums are taken from there, so that they lose no digits.
+    first, second : ndarray, shapes (N, axes), (N, axes, axes)
+        Sums of the distances from the anchor along each axis, and of their products.
+    low, high : ndarray of int, shape (N, axes)
+        First and one past the last pixel.
+    crossings : ndarray, shape (N, directions)
+        How often lines in each direction enter or leave the object (`shape.directions`).
+    values : list of ndarray, shape (N, 5)
+        For each channel: value at the anchor, sum and sum of squares from there, least, greatest.
+    """
+
+    ids: NDArray[Any]
+    area: Float
+    anchor: Float
+    first: Float
+    second: Float
+    low: Index
+    high: Index
+    crossings: Float
+    values: list[Float]
+
+    @property
+    def centre(self) -> Float:
+        """Mean position, shape (N, axes)."""
+        return self.anchor + self.first / self.area[:, None]
+
+    @property
+    def spread(self) -> Float:
+        """Covariance of the positions, shape (N, axes, axes)."""
+        mean = self.first / self.area[:, None]
+        return self.second / self.area[:, None, None] - mean[:, :, None] * mean[:, None, :]
+
+
+def count(planes: Planes, axes: int) -> Sums:
+    """Go through the planes twice: for the ids, and for the sums.
+
+    Parameters
+    ----------
+    planes : callable
+    axes : int
+        2 for one plane, 3 for a volume.
+
+    Raises
+    ------
+    MeasureError
+        If labels are no whole numbers of 0 and above.
+    """
+    ids = _ids(planes)
+    number = len(ids)
+    sums = Sums(
+        ids,
+        np.zeros(number),
+        np.zeros((number, axes)),
+        np.zeros((number, axes)),
+        np.zeros((number, axes, axes)),
+        np.full((number, axes), np.iinfo(np.intp).max),
+        np.zeros((number, axes), np.intp),
+        np.zeros((number, len(directions(axes)))),
+        [],
+    )
+    before: Index | None = None
+    for z, (labels, channels) in enumerate(planes()):
+        numbered = _renumber(labels, ids)
+        if not sums.values:
+            sums.values = [np.tile([0.0, 0, 0, np.inf, -np.inf], (number, 1)) for _ in channels]
+        _add_plane(sums, numbered, channels, z)
+        padded = np.pad(numbered, 1)
+        if axes == 3:
+            _cross(sums, np.zeros_like(padded) if before is None else before, padded)
+        _cross_within(sums, padded)
+        before = padded
+    if axes == 3 and before is not None:
+        _cross(sums, before, np.zeros_like(before))
+    return sums
+
+
+def _ids(planes: Planes) -> NDArray[Any]:
+    """Ids of all planes in rising order, without 0."""
+    found: set[int] = set()
+    for labels, _ in planes():
+        if labels.dtype.kind not in "iub":
+            raise MeasureError(f"Expected whole numbers as labels, found dtype {labels.dtype}.")
+        if labels.size and labels.min() < 0:
+            raise MeasureError(f"Expected labels of 0 and above, found {labels.min()}.")
+        # A table of all ids is much quicker than sorting the pixels, where it is not too long.
+        few = labels.max(initial=0) <= 4 * labels.size + 1024
+        here = np.flatnonzero(np.bincount(labels.ravel())) if few else np.unique(labels)
+        found.update(here.tolist())
+    return np.array(sorted(found - {0}), dtype=np.int64)
+
+
+def _renumber(labels: NDArray[Any], ids: NDArray[Any]) -> Index:
+    """Replace each id by its place in ``ids``, counted from 1."""
+    top = int(ids[-1]) if len(ids) else 0
+    if top <= 4 * labels.size + 4 * len(ids) + 1024:
+        lookup = np.zeros(top + 1, np.intp)
+        lookup[ids] = np.arange(1, len(ids) + 1)
+        return lookup[labels.astype(np.intp, copy=False)]
+    return np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0)
+
+
+def _add_plane(sums: Sums, labels: Index, channels: list[NDArray[Any]], z: int) -> None:
+    """Add one plane's pixels to the sums of position and intensity."""
+    number, axes = sums.first.shape
+    y, x = np.nonzero(labels)
+    which = labels[y, x] - 1
+    places = [y, x] if axes == 2 else [np.full(len(y), z), y, x]
+    new = np.zeros(number, bool)
+    new[which] = sums.area[which] == 0
+    # Of all that write to one place the first one stays when they come in backward order.
+    pixel = np.zeros(number, np.intp)
+    pixel[which[::-1]] = np.arange(len(which))[::-1]
+    at = pixel[new]
+    sums.area += np.bincount(which, minlength=number)
+    away = []
+    for axis, place in enumerate(places):
+        sums.anchor[new, axis] = place[at]
+        away.append(place - sums.anchor[which, axis])
+        sums.first[:, axis] += np.bincount(which, away[axis], number)
+        np.minimum.at(sums.low[:, axis], which, place)
+        np.maximum.at(sums.high[:, axis], which, place + 1)
+    for i in range(axes):
+        for j in range(i, axes):
+            product = np.bincount(which, away[i] * away[j], number)
+            sums.second[:, i, j] += product
+            if i != j:
+                sums.second[:, j, i] += product
+    for table, channel in zip(sums.values, channels, strict=True):
+        values = channel[y, x].astype(np.float64)
+        table[new, 0] = values[at]
+        beyond = values - table[which, 0]
+        table[:, 1] += np.bincount(which, beyond, number)
+        table[:, 2] += np.bincount(which, beyond**2, number)
+        np.minimum.at(table[:, 3], which, values)
+        np.maximum.at(table[:, 4], which, values)
+
+
+def _cross_within(sums: Sums, padded: Index) -> None:
+    """Count the crossings along the directions within a plane."""
+    for k, step in enumerate(directions(sums.first.shape[1])):
+        if len(step) == 2 or step[0] == 0:
+            _compare(sums, k, padded, padded, int(step[-2]), int(step[-1]))
+
+
+def _cross(sums: Sums, below: Index, above: Index) -> None:
+    """Count the crossings along the directions from one plane to the next."""
+    for k, step in enumerate(directions(3)):
+        if step[0] == 1:
+            _compare(sums, k, below, above, int(step[1]), int(step[2]))
+
+
+def _compare(sums: Sums, k: int, here: Index, there: Index, dy: int, dx: int) -> None:
+    """Count where a step from one padded plane to another (or the same) leaves or enters an object."""
+    height, width = here.shape
+    start = here[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)]
+    end = there[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)]
+    differ = start != end
+    for side in (start, end):
+        sums.crossings[:, k] += np.bincount(side[differ], minlength=len(sums.ids) + 1)[1:]
