@@ -17,21 +17,26 @@ def outputs():
     return np.stack([(r - distance) * 3 for r in (4, 2, 5, 7)]).astype(np.float32)
 
 
+def offered(ambiguous):
+    levels = Candidates.levels(IOU, ambiguous=ambiguous)
+    return Candidates.offer(outputs()[levels], IOU, levels, WINDOW)
+
+
 def test_one_point_offers_the_three_ambiguity_masks_best_preferred():
-    offer = Candidates.offer(outputs(), IOU, WINDOW, ambiguous=True)
+    offer = offered(ambiguous=True)
     assert [c.level for c in offer] == [1, 2, 3]
     assert offer.best is offer[1]
     assert len(offer) == 3
 
 
 def test_more_prompts_offer_the_single_mask_first():
-    offer = Candidates.offer(outputs(), IOU, WINDOW, ambiguous=False)
+    offer = offered(ambiguous=False)
     assert [c.level for c in offer] == [0, 2, 3]
     assert offer.best is offer[0]
 
 
 def test_masks_stability_and_area_follow_from_the_logits():
-    offer = Candidates.offer(outputs(), IOU, WINDOW, ambiguous=True)
+    offer = offered(ambiguous=True)
     areas = [c.area for c in offer]
     assert areas == sorted(areas)
     np.testing.assert_allclose(areas, [np.pi * (4 * r) ** 2 for r in (2, 5, 7)], rtol=0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -87,24 +87,36 @@ class Candidates:
         return self.items[self.preferred]
 
     @staticmethod
-    def offer(
-        logits: NDArray[np.float32], iou: NDArray[np.float32], window: Window, *, ambiguous: bool
-    ) -> Candidates:
-        """Choose what to offer out of the decoder's four outputs.
+    def levels(iou: NDArray[np.float32], *, ambiguous: bool) -> list[int]:
+        """Which of the decoder's outputs to offer, in the order in which they are offered.
 
         Parameters
         ----------
-        logits : ndarray of float32, shape (4, h, w)
         iou : ndarray of float32, shape (4,)
             Predicted IoU; output 0 is the single mask.
-        window : Window
         ambiguous : bool
             Whether the prompt was one point only (paper, section 3, "Resolving ambiguity").
         """
         three = list(range(1, len(iou)))
-        if ambiguous:
-            levels, preferred = three, int(np.argmax(iou[three]))
-        else:
-            levels, preferred = [SINGLE, *sorted(three, key=lambda k: -iou[k])[:2]], 0
-        items = tuple(Candidate(logits[k], window, float(iou[k]), k) for k in levels)
+        return three if ambiguous else [SINGLE, *sorted(three, key=lambda k: -iou[k])[:2]]
+
+    @staticmethod
+    def offer(
+        logits: NDArray[np.float32], iou: NDArray[np.float32], levels: Sequence[int], window: Window
+    ) -> Candidates:
+        """Candidates of the outputs that `levels` chose.
+
+        Parameters
+        ----------
+        logits : ndarray of float32, shape (len(levels), h, w)
+        iou : ndarray of float32, shape (4,)
+            Predicted IoU of all outputs.
+        levels : sequence of int
+        window : Window
+        """
+        items = tuple(
+            Candidate(plane, window, float(iou[level]), level)
+            for plane, level in zip(logits, levels, strict=True)
+        )
+        preferred = 0 if SINGLE in levels else int(np.argmax(iou[list(levels)]))
         return Candidates(items, preferred)

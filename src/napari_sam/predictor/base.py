@@ -76,6 +76,21 @@ class Batch:
         with torch.inference_mode():
             return self.decoded.logits(*index).float().cpu().numpy()
 
+    def offers(self, ambiguous: Sequence[bool]) -> list[Candidates]:
+        """Candidates of every prompt; only the masks that are offered are computed.
+
+        Parameters
+        ----------
+        ambiguous : sequence of bool, length N
+            Whether each prompt was one point only.
+        """
+        levels = [Candidates.levels(q, ambiguous=a) for q, a in zip(self.iou, ambiguous, strict=True)]
+        rows = np.repeat(np.arange(len(levels)), [len(x) for x in levels])
+        logits = self.logits(rows, np.concatenate(levels))
+        return [
+            Candidates.offer(logits[rows == i], self.iou[i], x, self.windows[i]) for i, x in enumerate(levels)
+        ]
+
 
 class Predictor(ABC):
     """A promptable model on a device.
@@ -166,13 +181,7 @@ class Predictor(ABC):
         for start in range(0, len(prompts), self.batch_size):
             part = slice(start, start + self.batch_size)
             batch = self.decode(embedding, prompts[part], before[part])
-            count, outputs = batch.iou.shape
-            rows, cols = np.divmod(np.arange(count * outputs), outputs)
-            logits = batch.logits(rows, cols).reshape(count, outputs, *batch.windows[0].shape)
-            offers += [
-                Candidates.offer(logits[i], batch.iou[i], batch.windows[i], ambiguous=p.ambiguous)
-                for i, p in enumerate(prompts[part])
-            ]
+            offers += batch.offers([p.ambiguous for p in prompts[part]])
         return offers
 
     def decode(

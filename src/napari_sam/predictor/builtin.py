@@ -200,9 +200,7 @@ class BuiltInPredictor(Predictor):
         level = 1 + round(np.log2(embedding.frame.scale[0] / best.window.frame.scale[0]))
         with torch.inference_mode():
             batch = self._decode(embedding, (level, prompt.mask is not None), [prompt], [None])
-        outputs = np.arange(batch.iou.shape[1])
-        logits = batch.logits(np.zeros_like(outputs), outputs)
-        return Candidates.offer(logits, batch.iou[0], batch.windows[0], ambiguous=prompt.ambiguous)
+        return batch.offers([prompt.ambiguous])[0]
 
     def seeds(self, embedding: Embedding) -> Seeds:
         """Places where the dense head expects an object's middle."""
