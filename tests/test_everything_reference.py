@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -149,7 +150,7 @@ def compare(ours, theirs, image, least, **settings):
 SHAPES = [(128, 128), (90, 150), (260, 203)]
 
 
-@pytest.mark.parametrize(("seed", "shape"), enumerate(SHAPES))
+@pytest.mark.parametrize(("seed", "shape"), list(enumerate(SHAPES)))
 def test_default_thresholds(seed, shape):
     compare(*scene_pair(Scene(seed)), blocks(shape), least=5)
 
@@ -220,3 +221,23 @@ def test_a_real_network_with_random_weights():
         assert twin["predicted_iou"] == pytest.approx(record["predicted_iou"], abs=1e-4)
         assert np.mean(twin["segmentation"] != record["segmentation"]) < 1e-3
         assert twin["stability_score"] == pytest.approx(record["stability_score"], abs=2e-3)
+
+
+def test_memory_depends_on_the_objects_and_not_on_the_plane():
+    """The reference holds 64 x 3 masks of the whole plane at once: here that would be 6 GB."""
+    side = 2900
+    ours, _ = scene_pair(Scene(1))
+    image = np.zeros((side, side, 3), np.uint8)
+    settings = AutomaticSettings(points_per_side=10, points_per_batch=50)
+    embedding = ours.embed(image)
+    tracemalloc.start()
+    try:
+        result = finish(generate(ours, image, settings, embedding=embedding))
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    plane = side * side
+    assert len(result.filtered) > 5
+    assert max(p.area for p in result.found.proposals) > plane / 50
+    assert kept < plane / 2
+    assert peak < 6 * plane
