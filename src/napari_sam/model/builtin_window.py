@@ -55,16 +55,16 @@ def window_rows(feature: Tensor, outside: Tensor, batch_index: Tensor, origin: T
     Tensor
         Shape (N, WINDOW_CELLS**2 * 4**levels, C).
     """
-    planes, channels, height, width = feature.shape
+    _, channels, height, width = feature.shape
     rows = feature.permute(0, 2, 3, 1).reshape(-1, channels)
-    rows = torch.cat([rows, outside.to(rows.dtype)[None]])
     offsets = _nested_offsets(WINDOW_CELLS, levels).to(feature.device)
     position = (origin << levels)[:, None] + offsets  # (N, L, 2)
     y, x = position.unbind(-1)
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     flat = (batch_index[:, None] * height + y) * width + x
-    flat = torch.where(inside, flat, planes * height * width)
-    return rows.index_select(0, flat.flatten()).view(*flat.shape, channels)
+    windows = rows.index_select(0, torch.where(inside, flat, 0).flatten()).view(*flat.shape, channels)
+    # only the windows are touched, never the whole map: it may be that of a very large plane
+    return torch.where(inside[..., None], windows, outside.to(windows.dtype))
 
 
 def nest(image: Tensor, levels: int) -> Tensor:
