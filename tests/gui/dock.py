@@ -55,7 +55,7 @@ class Desk:
     def spot(self, y: float, x: float) -> tuple[float, float]:
         """Where an image pixel of the current plane appears on the canvas, by the camera."""
         image, plane = self.dock.bench.image, self.dock.bench.plane
-        world = np.asarray(image.data_to_world(plane.index.embed([[y, x]])[0]))
+        world = np.asarray(image.data_to_world(np.nan_to_num(plane.index.embed([[y, x]])[0])))
         shown = world[list(plane.index.axes)]
         camera = self.viewer.scene.camera
         canvas = canvas_of(self.viewer)

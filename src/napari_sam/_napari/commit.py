@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_sam._napari.coordinates import PlaneIndex, layer_shape, same_geometry
+from napari_sam._napari.coordinates import PlaneIndex, layer_shape, lies_on
 from napari_sam._napari.layers import twin_plane
 from napari_sam.masks import Box, Mask, Overlap, paint
 
@@ -219,7 +219,7 @@ def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int 
             f"The layer {name!r} has shape {own}, the image {image_layer.name!r} has {shape}. "
             "Choose labels of the same shape or make a new layer."
         )
-    if not same_geometry(labels_layer, image_layer):
+    if not lies_on(labels_layer, image_layer):
         raise CommitError(
             f"The layer {name!r} has another scale, position or unit than {image_layer.name!r}: objects "
             "would not lie where they were clicked. Give it the image's geometry or make a new layer."

@@ -305,6 +305,14 @@ def _factor(source: pint.Unit, target: pint.Unit) -> float:
 
 def same_geometry(one: Layer, other: Layer) -> bool:
     """Whether two layers have the same data coordinates, so that nothing needs to be converted."""
-    if one.ndim != other.ndim or one.units != other.units:
+    return one.ndim == other.ndim and lies_on(one, other)
+
+
+def lies_on(layer: Layer, image_layer: Layer) -> bool:
+    """Whether a layer has the data coordinates of the last axes of an image."""
+    ndim = layer.ndim
+    if ndim > image_layer.ndim or layer.units != image_layer.units[-ndim:]:
         return False
-    return all(np.array_equal(a, b) for a, b in zip(_affine(one), _affine(other), strict=True))
+    (matrix, offset), (whole, start) = _affine(layer), _affine(image_layer)
+    return np.array_equal(matrix, whole[-ndim:, -ndim:]) and np.array_equal(offset, start[-ndim:])
+

@@ -132,10 +132,12 @@ class Workbench(QObject):
 
     def set_picture(self, channels: Channels | None, contrast: ContrastMode, level: int) -> None:
         """Choose what the model sees of the image."""
-        axis_before = self.channel_axis
+        axis_before, tool = self.channel_axis, self.tool
         self._channels, self._contrast, self._level = channels, contrast, level
         if self.channel_axis != axis_before:
             self._bind(self.image)
+            if tool is not None:
+                self.use(tool)
         self.look(anew=True)
 
     def look(self, *, anew: bool = False) -> None:
