@@ -17,6 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from napari_sam.diameter import typical_diameter
 from napari_sam.files import ImageFile, open_image
 from napari_sam.files.image_file import in_words
 from napari_sam.folder.pictures import Pictures, PlaneView, plane_reader
@@ -24,7 +25,7 @@ from napari_sam.folder.work import HUGE, tiled_path, units_of
 from napari_sam.progress import Progress, Steps, finish
 from napari_sam.recipe import Recipe
 from napari_sam.stack import segment_plane_unit
-from napari_sam.tiling import TiledJob, TileGrid, open_job, plane_contrast
+from napari_sam.tiling import TiledJob, TileGrid, open_job, plane_contrast, tile_diameter
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -145,19 +146,27 @@ def pieces_of(
     """
     shape = int(image.shape[-2]), int(image.shape[-1])
     depth = int(image.shape[-3]) if len(image.shape) > 2 else 1
+    # What is estimated for a whole image is looked up once, not by each worker for each unit.
     if len(image) == 1 and prod(shape) > HUGE:
         grid = TileGrid(shape)
+        windows = plane_contrast(PlaneView(image)) if recipe.contrast is None else None
+        if windows is not None:
+            recipe = replace(recipe, contrast=tuple((w.low, w.high) for w in windows))
+        if recipe.diameter is None:
+            found = tile_diameter(predictor, plane_reader(image, recipe), grid)
+            recipe = replace(recipe, diameter=found)
         job = TiledJob(grid, recipe.settings(predictor), tiled_path(work), recipe.diameter)
         open_job(job, job.identity(predictor.model_id, ""))
-        windows = plane_contrast(PlaneView(image)) if recipe.contrast is None else None
-        if windows is not None:  # looked up once, not by each worker for each tile
-            recipe = replace(recipe, contrast=tuple((w.low, w.high) for w in windows))
         return [Piece(image.path, axes, recipe, work, n, 1, grid) for n in job.tiles.missing(len(grid))]
-    return [
-        Piece(image.path, axes, recipe, work, number, depth)
-        for number in range(len(image))
-        if number % depth not in units_of(work, number // depth)
-    ]
+    pieces: list[Piece] = []
+    for start in range(0, len(image), depth):
+        missing = units_of(work, start // depth).missing(depth)
+        known = recipe
+        if missing and recipe.diameter is None and len(image) > 1:
+            pictures = Pictures(image, recipe, start, start + depth)
+            known = replace(recipe, diameter=typical_diameter(predictor, pictures.__getitem__, depth))
+        pieces += [Piece(image.path, axes, known, work, start + n, depth) for n in missing]
+    return pieces
 
 
 def run_pieces(cluster: Cluster, pieces: Sequence[Piece]) -> Steps[list[tuple[Piece, str]]]:
@@ -244,10 +253,11 @@ def shared_out(workers: int | None, scheduler: str | None, model: Model) -> Iter
 @contextmanager
 def local_workers(count: int) -> Iterator[Client]:
     """Processes on this machine, one thread each, for as long as the block runs."""
+    # Any free port: the usual one may be taken by another cluster on this machine.
     distributed = _distributed()
     with (
         distributed.LocalCluster(
-            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
