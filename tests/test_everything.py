@@ -176,6 +176,17 @@ def test_the_current_view_bounds_prompts_and_leaves_objects_whole():
     assert ((points >= (8, 8)) & (points < (60, 72))).all()
 
 
+def test_a_region_away_from_a_crop_costs_nothing():
+    predictor = DiscPredictor(seeds=False)
+    settings = replace(GRID, crop_n_layers=1, points_per_side=8)
+    result = run(settings, predictor, region=Box(0, 0, 40, 45))  # in the plane and in the first crop only
+    assert predictor.encoded == 2
+    assert_discs(result.filtered.masks, DISCS[:1])
+    nothing = run(settings, predictor, region=Mask.from_plane(np.zeros(SHAPE)))
+    assert predictor.encoded == 2
+    assert len(nothing.filtered) == 0
+
+
 def test_an_embedding_is_used_and_another_planes_refused():
     predictor = DiscPredictor()
     embedding = predictor.embed(RGB)

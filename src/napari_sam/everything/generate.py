@@ -61,6 +61,12 @@ class Search:
     skipped: int = 0
     seeded: bool = False
 
+    def area(self, crop: Box) -> Box:
+        """Part of a crop in which to look; height or width is zero or less where there is none."""
+        if self.region is None:
+            return crop
+        return crop.intersect(self.region.box if isinstance(self.region, Mask) else self.region)
+
     def points(self, embedding: Embedding, crop: Box, layer: int) -> Points:
         """Where to prompt in a crop, in the plane's coordinates."""
         settings = self.settings
@@ -73,9 +79,8 @@ class Search:
             self.seeded = True
             points = seeds.points + np.array([crop.y0, crop.x0])
         else:
-            area = self.region.box if isinstance(self.region, Mask) else self.region
             per_side = max(1, settings.points_per_side // settings.crop_n_points_downscale_factor**layer)
-            points = point_grid(per_side, crop if area is None else crop.intersect(area))
+            points = point_grid(per_side, self.area(crop))
             if settings.adaptive:
                 points = points[coarse_to_fine(per_side)]
         return points[points_inside(points, self.region)]
@@ -250,17 +255,20 @@ def generate(
     search = Search(predictor, settings, shape, region)
     crops = crop_boxes(shape, settings.crop_n_layers, settings.crop_overlap_ratio)
     for number, (crop, layer) in enumerate(crops):
+        search.crops.append(crop)
+        area = search.area(crop)
+        if area.height <= 0 or area.width <= 0:
+            continue
         where = f"part {number + 1} of {len(crops)}: " if len(crops) > 1 else ""
         if number or embedding is None:
-            yield Progress(number, len(crops), f"{where}embedding")
+            yield _progress(number, len(crops), f"{where}embedding")
             embedding = predictor.embed(image[crop.slices], diameter=diameter)
-        search.crops.append(crop)
         points = search.points(embedding, crop, layer)
         for done, batch in search.batches(points):
             share = done / max(len(points), 1)
             yield _progress(number + share, len(crops), f"{where}prompt {done} of {len(points)}")
             search.run_batch(embedding, crop, batch)
-    yield Progress(len(crops) * SCALE, len(crops) * SCALE, "done")
+    yield _progress(len(crops), len(crops), "done")
     lost = np.array(search.lost, np.int64).reshape(-1, 2)
     found = Found(shape, tuple(search.proposals), tuple(search.crops), search.prompts, lost)
     return AutomaticResult(found, settings, search.seeded, search.skipped)

@@ -109,9 +109,9 @@ class AutomaticSettings:
 
 
 CELLS = AutomaticSettings(
-    pred_iou_thresh=0.5,
+    pred_iou_thresh=0.4,
     stability_score_thresh=0.5,
-    slack=0.3,
+    slack=0.2,
     min_area=10,
 )
 """Defaults of models that propose seeds, such as the built-in one."""
