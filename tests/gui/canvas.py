@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtTest import QTest
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 Spot = tuple[float, float]
@@ -36,42 +36,47 @@ def bright_spot(viewer: Any) -> Spot:
     return float(y), float(x)
 
 
-def move(viewer: Any, spot: Spot, buttons: Qt.MouseButton = Qt.MouseButton.NoButton) -> None:
+def move(viewer: Any, spot: Spot) -> None:
     """Move the mouse to a spot."""
-    canvas = canvas_of(viewer)
-    QTest.mouseMove(canvas, _point(spot))
-    QApplication.processEvents()
+    _send(viewer, QEvent.Type.MouseMove, spot, _NONE, _NONE)
 
 
 def click(viewer: Any, spot: Spot) -> None:
-    """Click with the left button."""
+    """Move to a spot and click with the left button."""
     move(viewer, spot)
-    QTest.mouseClick(
-        canvas_of(viewer), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, _point(spot)
-    )
-    QApplication.processEvents()
+    _send(viewer, QEvent.Type.MouseButtonPress, spot, _LEFT, _LEFT)
+    _send(viewer, QEvent.Type.MouseButtonRelease, spot, _LEFT, _NONE)
 
 
 def double_click(viewer: Any, spot: Spot) -> None:
-    """Double-click with the left button."""
-    QTest.mouseDClick(
-        canvas_of(viewer), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, _point(spot)
-    )
-    QApplication.processEvents()
+    """Double-click with the left button: the second press arrives as a double click."""
+    click(viewer, spot)
+    _send(viewer, QEvent.Type.MouseButtonDblClick, spot, _LEFT, _LEFT)
+    _send(viewer, QEvent.Type.MouseButtonRelease, spot, _LEFT, _NONE)
 
 
 def drag(viewer: Any, spots: Sequence[Spot]) -> None:
     """Press at the first spot, go through the others, release at the last."""
-    canvas = canvas_of(viewer)
-    left, plain = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
     move(viewer, spots[0])
-    QTest.mousePress(canvas, left, plain, _point(spots[0]))
+    _send(viewer, QEvent.Type.MouseButtonPress, spots[0], _LEFT, _LEFT)
     for spot in spots[1:]:
-        QTest.mouseMove(canvas, _point(spot), 10)
-        QApplication.processEvents()
-    QTest.mouseRelease(canvas, left, plain, _point(spots[-1]))
+        _send(viewer, QEvent.Type.MouseMove, spot, _NONE, _LEFT)
+    _send(viewer, QEvent.Type.MouseButtonRelease, spots[-1], _LEFT, _NONE)
+
+
+_LEFT, _NONE = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+
+
+def _send(
+    viewer: Any, kind: QEvent.Type, spot: Spot, button: Qt.MouseButton, buttons: Qt.MouseButton
+) -> None:
+    """Give the canvas an event of the mouse.
+
+    Not by moving the screen's pointer, as QTest does: what comes back from the screen's server comes late.
+    """
+    canvas = canvas_of(viewer)
+    here = QPointF(spot[1], spot[0])
+    plain = Qt.KeyboardModifier.NoModifier
+    there = QPointF(canvas.mapToGlobal(here))
+    QApplication.sendEvent(canvas, QMouseEvent(kind, here, there, button, buttons, plain))
     QApplication.processEvents()
-
-
-def _point(spot: Spot) -> QPoint:
-    return QPoint(round(spot[1]), round(spot[0]))
