@@ -50,7 +50,7 @@ screenshots: $(READY)  ## redo the pictures of the documentation from the real w
 	$(SCREEN) $(BIN)/python scripts/screenshots.py
 
 bench: $(READY)  ## speed against the reference implementation
-	$(BIN)/python -m benchmarks
+	OMP_NUM_THREADS=$${THREADS:-$$(nproc)} $(BIN)/python -m benchmarks $(if $(JSON),--json $(JSON)) $(ARGS)
 
 lock: $(READY)  ## write the versions of .venv to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt

@@ -37,6 +37,12 @@ def test_a_plane_is_brought_to_the_objects_scale(predictor, picture):
     assert small.features["dense"].shape[-2:] == (608 // 4, 864 // 4)
 
 
+def test_read_only_and_reversed_arrays_are_taken(predictor, picture):
+    view = picture[::-1]
+    view.flags.writeable = False
+    assert predictor.embed(view, diameter=44.0).key == predictor.embed(view.copy(), diameter=44.0).key
+
+
 def test_clicks_land_on_pixel_centres(predictor, picture):
     frame = predictor.embed(picture, diameter=22.0).frame
     np.testing.assert_allclose(frame.to_model([[0.0, 0.0]]), [[0.5, 0.5]])

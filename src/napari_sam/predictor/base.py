@@ -234,6 +234,10 @@ class Predictor(ABC):
         """Whether the model brings the plane to a scale by the objects' diameter."""
         return False
 
+    def estimate_diameter(self, image: RGB) -> float | None:
+        """Typical object diameter in image pixels, or None if the model does not scale by it."""
+        return None
+
     def seeds(self, embedding: Embedding) -> Seeds | None:
         """Places to prompt at for automatic masks, or None if the model proposes none."""
         return None

@@ -72,7 +72,7 @@ class BuiltInPredictor(Predictor):
         return True
 
     def _encode(self, image: RGB, diameter: float | None) -> tuple[dict[str, torch.Tensor], Frame]:
-        plane = torch.from_numpy(np.ascontiguousarray(image))
+        plane = torch.from_numpy(np.require(image, requirements=["C", "W"]))
         if diameter is None:
             diameter = self.estimate_diameter(image)
         factor = float(np.clip(MODEL_DIAMETER / diameter, *SCALES))
@@ -87,7 +87,7 @@ class BuiltInPredictor(Predictor):
         ----------
         image : ndarray of uint8, shape (H, W, 3)
         """
-        plane = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        plane = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.device)
         return estimate_diameter(self.model, plane)
 
     def _encode_plane(self, plane: torch.Tensor, frame: Frame) -> Features:

@@ -1,0 +1,1 @@
+"""Speed against the reference implementation, both in one run: ``make bench``."""
