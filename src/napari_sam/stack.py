@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.diameter import typical_diameter
 from napari_sam.image import RGB
 from napari_sam.linking import Linker, LinkSettings, Lookup
 from napari_sam.progress import Progress, Steps
@@ -97,8 +98,8 @@ def segment_stack(
     link : LinkSettings or bool
         How objects are linked through the planes; ``False`` numbers each plane by itself, from 1.
     diameter : float, optional
-        Typical object diameter in image pixels, for models that scale by it; estimated in each plane if not
-        given.
+        Typical object diameter in image pixels, for models that scale by it. If not given, it is estimated in
+        some planes and used for all (`napari_sam.diameter`); in each by itself if ``planes`` is no sequence.
     kept : sequence of Embeddings
         Where embeddings are looked for and kept, the quickest first.
     finished : UnitFolder, optional
@@ -131,6 +132,9 @@ def segment_stack(
         where = f"plane {number + 1} of {total}" if total else f"plane {number + 1}"
         unit = finished.read(number) if finished is not None else None
         if unit is None:
+            if diameter is None and predictor.uses_diameter and isinstance(planes, Sequence):
+                yield Progress(number, total, "looking how large the objects are")
+                diameter = typical_diameter(predictor, planes.__getitem__, len(planes))
             steps = segment_plane_unit(predictor, read(), settings, diameter=diameter, kept=kept)
             unit = yield from _within(steps, number, total, where)
             if finished is not None:

@@ -20,6 +20,7 @@ from napari_sam.tiling.run import (
     TilingError,
     open_job,
     segment_plane,
+    tile_diameter,
 )
 from napari_sam.tiling.tile import Read
 
@@ -36,4 +37,5 @@ __all__ = [
     "rgb_reader",
     "sampled_contrast",
     "segment_plane",
+    "tile_diameter",
 ]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.axes import Axes
+from napari_sam.diameter import typical_diameter
 from napari_sam.progress import Progress, Steps, time_left
 from napari_sam.store import Embeddings
 from napari_sam.tiling.grid import TileGrid
@@ -170,7 +171,7 @@ def segment_plane(
     side, halo : int
         See `TileGrid`. The halo should be no smaller than a typical object.
     diameter : float, optional
-        Typical object diameter in pixels, for models that scale by it; estimated in each tile if not given.
+        Typical object diameter in pixels, for models that scale by it; estimated in some tiles if not given.
     axes : Axes, optional
         Pixel size of Y and X.
     source : str
@@ -197,7 +198,11 @@ def segment_plane(
     from napari_sam.everything import settings_for
 
     settings = settings_for(predictor) if settings is None else settings
-    job = TiledJob(TileGrid(shape, side, halo), settings, Path(path).absolute(), diameter)
+    grid = TileGrid(shape, side, halo)
+    if diameter is None and predictor.uses_diameter:
+        yield Progress(0, len(grid), "looking how large the objects are")
+        diameter = tile_diameter(predictor, read, grid)
+    job = TiledJob(grid, settings, Path(path).absolute(), diameter)
     notes = open_job(job, job.identity(predictor.model_id, source), axes)
     if notes.get("complete"):
         return read_result(job)
@@ -210,6 +215,11 @@ def segment_plane(
             yield Progress(done, total, f"tile {done + 1} of {total}: {step.message}{left}")
         yield TileDone(done + 1, total, f"tile {done + 1} of {total}{left}", tile=number)
     return (yield from finish_job(job))
+
+
+def tile_diameter(predictor: Predictor, read: Read, grid: TileGrid) -> float | None:
+    """Typical object diameter in a plane, out of some of its tiles."""
+    return typical_diameter(predictor, lambda number: read(grid.inner(number)), len(grid))
 
 
 def open_job(job: TiledJob, identity: str, axes: Axes | None = None) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+import numpy as np
+from tests.fakes import DiscPredictor, disc_image
+
+from napari_sam.diameter import typical_diameter
+from napari_sam.progress import finish
+from napari_sam.stack import segment_stack
+from napari_sam.tiling import rgb_reader, segment_plane
+
+
+class Scaling(DiscPredictor):
+    """Scales by a diameter, which it takes from the brightness of a picture's first pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.used = [], []
+
+    @property
+    def uses_diameter(self):
+        return True
+
+    def estimate_diameter(self, image):
+        self.asked.append(int(image[0, 0, 0]))
+        return float(image[0, 0, 0])
+
+    def _encode(self, image, diameter):
+        self.used.append(diameter)
+        return super()._encode(image, diameter)
+
+
+def picture(corner):
+    plane = np.repeat(disc_image((40, 40), [(20, 20, 8)])[..., None], 3, -1)
+    plane[0, 0] = corner
+    return plane
+
+
+def test_the_median_of_some_pictures_spread_over_all():
+    predictor = Scaling()
+    values = [90, 10, 11, 12, 13, 14, 15, 16, 17, 18, 90]
+    assert typical_diameter(predictor, lambda n: picture(values[n]), 11) == 14
+    assert len(predictor.asked) == 5
+    assert 90 not in predictor.asked
+
+
+def test_few_pictures_and_blank_ones():
+    predictor = Scaling()
+    assert typical_diameter(predictor, lambda n: picture(12), 1) == 12
+    blank = np.zeros((8, 8, 3), np.uint8)
+    assert typical_diameter(predictor, lambda n: picture(12) if n == 2 else blank, 5) == 12
+    assert typical_diameter(predictor, lambda n: blank, 5) is None
+    assert typical_diameter(DiscPredictor(), lambda n: picture(12), 3) is None
+
+
+def test_a_stack_is_seen_at_one_scale():
+    predictor = Scaling()
+    planes = [picture(v) for v in (30, 10, 12, 14, 50)]
+    finish(segment_stack(predictor, planes))
+    assert predictor.used == [12.0] * 5
+    predictor = Scaling()
+    finish(segment_stack(predictor, planes, diameter=9))
+    assert predictor.used == [9] * 5
+    assert not predictor.asked
+
+
+def test_the_tiles_of_a_plane_are_seen_at_one_scale(tmp_path):
+    predictor = Scaling()
+    plane = disc_image((120, 120), [(20, 20, 8), (80, 90, 8)])
+    plane[::40, ::40] = 12
+    plane[0, 0] = 80
+    finish(
+        segment_plane(
+            predictor,
+            rgb_reader(np.stack([plane] * 3, -1)),
+            (120, 120),
+            tmp_path / "l.zarr",
+            side=40,
+            halo=10,
+        )
+    )
+    assert set(predictor.used) == {12.0}
