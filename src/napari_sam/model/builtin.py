@@ -38,6 +38,10 @@ __all__ = [
 
 MODEL_DIAMETER = 44.0
 """Diameter (model pixels, of a disc of the same area) at which objects are segmented best."""
+SEED_THRESHOLD = 0.45
+"""Height of a seed that is worth a prompt; chosen on training images."""
+GLANCE_THRESHOLD = 0.3
+"""Height of a seed that says something about the objects' size, also at a wrong scale."""
 _MEAN, _SPREAD = 127.5, 63.75
 
 
@@ -125,7 +129,7 @@ class BuiltIn(nn.Module):
         return decoded
 
     @staticmethod
-    def seeds(dense: Tensor, threshold: float = 0.3) -> tuple[Tensor, Tensor]:
+    def seeds(dense: Tensor, threshold: float = SEED_THRESHOLD) -> tuple[Tensor, Tensor]:
         """Peaks of the seed map: one point in each object that the dense head sees.
 
         Parameters
@@ -160,7 +164,7 @@ class BuiltIn(nn.Module):
         dense : Tensor
             Shape (4, h, w): the dense map of one plane, stride 4.
         """
-        points, _ = BuiltIn.seeds(dense)
+        points, _ = BuiltIn.seeds(dense, GLANCE_THRESHOLD)
         if not len(points):
             return None
         y, x = ((points - 1.5) / 4).long().unbind(-1)

@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_sam.model.builtin import CELL, MODEL_DIAMETER, WINDOW_CELLS, BuiltIn, Features
+from napari_sam.model.builtin import (
+    CELL,
+    GLANCE_THRESHOLD,
+    MODEL_DIAMETER,
+    WINDOW_CELLS,
+    BuiltIn,
+    Features,
+)
 from napari_sam.predictor.tiled import encode_plane
 
 __all__ = ["estimate_diameter"]
@@ -76,7 +83,7 @@ def _look(model: BuiltIn, plane: Tensor, scale: float, centre: Tensor) -> _Glanc
     """Look at a part of the plane around `centre` at one scale; None if there is no seed."""
     start, picture = _cut(plane, scale, centre)
     features = encode_plane(model, picture)
-    points, _ = model.seeds(features.dense[0])
+    points, _ = model.seeds(features.dense[0], GLANCE_THRESHOLD)
     octaves = model.estimate_diameter(features.dense[0])
     if not len(points) or octaves is None:
         return None
