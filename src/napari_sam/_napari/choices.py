@@ -18,11 +18,18 @@ MOST_CHANNELS = 32
 """An axis longer than this holds planes or times, not channels."""
 
 
-def models() -> list[tuple[str, str]]:
-    """List the models as (text, name), the built-in one first."""
+def models() -> list[tuple[str, str, str]]:
+    """List the models as (text, name, licence and authors), the built-in one first."""
     return [
-        ("built-in: cells, no download", "built-in"),
-        *((f"{entry.name}: {entry.purpose}", entry.name) for entry in entries()),
+        ("built-in: cells, no download", "built-in", "Licence: BSD-3-Clause, as the plugin's."),
+        *(
+            (
+                f"{entry.name}: {entry.purpose}",
+                entry.name,
+                f"{entry.attribution}. Licence: {entry.licence}.",
+            )
+            for entry in entries()
+        ),
     ]
 
 

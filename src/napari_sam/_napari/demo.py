@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sam._napari.driver import DriveError, Driver
+from napari_sam._napari.driver import DOCK, DriveError, Driver
 
 CLICK = (193.0, 212.0)
 """A coin of the sample image, in pixels (y, x)."""
@@ -59,13 +59,17 @@ def run_demo(out: Path | None = None, drive: bool = False) -> DemoReport | None:
         If a step of the driven demo did not succeed.
     """
     import napari
+    from qtpy.QtWidgets import QApplication
     from skimage import data
 
     viewer = napari.Viewer(title="napari-sam")
     viewer.window.resize(1280, 800)
     viewer.add_image(data.coins(), name="coins")
     if not drive:
-        viewer.window.add_plugin_dock_widget("napari-sam-cells")
+        viewer.window.add_plugin_dock_widget(DOCK)
+        # The dock takes its place at the next event; the whole image is to be seen beside it.
+        QApplication.processEvents()
+        viewer.reset_view()
         napari.run()
         return None
     folder = Path(out or "demo").resolve()
@@ -80,6 +84,7 @@ def _drive(driver: Driver, folder: Path) -> DemoReport:
     """Do the main job in the window."""
     dock, session = driver.dock, driver.session
     driver.wait_ready()
+    driver.viewer.reset_view()
     driver.click(*CLICK)
     offered = tuple(
         f"{n}: predicted IoU {c.predicted_iou:.2f}, stability {c.stability:.2f}, {c.area} pixels"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 OWN_FILE = "Use a file I have…"
+MODEL_TIP = "Models that are not on this computer are downloaded first."
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +72,13 @@ class ImagePanel(QWidget):
             tip="What is black and white for the model: the layer's contrast limits, or percentiles",
         )
         self.level = choice(tip="Resolution of the image pyramid that the model works on")
-        self.model = choice(tip="The weights; models that are not on this computer are downloaded first")
+        self.model = choice(tip=MODEL_TIP)
         self.device = choice(*((d, d) for d in ("auto", "cpu", "cuda", "mps")), tip="Where the model runs")
         self.diameter = QDoubleSpinBox()
         self.diameter.setRange(0, 10_000)
         self.diameter.setDecimals(1)
         self.diameter.setSuffix(" px")
-        self.diameter.setPrefix("Ø ")
-        self.diameter.setSpecialValueText("Ø estimated")
+        self.diameter.setSpecialValueText("estimated")
         self.diameter.setKeyboardTracking(False)
         self.diameter.setToolTip("Typical diameter of an object in pixels, for the built-in model")
         self.status = note()
@@ -107,12 +107,13 @@ class ImagePanel(QWidget):
         red, green, blue = (box.currentData() for box in self.channels)
         return self.colours.currentData(), (red, green, blue)
 
-    def set_models(self, models: Sequence[tuple[str, str]]) -> None:
-        """Offer models by (text, name); a file of one's own comes last."""
+    def set_models(self, models: Sequence[tuple[str, str, str]]) -> None:
+        """Offer models by (text, name, licence and authors); a file of one's own comes last."""
         with QSignalBlocker(self.model):
             self.model.clear()
-            for text, name in models:
+            for text, name, about in models:
                 self.model.addItem(text, name)
+                self.model.setItemData(self.model.count() - 1, about, Qt.ItemDataRole.ToolTipRole)
             self.model.addItem(OWN_FILE, OWN_FILE)
 
     def show_model(self, name: str, device: str) -> None:
@@ -123,10 +124,12 @@ class ImagePanel(QWidget):
             self.model.setCurrentIndex(self.model.findData(name))
             self.device.setCurrentIndex(max(self.device.findData(device), 0))
         self._model = name
+        about = self.model.currentData(Qt.ItemDataRole.ToolTipRole)
+        self.model.setToolTip("\n".join(text for text in (about, MODEL_TIP) if text))
 
     def set_uses_diameter(self, uses: bool) -> None:
         """Show the diameter only for models that use it."""
-        self.diameter.setVisible(uses)
+        self._form.setRowVisible(self.diameter, uses)
 
     def _lay_out(self) -> None:
         layout = column(self)
@@ -141,7 +144,8 @@ class ImagePanel(QWidget):
         self._form.addRow("Contrast", self.contrast)
         self._form.addRow("Level", self.level)
         self._form.addRow("Model", self.model)
-        self._form.addRow("Device", row(self.device, self.diameter))
+        self._form.addRow("Device", self.device)
+        self._form.addRow("Diameter", self.diameter)
         layout.addLayout(self._form)
         layout.addWidget(self.status)
         layout.addWidget(self.progress)
