@@ -109,8 +109,8 @@ class AutomaticSettings:
 
 
 CELLS = AutomaticSettings(
-    pred_iou_thresh=0.4,
-    stability_score_thresh=0.5,
+    pred_iou_thresh=0.45,
+    stability_score_thresh=0.55,
     slack=0.2,
     min_area=10,
 )
