@@ -73,7 +73,7 @@ class InferenceWorker(QObject):
             target=_work, args=(self._queue, weakref.ref(self)), name="napari-sam", daemon=True
         )
         # Also when the window was not closed in order: nothing runs on when the interpreter ends.
-        self._stop = weakref.finalize(self, _stop, self._queue, self._thread, 5.0)
+        self._stop = weakref.finalize(self, _stop, self._queue, self._thread, 1.0)
         self._thread.start()
 
     @property
@@ -265,11 +265,10 @@ def _work(queue: _Queue, owner: weakref.ref[InferenceWorker]) -> None:
         if news.what != "progress":
             queue.remove(task)
         worker = owner()
-        if worker is None:
-            return
         # The window may be gone already, the object with it.
         with suppress(RuntimeError):
-            worker._arrived.emit(news)
+            if worker is not None:
+                worker._arrived.emit(news)
         del worker, news, task
 
 
