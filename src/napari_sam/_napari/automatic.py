@@ -68,6 +68,7 @@ class AutomaticRun(QObject):
         region = self._region(where, bench.plane, target)
         session.drop_automatic()
         self._plane, self._image = bench.plane, bench.image
+        self._preview.prepare(self._image, self._plane.index)
         session.segment_everything(settings, region)
 
     def filters(self) -> Filters | None:

@@ -69,6 +69,11 @@ class MaskPreview:
         layer.visible = True
         layer.refresh(extent=False)
 
+    def prepare(self, image: Image, plane: PlaneIndex) -> None:
+        """Make the layer, hidden: napari takes its time for a layer, which no click needs to wait for."""
+        if self.layer is None or image is not self._image:
+            self._layer_for(image, plane).visible = False
+
     def clear(self) -> None:
         """Show nothing; the layer stays, hidden, for the next time."""
         layer = self.layer

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from napari_sam.session.work import Load
 
-WIDTH = 330
-"""Width of the dock in pixels of the screen."""
+WIDTH = 346
+"""Width of the dock in pixels of the screen, a scroll bar included."""
 
 
 class SegmentAnythingDock(Docked):
@@ -145,11 +145,11 @@ class SegmentAnythingDock(Docked):
 
     # --- Qt -------------------------------------------------------------------------------------------
 
-    def sizeHint(self) -> QSize:
+    def sizeHint(self) -> QSize:  # noqa: N802
         """Width that the dock asks for."""
         return QSize(WIDTH, 700)
 
-    def minimumSizeHint(self) -> QSize:
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Nothing is cut off above this width."""
         return QSize(WIDTH, 200)
 

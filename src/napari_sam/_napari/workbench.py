@@ -20,6 +20,7 @@ from napari_sam._napari.layers import add_labels_layer, remove_layer
 from napari_sam._napari.planes import Channels, ContrastMode, Plane, current_plane, iter_planes
 from napari_sam._napari.preview import MaskPreview
 from napari_sam._napari.pyramid import mask_to_full, to_level
+from napari_sam._napari.settings import Preferences, on_preferences_changed
 from napari_sam._napari.signs import NEGATIVE, POSITIVE
 from napari_sam._napari.snapshot import Snapshot
 from napari_sam._napari.target import write_into
@@ -92,6 +93,7 @@ class Workbench(QObject):
         self._settle = QTimer(self, singleShot=True, interval=SETTLE)
         self._settle.timeout.connect(self._submit_settled)
         self._connect()
+        self._end_preferences = on_preferences_changed(self._on_preferences)
 
     @property
     def image(self) -> Image | None:
@@ -119,10 +121,12 @@ class Workbench(QObject):
             return
         self.closed = True
         self._settle.stop()
+        self._end_preferences()
         self.session.close()
         self.worker.close()
         self._unbind(tidy=tidy)
         self.follower.close()
+        self.viewer.events.mouse_over_canvas.disconnect(self._on_mouse_left)
         if self._on_mouse_move in self.viewer.mouse_move_callbacks:
             self.viewer.mouse_move_callbacks.remove(self._on_mouse_move)
         if tidy:
@@ -160,6 +164,7 @@ class Workbench(QObject):
         self.session.look_at(place, plane.read)
         if moved:
             self.read_prompts()
+            self.preview.prepare(self.image, plane.index)
             self.plane_changed.emit()
 
     def planes_along(self, axis: int) -> Iterator[Plane]:
@@ -264,6 +269,7 @@ class Workbench(QObject):
         follower.layers_changed.connect(self.layers_changed)
         follower.active_changed.connect(self.tool_changed)
         self.viewer.mouse_move_callbacks.append(self._on_mouse_move)
+        self.viewer.events.mouse_over_canvas.connect(self._on_mouse_left)
 
     def _submit(self, job: Job) -> None:
         """Give a job to the worker; an embedding waits until the sliders rest."""
@@ -322,6 +328,9 @@ class Workbench(QObject):
                 layer.events.mode.connect(self._on_tool)
         self.layers_changed.emit()
 
+    def _on_preferences(self, chosen: Preferences) -> None:
+        self.session.cache.max_bytes = chosen.cache_bytes
+
     def _on_tool(self, event: Any = None) -> None:
         self.tool_changed.emit()
 
@@ -348,6 +357,10 @@ class Workbench(QObject):
             masks, opacity = [hovered], 0.25
         full = [mask_to_full(mask, self.plane.factors) for mask in masks]
         self.preview.show(self.image, self.plane.index, full, opacity)
+
+    def _on_mouse_left(self, event: Any = None) -> None:
+        if not self.viewer.mouse_over_canvas:
+            self.session.end_hover()
 
     def _on_mouse_move(self, viewer: ViewerModel, event: Any) -> None:
         """Ask for the mask under the mouse, where a click would ask for one too."""

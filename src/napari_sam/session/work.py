@@ -22,6 +22,7 @@ from napari_sam.image import RGB
 from napari_sam.masks import Mask, masks_of_labels
 from napari_sam.progress import Progress, Steps
 from napari_sam.prompts import Point, Prompts
+from napari_sam.session.libraries import load_torch_libraries
 from napari_sam.session.offers import Annotation, Offer, Request, describe
 from napari_sam.store import EmbeddingCache, embed_once
 
@@ -70,6 +71,7 @@ def load(load_model: Load | None, name: str, device: str) -> Steps[Loaded]:
     """Load a model by name or file, with the progress of its download."""
 
     def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Loaded:
+        load_torch_libraries()
         from napari_sam.everything import settings_for
         from napari_sam.predictor import load_model as by_name
 

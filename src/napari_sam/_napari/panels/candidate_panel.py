@@ -6,7 +6,7 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_sam._napari.panels.form import column, note, row
+from napari_sam._napari.panels.form import column, note, row, thousands
 from napari_sam._napari.panels.thumbnail import common_view, thumbnail, to_pixmap
 from napari_sam.candidates import Candidate
 from napari_sam.image import RGB
@@ -15,7 +15,6 @@ from napari_sam.session import Offer
 SIDE = 88
 """Side of a thumbnail in pixels of the screen."""
 WAITING = "Click inside an object: three masks are offered here."
-LEVELS = ("one mask", "sub-part", "part", "whole")
 
 
 class CandidateCard(QPushButton):
@@ -48,11 +47,10 @@ class CandidateCard(QPushButton):
 
     def show_candidate(self, candidate: Candidate, pixmap: QPixmap) -> None:
         """Show a candidate."""
-        area = f"{candidate.area:,}".replace(",", "\u2009")
         self.picture.setPixmap(pixmap)
         self.text.setText(
-            f"{self._number}: {LEVELS[candidate.level]}\nIoU {candidate.predicted_iou:.2f}\n"
-            f"stable {candidate.stability:.2f}\n{area} px"
+            f"{self._number}\nIoU {candidate.predicted_iou:.2f}\n"
+            f"stable {candidate.stability:.2f}\n{thousands(candidate.area)} px"
         )
         self.setToolTip(
             f"Predicted IoU {candidate.predicted_iou:.3f}: how good the model thinks this mask is.\n"

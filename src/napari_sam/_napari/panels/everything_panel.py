@@ -8,7 +8,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSlider, QSpinBox, QWidget
 from superqt import QRangeSlider
 
-from napari_sam._napari.panels.form import choice, column, form, note, row
+from napari_sam._napari.panels.form import choice, column, form, note, row, thousands
 from napari_sam._napari.panels.progress_row import ProgressRow
 from napari_sam.session import Filters
 
@@ -153,7 +153,7 @@ class EverythingPanel(QWidget):
         low, high = self.area.value()
         self.labels["iou"].setText(f"{self.filters.predicted_iou:.2f}")
         self.labels["stability"].setText(f"{self.filters.stability:.2f}")
-        self.labels["area"].setText(f"{self._area_at(low):,} to {self._area_at(high):,} px")
+        self.labels["area"].setText(f"{thousands(self._area_at(low))} to {thousands(self._area_at(high))} px")
 
     def _area_at(self, position: int) -> int:
         """Area at a position of the slider: equal steps are equal factors."""

@@ -51,3 +51,8 @@ def note(text: str = "") -> QLabel:
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
+
+
+def thousands(number: int) -> str:
+    """Whole number with thin spaces, which every language reads alike."""
+    return f"{number:,}".replace(",", "\u2009")

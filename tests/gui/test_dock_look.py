@@ -1,0 +1,84 @@
+"""How the dock looks, and how it is opened."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtCore import QPoint
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
+from tests.fakes import DiscPredictor
+from tests.gui.dock import DISCS, disc_picture
+
+from napari_sam._napari.shortcuts import KEYS, listing
+from napari_sam._napari.widget import SegmentAnythingDock
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_nothing_is_cut_off(desk, theme):
+    """All sections open, three candidates and automatic masks on show, every text in full."""
+    desk.viewer.theme = theme
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.dock.segment_everything()
+    desk.until(lambda: desk.session.sifted is not None)
+    for section in desk.dock.sections.values():
+        section.set_expanded(True)
+    desk.qtbot.wait(200)
+    assert desk.dock.width() < 360
+    scroll = desk.dock._scroll
+    assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width()
+    for kind in (QAbstractButton, QComboBox, QLabel):
+        for widget in scroll.widget().findChildren(kind):
+            if not widget.isVisible():
+                continue
+            right = widget.mapTo(scroll.widget(), QPoint(widget.width(), 0)).x()
+            assert right <= scroll.viewport().width(), f"{widget} {getattr(widget, 'text', str)()}"
+            if kind is QAbstractButton:
+                assert widget.width() >= widget.minimumSizeHint().width(), widget.text()
+    for card in desk.dock.candidate_panel.cards:
+        assert card.height() >= card.layout().sizeHint().height()
+
+
+def test_sections_fold(desk):
+    section = desk.dock.sections["Prompts"]
+    assert desk.dock.prompt_panel.isVisible()
+    desk.press_button(section.button)
+    assert not desk.dock.prompt_panel.isVisible()
+    desk.press_button(section.button)
+    assert desk.dock.prompt_panel.isVisible()
+
+
+def test_all_shortcuts_are_listed_and_do_something(desk):
+    said = " ".join(keys for keys, _ in listing())
+    for key in KEYS:
+        assert key.action in desk.dock._actions
+        for sequence in key.keys:
+            assert sequence.replace("Return", "Enter") in said
+
+
+def test_opened_from_the_menu(make_napari_viewer_proxy, qtbot, monkeypatch):
+    """napari hands a proxy of its viewer to the dock, which lets nobody touch what is private."""
+    monkeypatch.setattr("napari_sam.predictor.load_model", lambda name, **_: DiscPredictor(name=name))
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.add_image(disc_picture(), name="discs")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-sam-cells", "Segment Anything")
+    assert isinstance(dock, SegmentAnythingDock)
+    qtbot.waitUntil(lambda: dock.session.status.phase == "ready", timeout=10_000)
+    # The model and the device of the Preferences.
+    assert dock.session.status.model == "built-in"
+    dock.bench.binding.points.add(DISCS[0][:2])
+    qtbot.waitUntil(lambda: len(dock.session.offers) == 1, timeout=10_000)
+    assert dock.commit() == 1
+    assert viewer.layers["discs: objects"].data.any()
+    dock.close_down()
+
+
+def test_a_command_waits_for_the_model(open_desk):
+    """From the menu the dock may be opened and used at once."""
+    desk = open_desk()
+    assert desk.session.predictor is None
+    desk.dock.segment_everything()
+    desk.until(lambda: desk.session.sifted is not None)
+    assert len(desk.session.sifted.objects) == 3
+    assert desk.errors == []
