@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from functools import partial
 
 import numpy as np
 import pytest
@@ -80,17 +79,15 @@ def test_the_window_stays_live_while_the_model_works(open_desk):
     predictor = BusyPredictor()
     desk = open_desk(predictor=predictor).wait_ready()
     desk.dock.sections["Segment all"].set_expanded(True)
-    assert shortest_of(5, partial(gap_while_embedding, desk)) < 0.1
-    assert shortest_of(5, partial(gap_while_segmenting, desk)) < 0.1
+    for measure in (gap_while_embedding, gap_while_segmenting):
+        assert any(measure(desk) < max(0.1, 2 * gap_at_rest(desk)) for _ in range(5))
 
 
-def shortest_of(attempts, measure):
-    best = np.inf
-    for _ in range(attempts):
-        best = min(best, measure())
-        if best < 0.1:
-            break
-    return best
+def gap_at_rest(desk):
+    """How long the window hesitates with nothing to do, because of the rest of the machine."""
+    gaps = Gaps()
+    desk.qtbot.wait(500)
+    return gaps.stop()
 
 
 def gap_while_embedding(desk):
