@@ -44,7 +44,7 @@ docs: $(READY)  ## the documentation as a site in ./site
 	$(BIN)/python -m pip install -q --constraint constraints.txt --group docs
 	$(BIN)/typer napari_sam.cli utils docs --name napari-sam --title "Command line" \
 		--output docs/reference/command-line.md
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 screenshots: $(READY)  ## redo the pictures of the documentation from the real window
 	$(SCREEN) $(BIN)/python scripts/screenshots.py

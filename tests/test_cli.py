@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -55,23 +54,20 @@ def run_main(monkeypatch, capsys, *words):
 
 
 def test_help_names_every_command_and_is_quick():
-    best = 10.0
-    for _ in range(3):
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", "from napari_sam.cli import main; main()", "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        best = min(best, time.perf_counter() - started)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "from napari_sam.cli import main; main()", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for command in COMMANDS:
         assert f"  {command} " in done.stdout
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "typer" in loaded
     assert not loaded & {"torch", "numpy", "pandas", "napari", "zarr", "tifffile", "scipy"}
-    # The machine may be busy with something else: half a second is for a quiet one.
-    assert best < 1.5
+    # What takes time is what is imported; the machine may be busy, so that seconds would tell nothing.
+    ours = {name for name in loaded if name.startswith("napari_sam")}
+    assert len(ours) < 20, sorted(ours)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -209,6 +205,23 @@ def test_exporting_labels(tmp_path):
     assert float(cells["intensity_mean"]) == 6
     (annotation,) = json.loads((tmp_path / "a.json").read_text())["annotations"]
     assert annotation["score"] == 0.75
+    # A TIFF that does not say its axes has those of its labels; an image of another size is refused.
+    tifffile.imwrite(tmp_path / "image.tif", labels * 2, photometric="minisblack")
+    command = (
+        "export",
+        tmp_path / "a.tif",
+        "-o",
+        tmp_path / "c.csv",
+        "-o",
+        tmp_path / "c.geojson",
+        "--image",
+    )
+    assert invoke(*command, tmp_path / "image.tif").exit_code == 0
+    assert "intensity_mean" in (tmp_path / "c.csv").read_text()
+    tifffile.imwrite(tmp_path / "small.tif", labels[:, :9], photometric="minisblack")
+    result = invoke(*command, tmp_path / "small.tif")
+    assert result.exit_code != 0
+    assert "(3, 9, 20)" in (result.output or str(result.exception))
     # The file's own calibration counts when none is given.
     assert invoke("export", tmp_path / "a.tif", "-o", tmp_path / "b.tif").exit_code == 0
     with tifffile.TiffFile(tmp_path / "b.tif") as file:

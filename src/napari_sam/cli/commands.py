@@ -297,9 +297,16 @@ def export(
             for path in out:
                 format_of(path, format_name)
             found = stack.enter_context(open_image(labels, axes=axes))
-            pictured = None if image is None else stack.enter_context(open_image(image))
             array = found.labels()
             known = found.axes
+            pictured = None if image is None else stack.enter_context(open_image(image))
+            if (
+                image is not None
+                and pictured is not None
+                and (pictured.array.ndim == len(known.names) and pictured.shape != tuple(array.shape))
+            ):
+                # A file that says nothing about its axes has those of its labels.
+                pictured = stack.enter_context(open_image(image, axes=known.names))
             if spacing is not None:
                 sizes = read_numbers(spacing)
                 given = make_axes(len(known.names), known.names, sizes[0] if len(sizes) == 1 else sizes)

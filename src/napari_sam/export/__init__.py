@@ -84,8 +84,18 @@ def export(
     if known.names[-2:] != "YX" or len(known.names) != len(array.shape):
         raise ExportError(f"Expected labels with the axes {known.names}, found the shape {array.shape}.")
     if image is not None:
+        if len(image.shape) < len(array.shape):
+            raise ExportError(
+                f"Expected an image with the labels' axes {known.names}, found the shape "
+                f"{tuple(image.shape)}."
+            )
         image = in_order(image, known)[0]
     array, known = in_order(array, known)
+    if image is not None and tuple(image.shape[: len(array.shape)]) != tuple(array.shape):
+        raise ExportError(
+            f"Expected an image of the labels' shape {tuple(array.shape)}, with its channels, if any, last; "
+            f"found {tuple(image.shape)}. Choose the image that was labelled, or leave it out."
+        )
     name = image_name or without_suffix(path)
     labelled = Labelled(array, known, features_by_id(features), image, name)
     chosen.writer()(labelled, path)
