@@ -7,13 +7,14 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from napari_sam._napari.workers import InferenceWorker, in_plain_words
+from napari_sam._napari.workers import PRIORITY, InferenceWorker, in_plain_words
 from napari_sam.progress import Progress
+from napari_sam.session.jobs import Kind
 
 pytestmark = pytest.mark.gui
 
@@ -152,6 +153,10 @@ def test_kinds_do_not_replace_each_other(worker, heard, until):
     held.gate.set()
     until(lambda: len(heard.done) == 4)
     assert [kind for kind, _ in heard.done] == ["load", "predict", "hover", "embed"]
+
+
+def test_every_kind_of_the_session_has_its_place():
+    assert set(get_args(Kind)) == set(PRIORITY)
 
 
 def test_jobs_that_all_count_are_queued(worker, heard, until):
@@ -372,13 +377,13 @@ def test_window_stays_live_while_the_worker_computes(worker, heard, until):
     def compute():
         weights = torch.rand(768, 768)
         tokens = torch.rand(2048, 768)
-        for number in range(12):
+        for number in range(6):
             with torch.inference_mode():
                 for _ in range(4):
                     tokens = torch.nn.functional.gelu(tokens @ weights) / 30
             plane = np.random.default_rng(0).random((512, 512))
             np.sort(plane[plane > 0.5])
-            yield Progress(number, 12)
+            yield Progress(number, 6)
         return float(tokens.sum())
 
     beat = Heartbeat()

@@ -2,13 +2,15 @@
 
 A thread of our own and not `napari.qt.threading`: those workers run several at a time, cannot be reordered
 or dropped once they wait, and leave an entry in napari's task table for good, one for every click.
+
+Neither the number of torch's threads nor the thread's priority is changed: torch and numpy let go of the
+interpreter while they compute, and with as many threads of torch as there are cores the window's longest
+pause was the same as with one less, and the same with a lower priority.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 import time
 import weakref
@@ -22,7 +24,8 @@ from napari_sam.progress import Progress
 
 _log = logging.getLogger(__name__)
 
-PRIORITY = {"predict": 0, "hover": 1, "load": 2, "embed": 3, "export": 4, "everything": 5, "stack": 6}
+_ORDER = ("predict", "filter", "hover", "load", "embed", "export", "everything", "stack")
+PRIORITY = {kind: rank for rank, kind in enumerate(_ORDER)}
 """Who goes first. A long computation rests between two steps while something quicker is wanted."""
 
 _FRAME = 1 / 30
@@ -162,7 +165,7 @@ class _Task:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.priority = PRIORITY.get(job.kind, 4)
+        self.priority = PRIORITY.get(job.kind, len(_ORDER))
         self.dropped = False
         self._steps: Generator[Any, None, Any] | None = None
         self._reported = 0.0
@@ -256,10 +259,8 @@ def in_plain_words(error: BaseException) -> str:
 
 def _work(queue: _Queue, owner: weakref.ref[InferenceWorker]) -> None:
     """Run tasks to the end of the queue; the thread's body."""
-    _yield_to_the_window()
     while (task := queue.take()) is not None:
         news = task.step()
-        _use_torch_gently()
         if news is None:
             continue
         if news.what != "progress":
@@ -278,14 +279,3 @@ def _stop(queue: _Queue, thread: threading.Thread, limit: float) -> bool:
     if thread is not threading.current_thread():
         thread.join(limit)
     return not thread.is_alive()
-
-
-def _yield_to_the_window() -> None:
-    """Let the window's thread go first where both want the same core; torch's threads inherit this."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
-
-
-def _use_torch_gently() -> None:
-    """Placeholder until measured."""
