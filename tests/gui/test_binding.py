@@ -291,6 +291,16 @@ def test_adopted_shapes(bound):
     assert bound.binding.read(bound.plane).box == Box(11.5, 11.5, 31.5, 31.5)
 
 
+def test_adopted_points_with_more_axes_speak_where_the_sliders_are(bound):
+    """Spots of a time series on one image: only those of the time on show."""
+    theirs = bound.viewer.add_points([[0, 10, 20], [2, 30, 40]], scale=(5, 1, 1))
+    bound.binding.adopt(theirs)
+    bound.viewer.dims.set_point(0, 10)
+    assert bound.points() == [(30, 40, True)]
+    bound.viewer.dims.set_point(0, 0)
+    assert bound.points() == [(10, 20, True)]
+
+
 def test_adopted_labels(bound):
     labels = bound.viewer.add_labels(np.zeros((40, 50), int))
     labels.data[5:9, 6:12] = 1

@@ -19,11 +19,11 @@ from napari_sam._napari.commit import (
     commit_labels,
     commit_mask,
     do_again,
-    next_label,
     take_back,
     write_plane,
 )
 from napari_sam._napari.coordinates import PlaneIndex, plane_index
+from napari_sam._napari.ids import next_label
 from napari_sam._napari.layers import add_labels_layer, twin
 from napari_sam.masks import Mask
 

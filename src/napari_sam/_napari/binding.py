@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari.layers import Labels, Points, Shapes
@@ -238,7 +239,7 @@ class PromptBinding:
         for layer in self._adopted:
             said += [s.prompts for s in self._unspent(layer, plane)]
         background = tuple(p for prompts in said if not prompts for p in prompts.points)
-        return [Prompts.merge([prompts, Prompts(background)]) for prompts in said if prompts]
+        return [replace(p, points=(*p.points, *background)) for p in said if p]
 
     def clear(self, plane: PlaneIndex) -> None:
         """Take the prompts of a plane away.

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape, lies_on
+from napari_sam._napari.ids import next_label, note_label
 from napari_sam._napari.layers import twin_plane
 from napari_sam.masks import Box, Mask, Overlap, paint
 
@@ -162,6 +163,7 @@ def write_plane(
     _grow(labels_layer, int(labels.max(initial=0)))
     values = labels.astype(labels_layer.data.dtype)
     labels_layer.data[plane.slices] = values.T if plane.flipped else values
+    note_label(labels_layer, int(labels.max(initial=0)))
     labels_layer.refresh(extent=False)
     if records is not None and len(records):
         _store(labels_layer, records)
@@ -182,23 +184,6 @@ def do_again(labels_layer: Labels, done: Committed) -> None:
     _write(labels_layer, done.plane, done.box, done.after, done.written & (now == done.before))
     if len(done.rows):
         _store(labels_layer, done.rows)
-
-
-def next_label(labels_layer: Labels) -> int:
-    """Return the lowest id above all that the layer has in its pixels or features.
-
-    Lazy data are read block by block.
-    """
-    data = labels_layer.data
-    if isinstance(data, np.ndarray):
-        highest = int(data.max(initial=0))
-    elif data.ndim <= 2:
-        highest = int(np.asarray(data).max(initial=0))
-    else:
-        planes = product(*(range(n) for n in data.shape[:-2]))
-        highest = max((int(np.asarray(data[p]).max(initial=0)) for p in planes), default=0)
-    stored = _with_index(labels_layer.features)["index"]
-    return max(highest, int(stored.max()) if len(stored) else 0) + 1
 
 
 def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int | None = None) -> None:
@@ -301,6 +286,7 @@ def _write(
     crop = _read(layer, plane, box)
     crop[rows, columns] = picked
     layer.data[_region(plane, box, None)] = crop.T if plane.flipped else crop
+    note_label(layer, int(picked.max()))
     layer.refresh(extent=False)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
 
 
 class PlaneError(ValueError):
@@ -78,7 +79,7 @@ class PlaneIndex:
         full[:, self.axes] = flat
         return full
 
-    def holds(self, points: ArrayLike) -> NDArray[np.bool_]:
+    def holds(self, points: ArrayLike) -> Bool:
         """Tell which points of shape (N, ndim) lie on this plane.
 
         A point lies on the plane that it is nearest to. A coordinate that is not a number stands for "all
@@ -165,6 +166,28 @@ def to_image_pixels(
     pixels = np.linalg.solve(matrix, (padded - offset).T).T
     pixels[:, : ndim - common] = np.nan
     return pixels
+
+
+def on_show(points: ArrayLike, other_layer: Layer, image_layer: Layer, *, viewer: ViewerModel) -> Bool:
+    """Tell which positions are at the viewer's place on the leading axes that an image does not have.
+
+    Parameters
+    ----------
+    points : array-like, shape (N, D)
+        Positions in the data coordinates of ``other_layer``.
+    other_layer, image_layer : Layer
+    viewer : ViewerModel
+
+    Returns
+    -------
+    ndarray of bool, shape (N,)
+        All True where the image has all axes of the other layer.
+    """
+    points = np.asarray(points, float).reshape(-1, other_layer.ndim)
+    lead = max(other_layer.ndim - image_layer.ndim, 0)
+    matrix, offset = _world_to_data(viewer, other_layer)
+    here = matrix @ np.asarray(viewer.dims.point, float)[-other_layer.ndim :] + offset
+    return (np.round(points[:, :lead]) == np.round(here[:lead])).all(axis=1)
 
 
 def world_to_pixels(viewer: ViewerModel, image_layer: Layer, position: ArrayLike) -> Float:
@@ -315,4 +338,3 @@ def lies_on(layer: Layer, image_layer: Layer) -> bool:
         return False
     (matrix, offset), (whole, start) = _affine(layer), _affine(image_layer)
     return np.array_equal(matrix, whole[-ndim:, -ndim:]) and np.array_equal(offset, start[-ndim:])
-

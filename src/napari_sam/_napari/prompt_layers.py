@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage as ndi
 from skimage.draw import polygon2mask
 
-from napari_sam._napari.coordinates import Float, PlaneIndex, to_image_pixels
+from napari_sam._napari.coordinates import Float, PlaneIndex, on_show, to_image_pixels
 from napari_sam._napari.layers import is_own
 from napari_sam._napari.signs import negative_rows
 from napari_sam.masks import Box, Mask, masks_of_labels
@@ -66,6 +66,13 @@ class Ground:
     plane: PlaneIndex
     shape: tuple[int, int]
 
+    def holds(self, pixels: Float, data: ArrayLike, layer: PromptLayer) -> NDArray[np.bool_]:
+        """Tell which positions lie on the plane, given in pixels of the image and in the layer's data."""
+        here = self.plane.holds(pixels)
+        if layer.ndim > self.image.ndim:
+            here &= on_show(data, layer, self.image, viewer=self.viewer)
+        return here
+
     def pixels(self, data: ArrayLike, layer: PromptLayer) -> Float:
         """Positions of a layer's data coordinates in the image, shape (N, image.ndim)."""
         lead = self.image.ndim - layer.ndim
@@ -98,7 +105,7 @@ def _points(layer: Points, ground: Ground) -> Iterator[Said]:
     """Clicks on the plane and inside the image."""
     pixels = ground.pixels(layer.data, layer)
     flat = ground.plane.project(pixels)
-    here = ground.plane.holds(pixels) & layer.shown & _inside(flat, ground.shape)
+    here = ground.holds(pixels, layer.data, layer) & layer.shown & _inside(flat, ground.shape)
     negative = negative_rows(layer)
     for row in np.flatnonzero(here):
         point = Point(float(flat[row, 0]), float(flat[row, 1]), not negative[row])
@@ -111,7 +118,7 @@ def _shapes(layer: Shapes, ground: Ground) -> Iterator[Said]:
     negative = negative_rows(layer)
     for row, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
         pixels = ground.pixels(vertices, layer)
-        if not ground.plane.holds(pixels).all():
+        if not ground.holds(pixels, vertices, layer).all():
             continue
         prompts = shape_prompts(ground.plane.project(pixels), kind, ground.shape, positive=not negative[row])
         if prompts is not None:
