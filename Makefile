@@ -4,8 +4,6 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SCREEN := scripts/with-screen.sh
 READY := .venv/.ready
-# Small tensors: threads beyond one cost more than they bring, and the window needs the other core.
-export OMP_NUM_THREADS ?= 1
 # A real screen: the window stays open, ready to click. None: the demo drives the window and reports.
 HEADLESS := $(if $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter-out Linux,$(shell uname))),,--drive --out demo)
 
@@ -23,6 +21,8 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 demo: $(READY)  ## the main job: click a cell, get its mask (drives the window where no screen is)
 	$(SCREEN) $(BIN)/napari-sam demo $(HEADLESS)
 
+# The tests' tensors are small: threads beyond one cost more than they bring.
+test: export OMP_NUM_THREADS ?= 1
 test: $(READY)  ## all tests, those of the real window included (ARGS="-k name" to choose)
 	$(SCREEN) $(BIN)/python -m pytest $(ARGS)
 
