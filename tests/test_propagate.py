@@ -59,10 +59,34 @@ def test_what_ends_an_object(radii, settings, last):
 
 
 def test_the_plane_of_least_confidence_is_found():
-    result = follow(ball(10, 10, 7, 10, 10), {0: CLICK})
-    assert result.weakest in (2, 3)
-    assert result.planes[result.weakest].confidence < result.planes[1].confidence
+    planes = ball(10, 10, 10, 10, 10)
+    planes[3] = np.where(planes[3] > 100, 150, planes[3]).astype(np.uint8)
+    result = follow(planes, {0: CLICK})
+    assert list(result.planes) == [0, 1, 2, 3, 4]
+    assert result.weakest == 3
+    assert result.planes[3].confidence < 0.8 < result.planes[4].confidence
     assert all(0 <= one.confidence <= 1 for one in result.planes.values())
+
+
+def test_a_mask_that_fits_only_itself_ends_where_the_object_does():
+    """A model that copies its mask prompt would follow a cell for ever: the picture says where it ends."""
+
+    class Copying(DiscPredictor):
+        def _object(self, labels, prompt, before):
+            if prompt.mask is not None:
+                return prompt.mask.to_plane(labels.shape), True
+            return super()._object(labels, prompt, before)
+
+    result = follow(ball(9, 9, 9, 9, 0, 0, 0), {1: CLICK}, Copying())
+    assert list(result.planes) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("grey", "last"), [(150, 2), (90, 1), (250, 2)])
+def test_fading_ends_an_object_and_a_little_of_it_does_not(grey, last):
+    planes = ball(9, 9, 9)
+    planes[2] = np.where(planes[2] > 100, grey, planes[2]).astype(np.uint8)
+    result = follow(planes, {0: CLICK}, DiscPredictor(threshold=60))
+    assert max(result.planes) == last
 
 
 def test_two_anchors_meet_in_the_middle():
@@ -86,12 +110,12 @@ def test_a_correction_costs_only_what_it_touches():
     before = predictor.decoded
     corrected = Prompts((Point(30, 31),))
     second = follow(planes, {0: CLICK, 6: CLICK, 11: corrected}, predictor, previous=first, kept=(cache,))
-    assert predictor.decoded - before == 5  # the anchor and the four planes up to the middle anchor
+    assert predictor.decoded - before == 1 + 2 * 4  # the anchor, and the four planes up to the next one
     assert all(second.planes[i] is first.planes[i] for i in range(7))
     assert second.planes[9].anchor == 11
     before = predictor.decoded
     third = follow(planes, {0: CLICK, 3: CLICK, 6: CLICK, 11: corrected}, predictor, previous=second)
-    assert predictor.decoded - before == 5
+    assert predictor.decoded - before == 1 + 2 * 4
     assert third.planes[9] is second.planes[9]
     before = predictor.decoded
     follow(planes, {0: CLICK, 3: CLICK, 6: CLICK, 11: corrected}, predictor, previous=third)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_sam.appearance import Look, look_of
 from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.progress import Progress, Steps
 from napari_sam.prompts import Point, PromptError, Prompts
@@ -49,6 +50,9 @@ class PropagationSettings:
         The object has ended when it has fewer pixels.
     min_predicted_iou : float
         The object has ended when the model expects its mask to be worse.
+    min_likeness : float
+        The object has ended when it looks less like it does on its anchor (`PlaneMask.likeness`). A mask that
+        is handed from plane to plane fits itself well, and says nothing about what is below it.
 
     Raises
     ------
@@ -58,12 +62,13 @@ class PropagationSettings:
 
     mask: bool = True
     box: bool = True
-    point: bool = True
+    point: bool = False
     margin: float = 1.0
     min_iou: float = 0.4
     max_growth: float = 2.5
     min_area: int = 10
     min_predicted_iou: float = 0.5
+    min_likeness: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse settings with which nothing can be followed."""
@@ -88,6 +93,10 @@ class PlaneMask:
         The model's own estimate of the mask, about 0 to 1; 1 for a mask that was given.
     overlap : float
         IoU with the mask of the plane that it was followed from, 1 on an anchor.
+    likeness : float
+        How far it looks as it does on its anchor, 0 to 1: brightness inside, contrast to what is around.
+    agreement : float
+        IoU with what the model makes of one click in the middle of the mask, which knows nothing of the mask.
     anchor : int
         The anchor that it was followed from; ``plane`` itself on an anchor.
     """
@@ -97,11 +106,13 @@ class PlaneMask:
     predicted_iou: float
     overlap: float
     anchor: int
+    likeness: float = 1.0
+    agreement: float = 1.0
 
     @property
     def confidence(self) -> float:
-        """How far this plane may be trusted, 0 to 1: the model's estimate times the overlap."""
-        return min(max(self.predicted_iou, 0.0), 1.0) * self.overlap
+        """How far this plane may be trusted, 0 to 1: likeness times agreement."""
+        return self.likeness * self.agreement
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -267,35 +278,43 @@ def _stretch(
 
 def _follow(run: _Run, start: PlaneMask, places: range) -> Generator[PlaneMask, None, None]:
     """Follow the object from a plane along ``places`` until it ends."""
+    if not places:
+        return
+    look = look_of(run.planes[start.anchor], start.mask) if start.anchor == start.plane else None
     before = start
     for place in places:
-        found = _next(run, before, place)
+        look = look or look_of(run.planes[before.plane], before.mask)
+        found = _next(run, before, place, look)
         if found is None:
             return
         yield found
         before = found
 
 
-def _next(run: _Run, before: PlaneMask, place: int) -> PlaneMask | None:
+def _next(run: _Run, before: PlaneMask, place: int, look: Look) -> PlaneMask | None:
     """The object on the neighbouring plane, or None where it has ended."""
-    picture = run.planes[place]
+    picture, settings = run.planes[place], run.settings
     embedding = embed_once(run.predictor, picture, *run.kept, diameter=run.diameter)
-    prompts = _prompts(before.mask, run.settings, (picture.shape[0], picture.shape[1]))
+    prompts = _prompts(before.mask, settings, (picture.shape[0], picture.shape[1]))
     offered = run.predictor.predict(embedding, prompts)
     overlaps = [mask_iou(before.mask, candidate.mask) for candidate in offered]
     best = offered.preferred
     if prompts.ambiguous:  # of part and whole, the one that goes on best from the plane before
         best = int(np.argmax([c.predicted_iou * iou for c, iou in zip(offered, overlaps, strict=True)]))
-    chosen, overlap, settings = offered[best], overlaps[best], run.settings
-    growth = chosen.area / before.mask.area
+    chosen, overlap = offered[best], overlaps[best]
     if (
         chosen.area < settings.min_area
         or overlap < settings.min_iou
-        or not 1 / settings.max_growth <= growth <= settings.max_growth
+        or not 1 / settings.max_growth <= chosen.area / before.mask.area <= settings.max_growth
         or chosen.predicted_iou < settings.min_predicted_iou
     ):
         return None
-    return PlaneMask(place, chosen.mask, chosen.predicted_iou, overlap, before.anchor)
+    likeness = look.likeness(look_of(picture, chosen.mask))
+    if likeness < settings.min_likeness:
+        return None
+    clicked = run.predictor.predict(embedding, Prompts((deepest_point(chosen.mask),)))
+    agreement = max(mask_iou(chosen.mask, candidate.mask) for candidate in clicked)
+    return PlaneMask(place, chosen.mask, chosen.predicted_iou, overlap, before.anchor, likeness, agreement)
 
 
 def _prompts(mask: Mask, settings: PropagationSettings, shape: tuple[int, int]) -> Prompts:
