@@ -82,6 +82,12 @@ class MaskPreview:
             self._drawn = Box(0, 0, 0, 0)
             layer.visible = False
 
+    def raise_to_top(self) -> None:
+        """Put the layer above all others."""
+        layers = self._viewer.layers
+        if self.layer is not None and layers[-1] is not self.layer:
+            layers.move(layers.index(self.layer), len(layers))
+
     def remove(self) -> None:
         """Take the layer out of the viewer."""
         remove_layer(self._viewer, self.layer)

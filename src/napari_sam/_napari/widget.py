@@ -145,11 +145,11 @@ class SegmentAnythingDock(Docked):
 
     # --- Qt -------------------------------------------------------------------------------------------
 
-    def sizeHint(self) -> QSize:  # noqa: N802
+    def sizeHint(self) -> QSize:
         """Width that the dock asks for."""
         return QSize(WIDTH, 700)
 
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
+    def minimumSizeHint(self) -> QSize:
         """Nothing is cut off above this width."""
         return QSize(WIDTH, 200)
 

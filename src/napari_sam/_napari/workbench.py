@@ -246,6 +246,7 @@ class Workbench(QObject):
         except (CommitError, ValueError) as error:
             self.failed.emit(str(error))
         if made and written:
+            self.preview.raise_to_top()
             self.target_made.emit(layer)
         elif made:
             remove_layer(self.viewer, layer)
