@@ -50,32 +50,28 @@ def window(theme: str, sample: Callable[[], list[LayerData]]) -> Iterator[Driver
 
 
 def overview() -> None:
-    """Stained tissue: nuclei found automatically, and a click on one that is missing."""
-    with window("dark", samples.immunohistochemistry) as driver:
-        driver.dock.image_panel.diameter.setValue(16)
-        driver.rest(0.3)
-        driver.wait_ready()
-        panel = driver.dock.everything_panel
-        driver.press(panel.run)
-        driver.wait("automatic masks", lambda: driver.session.sifted is not None and idle(driver))
-        panel.predicted_iou.setValue(420)
-        panel.stability.setValue(450)
-        # Nuclei are wanted, not the glands that they are in.
-        while panel.filters.max_area > 600:
-            panel.area.setValue((0, panel.area.value()[1] - 10))
-        driver.rest(0.2)
-        driver.press(panel.accept)
-        camera = driver.viewer.scene.camera
-        camera.center, camera.zoom = (290.0, 290.0), 2.2
-        driver.click(300, 229)
+    """Coins clicked and committed one by one, and three candidates for the next."""
+    with window("dark", samples.coins) as driver:
+        for spot in ((54, 38), (57, 100), (51, 155), (51, 215), (125, 45), (125, 103), (127, 154)):
+            driver.click(*spot)
+            driver.press(driver.dock.commit_panel.commit)
+        driver.click(193, 212)
         save(driver, "overview")
 
 
 def candidates() -> None:
-    """One click, three candidates."""
-    with window("dark", samples.coins) as driver:
-        driver.click(193, 212)
+    """Drawn cells: a click, three candidates."""
+    with window("dark", samples.cells_2d) as driver:
+        driver.click(*middle_cell(driver))
         save(driver, "candidates")
+
+
+def middle_cell(driver: Driver) -> tuple[float, float]:
+    """Pixel (y, x) of the cell that is nearest to the middle of the plane, as the model sees it."""
+    seeds = driver.session.predictor.seeds(driver.session.embedding).points
+    height, width = driver.session.rgb.shape[:2]
+    y, x = min(seeds, key=lambda p: (p[0] - height / 2) ** 2 + (p[1] - width / 2) ** 2)
+    return float(y), float(x)
 
 
 def everything() -> None:
