@@ -134,3 +134,17 @@ def test_boxes_reach_to_the_edges_of_their_pixels(predictor, picture, monkeypatc
     assert labels.tolist() == [[2, 3]]
     # twice the scale: 40 x 30 pixels of the image, whole, are 80 x 60 of the model
     assert (points[0, 1] - points[0, 0]).tolist() == [80, 60]
+
+
+def test_a_mask_alone_is_a_prompt(predictor, picture):
+    """A drawn outline, without a click or a box, is decoded like any other prompt."""
+    embedding = predictor.embed(picture, diameter=30)
+    height, width = picture.shape[:2]
+    drawn = np.zeros((height, width), bool)
+    drawn[height // 4 : height // 2, width // 4 : width // 2] = True
+    alone, clicked = predictor.predict_each(
+        embedding,
+        [Prompts(mask=Mask.from_plane(drawn)), Prompts((Point(height / 3, width / 3),))],
+    )
+    assert len(alone) == len(clicked) == 3
+    assert all(np.isfinite(candidate.logits).all() for candidate in alone)

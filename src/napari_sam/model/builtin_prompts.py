@@ -78,6 +78,8 @@ class PromptEncoder(nn.Module):
         Tensor
             Shape (N, cells**2, 16, MAPS), stride 4.
         """
+        if not labels.shape[1]:  # a mask alone
+            points, labels = points.new_zeros(len(points), 1, 2), labels.new_full((len(labels), 1), PADDING)
         side = WINDOW // 4
         axis = torch.arange(side, device=points.device) * 4 + 1.5  # centres, in pixels
         dx2 = (points[..., 0, None] - axis) ** 2  # (N, P, side)
