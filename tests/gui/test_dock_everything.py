@@ -35,8 +35,19 @@ def test_segment_all_filter_accept_undo(desk):
     run_everything(desk)
     assert panel.isVisible()
     assert panel.counts.text() == "3 objects"
-    preview = next(layer for layer in desk.viewer.layers if "automatic" in layer.name)
+    preview = desk.dock.bench.preview.layer
     assert Mask.from_plane(preview.data).area == np.count_nonzero(desk.session.sifted.labels)
+
+    # A click's candidate lies on top of them, and they come to light again without it.
+    before = preview.data.copy()
+    desk.click(*DISCS[2][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_1)
+    inside = desk.session.offers[0].choice.mask.to_plane(preview.data.shape)
+    assert (preview.data[inside] == 1).all()
+    assert np.array_equal(preview.data[~inside], before[~inside])
+    desk.press(Qt.Key.Key_C, SHIFT)
+    assert np.array_equal(preview.data, before)
 
     # A slider filters at once, says what it removed, and asks the model for nothing.
     decoded = desk.predictor.decoded

@@ -222,6 +222,12 @@ def test_moving_on_to_another_plane_while_everything_runs(open_desk):
     desk.dock.segment_everything()
     desk.viewer.dims.set_current_step(0, 4)
     desk.until(lambda: desk.session.sifted is not None)
+    preview = desk.dock.bench.preview.layer
+    assert not preview.visible
+    desk.viewer.dims.set_current_step(0, 1)
+    assert preview.visible
+    assert preview.data.any()
+    desk.viewer.dims.set_current_step(0, 3)
     desk.press_button(desk.dock.everything_panel.accept)
     assert [bool(plane.any()) for plane in desk.target.data] == [False, True, False, False, False]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam._napari.pyramid import mask_to_full, mask_to_level, to_level
+from napari_sam._napari.pyramid import labels_to_full, mask_to_full, mask_to_level, to_level
 from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.prompts import Point, Prompts
 
@@ -48,3 +48,10 @@ def test_prompts_stay_on_the_same_spot():
 def test_nothing_stays_nothing():
     empty = Mask(0, 0, np.zeros((0, 0), bool))
     assert mask_to_full(empty, (2.0, 2.0)).area == mask_to_level(empty, (2.0, 2.0)).area == 0
+
+
+def test_label_images_lie_where_their_masks_do(mask):
+    labels = mask.to_plane((20, 30)).astype(np.int32) * 7
+    full = labels_to_full(labels, (2.5, 3.0), (50, 90))
+    assert np.array_equal(full == 7, mask_to_full(mask, (2.5, 3.0)).to_plane((50, 90)))
+    assert labels_to_full(labels, (1.0, 1.0), (20, 30)) is labels

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_sam._napari.coordinates import visible_box
+from napari_sam._napari.coordinates import layer_shape, visible_box
 from napari_sam._napari.layers import twin_plane
-from napari_sam._napari.preview import MaskPreview
-from napari_sam._napari.pyramid import box_to_level, mask_to_full, mask_to_level
+from napari_sam._napari.preview import Backdrop, colour_numbers
+from napari_sam._napari.pyramid import box_to_level, labels_to_full, mask_to_level
 from napari_sam._napari.target import write_into
 from napari_sam.masks import Box, Mask, Overlap
 from napari_sam.session import Filters
@@ -41,7 +41,6 @@ class AutomaticRun(QObject):
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
-        self._preview = MaskPreview(bench.viewer, "automatic")
         self._plane: Plane | None = None
         self._image: Image | None = None
         bench.session.sifted_changed.connect(self._show)
@@ -68,7 +67,6 @@ class AutomaticRun(QObject):
         region = self._region(where, bench.plane, target)
         session.drop_automatic()
         self._plane, self._image = bench.plane, bench.image
-        self._preview.prepare(self._image, self._plane.index)
         session.segment_everything(settings, region)
 
     def filters(self) -> Filters | None:
@@ -93,12 +91,6 @@ class AutomaticRun(QObject):
             ),
         )
 
-    def close(self, *, tidy: bool = True) -> None:
-        """Show nothing any more; ``tidy`` takes the preview out of the viewer too."""
-        self._plane = self._image = None
-        if tidy:
-            self._preview.remove()
-
     def _region(self, where: Where, plane: Plane, target: Labels | None) -> Any:
         """What gives the region in the worker; None for the whole plane."""
         if where == "view":
@@ -110,13 +102,16 @@ class AutomaticRun(QObject):
         return None
 
     def _show(self) -> None:
-        sifted = self._bench.session.sifted
-        there = self._image is not None and self._image in self._bench.viewer.layers
-        if sifted is None or self._plane is None or not there:
-            self._preview.clear()
-            return
-        masks = [mask_to_full(one.mask, self._plane.factors) for one in sifted.objects]
-        self._preview.show(self._image, self._plane.index, masks)
+        """Show the masks behind the candidates, on their plane."""
+        sifted, image, plane = self._bench.session.sifted, self._image, self._plane
+        backdrop = None
+        if sifted is not None and image is not None and plane is not None:
+            shape = layer_shape(image)
+            size = (shape[plane.index.rows], shape[plane.index.columns])
+            picture = colour_numbers(labels_to_full(sifted.labels, plane.factors, size))
+            backdrop = Backdrop(image, plane.index, picture)
+        self._bench.preview.set_behind(backdrop)
+        self._bench.show()
 
 
 def _clipped(box: Box, shape: tuple[int, int]) -> Box:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneIndex
 from napari_sam._napari.layers import add_preview_layer, place_preview, preview_shape, remove_layer
@@ -20,52 +22,88 @@ COLOURS = ("#ffc400", "#00b8d9", "#ff6f91", "#7bd88f", "#b388ff", "#ff9e5e", "#5
 """The first is that of the thumbnails; neighbours among many objects differ."""
 
 
+NOWHERE = Box(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Backdrop:
+    """Many masks of one plane as a picture.
+
+    Parameters
+    ----------
+    image : Image
+    plane : PlaneIndex
+    picture : ndarray of uint8, shape (H, W)
+        0 where no mask is, else the number of a colour from 1; see `colour_numbers`.
+    """
+
+    image: Image
+    plane: PlaneIndex
+    picture: NDArray[np.uint8]
+
+
+def colour_numbers(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Colours of a label image, one for each id, in turn."""
+    lookup = 1 + np.arange(-1, labels.max(initial=0), dtype=np.int64) % len(COLOURS)
+    lookup[0] = 0
+    return lookup.astype(np.uint8)[labels]
+
+
 class MaskPreview:
     """A layer that shows masks of one plane; made when it is first needed, again if someone removes it.
+
+    One layer shows both the chosen candidates and, behind them, the automatic masks of a plane.
 
     Parameters
     ----------
     viewer : ViewerModel
-    title : str
-        What the layer's name says after the image's.
     """
 
-    def __init__(self, viewer: ViewerModel, title: str) -> None:
+    def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
-        self._title = title
         self._image: Image | None = None
         self._layer: Labels | None = None
         self._plane: PlaneIndex | None = None
-        self._drawn = Box(0, 0, 0, 0)
+        self._drawn = NOWHERE
+        self._behind: Backdrop | None = None
+        self._painted: Backdrop | None = None
 
     @property
     def layer(self) -> Labels | None:
         """The layer, if there is one in the viewer."""
         return self._layer if self._layer is not None and self._layer in self._viewer.layers else None
 
+    def set_behind(self, backdrop: Backdrop | None) -> None:
+        """Choose what lies behind the masks, on its own plane; seen at the next `show`."""
+        self._behind = backdrop
+
     def show(self, image: Image, plane: PlaneIndex, masks: Sequence[Mask], opacity: float = 0.5) -> None:
-        """Show masks on a plane of an image, and nothing else; the first lies on top.
+        """Show masks on a plane of an image, and nothing else but what lies behind them there.
 
         Parameters
         ----------
         image : Image
         plane : PlaneIndex
         masks : sequence of Mask
-            In pixels of the plane.
+            In pixels of the plane; the first lies on top.
         opacity : float
+            Of masks that lie on the bare image.
         """
-        if not masks:
+        behind = self._behind
+        if behind is not None and (behind.image is not image or behind.plane != plane):
+            behind = None
+        if not masks and behind is None:
             self.clear()
             return
         layer = self._layer_for(image, plane)
         canvas = _as_plane(layer, plane)
-        canvas[self._drawn.slices] = 0
+        self._wipe(canvas, behind)
         for number, mask in reversed(list(enumerate(masks))):
             box = mask.box.clip(canvas.shape)
             canvas[box.slices][mask.crop(box)] = 1 + number % len(COLOURS)
         boxes = [mask.box for mask in masks if mask.pixels.size]
-        self._drawn = Box.union(boxes).clip(canvas.shape) if boxes else Box(0, 0, 0, 0)
-        layer.opacity = opacity
+        self._drawn = Box.union(boxes).clip(canvas.shape) if boxes else NOWHERE
+        layer.opacity = opacity if behind is None else 0.5
         layer.visible = True
         layer.refresh(extent=False)
 
@@ -78,8 +116,7 @@ class MaskPreview:
         """Show nothing; the layer stays, hidden, for the next time."""
         layer = self.layer
         if layer is not None and self._plane is not None and layer.visible:
-            _as_plane(layer, self._plane)[self._drawn.slices] = 0
-            self._drawn = Box(0, 0, 0, 0)
+            self._wipe(_as_plane(layer, self._plane), None)
             layer.visible = False
 
     def raise_to_top(self) -> None:
@@ -91,8 +128,14 @@ class MaskPreview:
     def remove(self) -> None:
         """Take the layer out of the viewer."""
         remove_layer(self._viewer, self.layer)
-        self._layer = self._image = self._plane = None
-        self._drawn = Box(0, 0, 0, 0)
+        self._layer = self._image = self._plane = self._painted = None
+        self._drawn = NOWHERE
+
+    def _wipe(self, canvas: np.ndarray, behind: Backdrop | None) -> None:
+        """Bring what lies behind to light again; only where masks were drawn, if it is still the same."""
+        where = self._drawn.slices if behind is self._painted else (slice(None), slice(None))
+        canvas[where] = 0 if behind is None else behind.picture[where]
+        self._painted, self._drawn = behind, NOWHERE
 
     def _layer_for(self, image: Image, plane: PlaneIndex) -> Labels:
         """The layer, at the place of a plane."""
@@ -101,7 +144,6 @@ class MaskPreview:
         if not fits:
             self.remove()
             layer = add_preview_layer(self._viewer, image, plane)
-            layer.name = f"{image.name}: {self._title}"
             colours = dict(enumerate(COLOURS, start=1))
             layer.colormap = DirectLabelColormap(
                 color_dict={None: "transparent", 0: "transparent", **colours}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam.masks import Box, Mask
 from napari_sam.prompts import Point, Prompts
@@ -57,6 +58,17 @@ def mask_to_full(mask: Mask, factors: Factors) -> Mask:
     rows = _indices(y0, y1, 1 / fy) - mask.y0
     columns = _indices(x0, x1, 1 / fx) - mask.x0
     return Mask.from_plane(_sample(mask.pixels, rows, columns), y0, x0)
+
+
+def labels_to_full(
+    labels: NDArray[np.integer], factors: Factors, shape: tuple[int, int]
+) -> NDArray[np.integer]:
+    """Bring a label image of a level to full resolution, whose plane has ``shape`` (H, W)."""
+    if factors == FULL:
+        return labels
+    rows = np.minimum(_indices(0, shape[0], 1 / factors[0]), labels.shape[0] - 1)
+    columns = np.minimum(_indices(0, shape[1], 1 / factors[1]), labels.shape[1] - 1)
+    return labels[np.ix_(rows, columns)]
 
 
 def _indices(start: int, stop: int, step: float) -> np.ndarray:

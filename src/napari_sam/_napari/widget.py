@@ -88,7 +88,7 @@ class SegmentAnythingDock(Docked):
         self._first.timeout.connect(partial(self._begin, chosen.model, chosen.device))
         self._first.start()
         # Called when Qt deletes the dock with its window; the workbench outlives it for that moment.
-        self.destroyed.connect(partial(_close, self.bench, self.automatic, self.stack, False))
+        self.destroyed.connect(partial(_close, self.bench, self.stack, False))
 
     # --- for commands, the demo and tests -------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class SegmentAnythingDock(Docked):
         if self._shortcuts is not None:
             self._shortcuts.remove()
             self._shortcuts = None
-        _close(self.bench, self.automatic, self.stack, tidy)
+        _close(self.bench, self.stack, tidy)
         self.setEnabled(False)
 
     # --- Qt -------------------------------------------------------------------------------------------
@@ -390,11 +390,10 @@ def _role(layer: Layer) -> str | None:
     return mark["role"] if mark is not None else None
 
 
-def _close(bench: Workbench, automatic: AutomaticRun, stack: StackRun, tidy: bool, _: object = None) -> None:
+def _close(bench: Workbench, stack: StackRun, tidy: bool, _: object = None) -> None:
     """Close everything that holds on to the viewer."""
     # When the interpreter ends, Qt may have deleted some of it already.
     with suppress(RuntimeError):
         if not bench.closed:
-            automatic.close(tidy=tidy)
             stack.close()
             bench.close(tidy=tidy)

@@ -79,7 +79,7 @@ class Workbench(QObject):
         self.session = AnnotationSession(EmbeddingCache(cache_bytes), load_model)
         self.worker = InferenceWorker(self)
         self.follower = ImageFollower(viewer)
-        self.preview = MaskPreview(viewer, "preview")
+        self.preview = MaskPreview(viewer)
         self.binding: PromptBinding | None = None
         self.plane: Plane | None = None
         self.batch = False
@@ -252,6 +252,19 @@ class Workbench(QObject):
             remove_layer(self.viewer, layer)
         return written
 
+    def show(self) -> None:
+        """Show the chosen masks on the canvas, or what is under the mouse."""
+        if self.image is None or self.plane is None:
+            self.preview.clear()
+            return
+        masks = [offer.choice.mask for offer in self.session.offers]
+        hovered = self.session.hovered
+        opacity = 0.5
+        if not masks and hovered is not None:
+            masks, opacity = [hovered], 0.25
+        full = [mask_to_full(mask, self.plane.factors) for mask in masks]
+        self.preview.show(self.image, self.plane.index, full, opacity)
+
     # --- inside --------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
@@ -259,8 +272,8 @@ class Workbench(QObject):
         session.job_requested.connect(self._submit)
         session.cancel_requested.connect(self._cancel)
         session.failed.connect(self.failed.emit)
-        session.offers_changed.connect(self._show)
-        session.hover_changed.connect(self._show)
+        session.offers_changed.connect(self.show)
+        session.hover_changed.connect(self.show)
         worker.done.connect(session.receive)
         worker.failed.connect(session.receive_failure)
         worker.progress.connect(session.receive_progress)
@@ -345,19 +358,6 @@ class Workbench(QObject):
         """Bring the prompt layers back to how they were, if they still belong to this image."""
         if binding is self.binding:
             binding.restore(snapshot)
-
-    def _show(self) -> None:
-        """Show the chosen masks on the canvas, or what is under the mouse."""
-        if self.image is None or self.plane is None:
-            self.preview.clear()
-            return
-        masks = [offer.choice.mask for offer in self.session.offers]
-        hovered = self.session.hovered
-        opacity = 0.5
-        if not masks and hovered is not None:
-            masks, opacity = [hovered], 0.25
-        full = [mask_to_full(mask, self.plane.factors) for mask in masks]
-        self.preview.show(self.image, self.plane.index, full, opacity)
 
     def _on_mouse_left(self, event: Any = None) -> None:
         if not self.viewer.mouse_over_canvas:
