@@ -82,6 +82,7 @@ class EmbeddingStore:
         self.read_only = read_only
         self._lock = RLock()
         self._nbytes: int | None = None
+        self._swept = False
         self._open()
 
     def __contains__(self, key: Key) -> bool:
@@ -131,6 +132,9 @@ class EmbeddingStore:
             return
         unfinished = folder.with_name(f".{uuid4().hex}")
         with self._lock:
+            if not self._swept:
+                self._sweep()
+                self._swept = True
             try:
                 self._ensure_groups(folder)
                 write_entry(unfinished, embedding)
@@ -228,16 +232,19 @@ class EmbeddingStore:
             (folder / MARK).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def _make_room(self, added: int, limit: int) -> None:
-        """Delete what was used longest ago until the store fits, and what interrupted writers left."""
-        if self._nbytes is not None and self._nbytes + added <= limit:
-            self._nbytes += added
-            return
+    def _sweep(self) -> None:
+        """Delete what writers left that were interrupted."""
         before = time.time() - ABANDONED
         for folder in self.path.glob("*/??/.*"):
             with suppress(OSError):
                 if folder.stat().st_mtime < before:
                     shutil.rmtree(folder, ignore_errors=True)
+
+    def _make_room(self, added: int, limit: int) -> None:
+        """Delete what was used longest ago until the store fits."""
+        if self._nbytes is not None and self._nbytes + added <= limit:
+            self._nbytes += added
+            return
         # Other processes may have written or deleted: count again.
         entries = sorted(self.entries(), key=lambda entry: entry.used)
         self._nbytes = sum(entry.nbytes for entry in entries)
