@@ -5,11 +5,13 @@
 * `seams`: which objects of neighbouring tiles are one;
 * `pyramid`: the labels as OME-Zarr that fills as tiles come in;
 * `read`: boxes of an array that is not in memory;
+* `crop`: prompts anywhere, in a crop around them;
 * `run`: all of it, interruptible at any moment.
 """
 
 from __future__ import annotations
 
+from napari_sam.tiling.crop import CropOffer, crop_around, predict_anywhere
 from napari_sam.tiling.grid import TileGrid
 from napari_sam.tiling.pyramid import LabelPyramid
 from napari_sam.tiling.read import plane_contrast, rgb_reader, sampled_contrast
@@ -25,6 +27,7 @@ from napari_sam.tiling.run import (
 from napari_sam.tiling.tile import Read
 
 __all__ = [
+    "CropOffer",
     "LabelPyramid",
     "Read",
     "TileDone",
@@ -32,8 +35,10 @@ __all__ = [
     "TiledJob",
     "TiledResult",
     "TilingError",
+    "crop_around",
     "open_job",
     "plane_contrast",
+    "predict_anywhere",
     "rgb_reader",
     "sampled_contrast",
     "segment_plane",
