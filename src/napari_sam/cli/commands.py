@@ -330,7 +330,3 @@ def export(
 
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
-
-
-app.command("train")(train_command)
-app.command("evaluate")(evaluate_command)
