@@ -15,7 +15,8 @@ def evaluate_command(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Folder with images/ and labels/ of the same names; or 'drawn', for drawn images."
+            help="Folder with images/ and labels/ of the same names, or the image of a stack; "
+            "'drawn' for drawn images."
         ),
     ],
     model: Annotated[str, typer.Option(help="Model name, or file of weights.")] = "built-in",
@@ -31,8 +32,18 @@ def evaluate_command(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Take at most so many images.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    labels: Annotated[Path | None, typer.Option(help="Labels of a stack, one id through all planes.")] = None,
+    movie: Annotated[
+        bool, typer.Option("--movie", help="Planes are frames; the folder's labels have the ids of tracks.")
+    ] = False,
+    min_planes: Annotated[
+        int, typer.Option(min=1, help="Leave out objects of a stack that are in fewer planes.")
+    ] = 1,
 ) -> None:
     """Measure how well a model segments your images, against your labels."""
+    if labels is not None or movie:
+        _evaluate_stack(folder, labels, movie, model, device, diameter, min_planes, json_file)
+        return
     from tqdm import tqdm
 
     from napari_sam.evaluation.report import drawn_planes, evaluate, read_planes, summary, table
@@ -54,3 +65,48 @@ def evaluate_command(
     if worst:
         write_sheet(worst_objects(planes, results, 10), worst)
     typer.echo(table({folder.name: numbers}))
+
+
+def _evaluate_stack(
+    image: Path,
+    labels: Path | None,
+    movie: bool,
+    model: str,
+    device: str,
+    diameter: float | None,
+    min_planes: int,
+    json_file: Path | None,
+) -> None:
+    """Measure a stack or movie as a whole."""
+    from tqdm import tqdm
+
+    from napari_sam.evaluation.report import read_planes
+    from napari_sam.evaluation.stacks import evaluate_stack, movie_of, read_stack
+    from napari_sam.linking import LinkSettings
+    from napari_sam.predictor import load_model
+    from napari_sam.progress import Progress, finish
+
+    # What moves does not taper: in a movie, a small outline in a large one is no cap of it.
+    settings = LinkSettings(min_inside=2.0 if movie else 0.8, min_length=min_planes)
+    try:
+        pictures, truth = movie_of(read_planes(image)) if labels is None else read_stack(image, labels)
+        predictor = load_model(model, device=device)
+        steps = evaluate_stack(predictor, pictures, truth, link=settings, diameter=diameter)
+        with tqdm(total=len(pictures), unit="plane", disable=None) as bar:
+
+            def report(step: Progress) -> None:
+                bar.update(step.done - bar.n)
+
+            score = finish(steps, report)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    if json_file:
+        json_file.write_text(json.dumps(score.numbers(), indent=2) + "\n")
+    volume = score.volume
+    typer.echo(
+        f"planes  AP50 {score.planes:.3f}\n"
+        f"whole   AP50 {volume.ap[0]:.3f}  AP75 {volume.ap[5]:.3f}  PQ {volume.pq:.3f}  "
+        f"({volume.truth} true, {volume.found} found)\n"
+        f"links   precision {score.link_precision:.3f}  recall {score.link_recall:.3f}"
+    )

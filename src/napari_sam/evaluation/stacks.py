@@ -1,0 +1,170 @@
+"""How well the objects of a stack or movie are found as wholes: 3D scores, and links between planes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.evaluation.measures import PlaneScore, score_plane
+from napari_sam.evaluation.report import TestPlane
+from napari_sam.files import open_image
+from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb
+from napari_sam.linking import LinkSettings, overlaps
+from napari_sam.predictor import Predictor
+from napari_sam.progress import Progress, Steps
+from napari_sam.stack import PlaneDone, segment_stack
+
+__all__ = ["StackScore", "evaluate_stack", "read_stack", "score_links", "score_stack"]
+
+Labels = NDArray[np.integer]
+SAME = 0.5
+"""IoU from which on an outline that was found is that of a true object."""
+
+
+@dataclass(frozen=True)
+class StackScore:
+    """Automatic segmentation of a stack, against its truth.
+
+    Parameters
+    ----------
+    planes : float
+        Mean AP50 of the planes by themselves: what linking starts from.
+    volume : PlaneScore
+        The same measures with whole objects, voxel by voxel.
+    link_precision, link_recall : float
+        A link says that two outlines in neighbouring planes are one object. Which part of the links that were
+        made is right, and which part of the true links between planes was made.
+    """
+
+    planes: float
+    volume: PlaneScore
+    link_precision: float
+    link_recall: float
+
+    def numbers(self) -> dict[str, Any]:
+        """Return all numbers, for a file."""
+        return asdict(self)
+
+
+def score_stack(truth: Sequence[Labels], found: Sequence[Labels]) -> StackScore:
+    """Score a stack.
+
+    Parameters
+    ----------
+    truth, found : sequence of ndarray of int, shape (H, W)
+        Label images with one id an object through all planes; 0 is background.
+    """
+    planes = [score_plane(t, f) for t, f in zip(truth, found, strict=True)]
+    filled = [score.ap[0] for score in planes if score.truth or score.found]
+    return StackScore(
+        float(np.mean(filled)) if filled else 1.0,
+        score_plane(np.stack(truth), np.stack(found)),
+        *score_links(truth, found),
+    )
+
+
+def score_links(truth: Sequence[Labels], found: Sequence[Labels]) -> tuple[float, float]:
+    """Precision and recall of the links between neighbouring planes.
+
+    A link that was made is right if both its outlines are those of true objects (IoU of 0.5 or more) and
+    these have the same id.
+    """
+    true_of = [_true_ids(t, f) for t, f in zip(truth, found, strict=True)]
+    right = made = there = 0
+    for k, (before, after) in enumerate(pairwise(found)):
+        linked = _both(before, after)
+        made += len(linked)
+        there += len(_both(truth[k], truth[k + 1]))
+        right += sum(true_of[k].get(i, -1) == true_of[k + 1].get(i, -2) for i in linked)
+    return right / made if made else float(not there), right / there if there else float(not made)
+
+
+def evaluate_stack(
+    predictor: Predictor,
+    pictures: Sequence[RGB],
+    truth: Sequence[Labels],
+    *,
+    link: LinkSettings | None = None,
+    diameter: float | None = None,
+) -> Steps[StackScore]:
+    """Segment a stack, link it, and score it.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    pictures : sequence of ndarray of uint8, shape (H, W, 3)
+    truth : sequence of ndarray of int, shape (H, W)
+        One id an object through all planes.
+    link : LinkSettings, optional
+    diameter : float, optional
+        Typical object diameter in pixels; estimated if not given.
+    """
+    steps = segment_stack(predictor, pictures, link=link or LinkSettings(), diameter=diameter)
+    found: list[NDArray[np.int32]] = []
+    while True:
+        try:
+            step: Progress = next(steps)
+        except StopIteration as end:
+            relabelling = end.value.relabelling
+            break
+        if isinstance(step, PlaneDone):
+            found.append(step.labels)
+        yield step
+    return score_stack(truth, [relabelling[labels] for labels in found])
+
+
+def read_stack(image: Path, labels: Path) -> tuple[list[RGB], list[Labels]]:
+    """Pictures and truth of a stack, with one contrast for all its planes.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in shape, or one cannot be read.
+    """
+    with open_image(image) as opened, open_image(labels) as known:
+        if opened.shape != known.shape:
+            raise ValueError(
+                f"Expected labels of the shape of the image {opened.shape}, found {known.shape} in {labels}."
+            )
+        planes = list(opened.planes())
+        truth: list[Labels] = [plane.astype(np.int64) for plane in known.planes()]
+    window = _one_window(planes)
+    return [plane_to_rgb(plane, contrast=window) for plane in planes], truth
+
+
+def movie_of(planes: Iterable[TestPlane]) -> tuple[list[RGB], list[Labels]]:
+    """Pictures and truth of planes whose ids are those of tracks, in their order."""
+    frames = list(planes)
+    truth: list[Labels] = [frame.labels for frame in frames]
+    return [frame.image for frame in frames], truth
+
+
+def _one_window(planes: Sequence[NDArray[Any]]) -> list[Contrast]:
+    """Contrast of each channel over all planes."""
+    stack = np.stack(planes)
+    channels = stack.reshape(*stack.shape[:3], -1)
+    return [percentile_contrast(channels[..., c]) for c in range(channels.shape[-1])]
+
+
+def _true_ids(truth: Labels, found: Labels) -> dict[int, int]:
+    """The true object of each outline that was found."""
+    (true_ids, rows), (ids, columns) = (np.unique(a, return_inverse=True) for a in (truth, found))
+    # Background keeps 0, since overlaps are counted for small ids only.
+    rows = rows + int(true_ids[0] != 0)
+    columns = columns + int(ids[0] != 0)
+    pairs = overlaps(rows.reshape(truth.shape), columns.reshape(found.shape))
+    good = pairs.take(pairs.iou >= SAME)
+    true_ids, ids = (v if v[0] == 0 else np.concatenate([[0], v]) for v in (true_ids, ids))
+    return dict(zip(ids[good.second].tolist(), true_ids[good.first].tolist(), strict=True))
+
+
+def _both(before: Labels, after: Labels) -> list[int]:
+    """Ids that are in both planes."""
+    common = np.intersect1d(before, after)
+    return [int(i) for i in common if i]
