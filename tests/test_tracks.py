@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from typer.testing import CliRunner
 
+from napari_sam.cli import app
 from napari_sam.tracks import TrackError, Tracks, TrackSettings, find_tracks, write_csv, write_ctc
 
 pytest.importorskip("laptrack")
@@ -153,3 +155,32 @@ def _links(movie):
             if i:
                 links.add((t, *(int(np.flatnonzero(movie[s] == i)[0]) for s in (t, t + 1))))
     return links
+
+
+def test_the_command_writes_tables_and_folders(tmp_path):
+    movie = np.stack([frame((30, 50, 10)), frame((30, 43, 7), (30, 57, 7))]).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "movie.tif", movie, imagej=True, metadata={"axes": "TYX"})
+    run = CliRunner().invoke
+    asked = ["track", str(tmp_path / "movie.tif"), "--max-distance", "20", "-o"]
+    done = run(app, [*asked, str(tmp_path / "t.csv"), "-o", str(tmp_path / "RES")])
+    assert done.exit_code == 0, done.output
+    assert "3 tracks, 1 divisions" in done.output
+    assert len(pd.read_csv(tmp_path / "t.csv")) == 3
+    assert (tmp_path / "RES" / "res_track.txt").read_text() == "1 0 0 0\n2 1 1 1\n3 1 1 1\n"
+    tifffile.imwrite(tmp_path / "plane.tif", movie[0])
+    refused = run(app, ["track", str(tmp_path / "plane.tif"), "-o", str(tmp_path / "t.csv")])
+    assert refused.exit_code == 2
+    assert "Expected a movie" in refused.output
+
+
+def test_volumes_in_time_are_tracked_with_their_spacing(tmp_path):
+    movie = np.zeros((2, 20, 40, 40), np.uint16)
+    movie[0, 2:6, 10:20, 10:20] = 1
+    movie[1, 12:16, 10:20, 10:20] = 1
+    for spacing, count in ((1.0, 1), (5.0, 2)):
+        path = tmp_path / f"movie{spacing}.tif"
+        about = {"axes": "TZYX", "spacing": spacing, "unit": "um"}
+        tifffile.imwrite(path, movie, imagej=True, resolution=(1, 1), metadata=about)
+        asked = ["track", str(path), "--max-distance", "15", "-o", str(tmp_path / "t.csv")]
+        done = CliRunner().invoke(app, asked)
+        assert f"{count} tracks" in done.output

@@ -21,6 +21,7 @@ from napari_sam.cli.options import (
     read_table,
 )
 from napari_sam.cli.show import DONE, FAILED, list_models, show, stop, tell_report
+from napari_sam.cli.track import track_command
 from napari_sam.evaluation.command import evaluate_command
 from napari_sam.training.command import train_command
 
@@ -328,5 +329,6 @@ def export(
             typer.echo(str(written))
 
 
+app.command("track")(track_command)
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)

@@ -1,0 +1,80 @@
+"""The command ``napari-sam track``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from napari_sam.cli.options import AxesOption
+
+if TYPE_CHECKING:
+    from napari_sam.files import ImageFile
+
+
+def track_command(
+    labels: Annotated[Path, typer.Argument(help="Labels of a movie, frame by frame; ids need not agree.")],
+    out: Annotated[
+        list[Path],
+        typer.Option(
+            "--out",
+            "-o",
+            help="A .csv file, or a folder in the Cell Tracking Challenge's format.",
+        ),
+    ],
+    axes: AxesOption = None,
+    max_distance: Annotated[
+        float | None, typer.Option(help="How far an object moves at most, in the units of the pixel size.")
+    ] = None,
+    max_gap: Annotated[
+        int, typer.Option(min=0, help="Frames in which an object may be missing in between.")
+    ] = 1,
+    divisions: Annotated[
+        bool, typer.Option("--divisions/--no-divisions", help="Whether an object may become two.")
+    ] = True,
+) -> None:
+    """Link the objects of a movie into tracks, with divisions."""
+    from napari_sam.files import ImageFileError, open_image
+    from napari_sam.tracks import TrackError, TrackSettings, find_tracks, write_csv, write_ctc
+
+    try:
+        with open_image(labels, axes=axes) as movie:
+            frames = _Frames(movie)
+            settings = TrackSettings(max_distance, max_gap, divisions)
+            tracks = find_tracks(frames, settings, spacing=movie.axes.spacing[1:])
+            for path in out:
+                if path.suffix.lower() == ".csv":
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_csv(tracks, path)
+                else:
+                    write_ctc(tracks, frames, path)
+                typer.echo(str(path))
+    except (ImageFileError, TrackError) as error:
+        raise typer.BadParameter(str(error)) from error
+    typer.echo(f"{tracks.count} tracks, {len(set(tracks.parents.values()))} divisions")
+
+
+class _Frames:
+    """The frames of a movie, read one at a time, as often as they are asked for."""
+
+    def __init__(self, movie: ImageFile) -> None:
+        from napari_sam.tracks import TrackError
+
+        # Three plain axes of a movie may be taken for a stack: what is not Y or X is then time.
+        if len(movie.shape) < 3 or ("T" not in movie.axes.names and len(movie.shape) > 3):
+            raise TrackError(
+                f"Expected a movie, whose first axis is time, found the axes {movie.axes.names} in "
+                f"{movie.path.name}. Say what the axes are with --axes, for example TYX."
+            )
+        self._movie = movie
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Read the frames in their order."""
+        count, *rest = self._movie.shape
+        depth = int(np.prod(rest[:-2], dtype=int))
+        for frame in range(count):
+            planes = [self._movie.plane(frame * depth + z).astype(np.int64) for z in range(depth)]
+            yield planes[0] if depth == 1 else np.stack(planes)
