@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from napari_sam.cli.options import AxesOption
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from napari_sam.files import ImageFile
 
 
@@ -73,6 +74,8 @@ class _Frames:
 
     def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
         """Read the frames in their order."""
+        import numpy as np
+
         count, *rest = self._movie.shape
         depth = int(np.prod(rest[:-2], dtype=int))
         for frame in range(count):

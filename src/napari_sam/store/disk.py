@@ -176,13 +176,14 @@ class EmbeddingStore:
         if not mark.exists():
             if self.read_only:
                 raise StoreError(f"There is no store of embeddings at {self.path}. Check the path.")
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self._is_occupied() and not mark.exists():  # another process may have made it meanwhile
                 raise StoreError(
                     f"Expected a store of embeddings or an empty folder at {self.path}, found other files. "
                     "Choose another folder."
                 )
             try:
-                zarr.create_group(self.path, attributes={"format": FORMAT, "version": VERSION})
+                with suppress(zarr.errors.ContainsGroupError):  # another process was quicker
+                    zarr.create_group(self.path, attributes={"format": FORMAT, "version": VERSION})
             except OSError as error:
                 raise StoreError(
                     f"The store {self.path} cannot be made ({error.strerror or error}). "
@@ -198,6 +199,12 @@ class EmbeddingStore:
                 f"Expected a store of embeddings of version {VERSION} at {self.path}, found {found[0]!r} of "
                 f"version {found[1]}. Choose another folder."
             )
+
+    def _is_occupied(self) -> bool:
+        """Whether something lies here that is no store, nor one that is being made."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(p.suffix != ".partial" for p in self.path.iterdir())
 
     def _folder(self, key: Key) -> Path:
         pixels, model = (quote(part, safe="@.-") for part in key)
