@@ -142,7 +142,7 @@ class Predictor(ABC):
         start = time.perf_counter()
         with torch.inference_mode():
             features, frame = self._encode(image, diameter)
-        key = fingerprint(image) + (f"@{diameter:g}" if diameter and self.uses_diameter else "")
+        key = self.pixels_key(image, diameter)
         return Embedding(features, frame, self.model_id, key, time.perf_counter() - start)
 
     def pixels_key(self, image: RGB, diameter: float | None = None) -> str:
