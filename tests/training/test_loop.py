@@ -90,6 +90,28 @@ def test_weights_can_be_fine_tuned(config, tmp_path):
             assert torch.equal(a, b), name
 
 
+def test_norms_settle_at_the_end(config):
+    """In the last part of a run the running statistics keep still, while the weights still move."""
+    config = dataclasses.replace(config, settle=0.5)
+    states = []
+    for _ in range(3):
+        run = train(config)
+        next(run)
+        next(run)
+        run.close()
+        states.append(torch.load(config.output / CHECKPOINT, weights_only=True)["model"])
+    norm = next(name for name in states[0] if name.endswith("running_var"))
+    weight = "encoder.stem.0.weight"
+    assert not torch.equal(states[0][norm], states[1][norm])
+    assert torch.equal(states[1][norm], states[2][norm])
+    assert not torch.equal(states[1][weight], states[2][weight])
+    free = dataclasses.replace(config, settle=0.0, output=config.output / "free")
+    list(train(free))
+    assert not torch.equal(
+        torch.load(free.output / CHECKPOINT, weights_only=True)["model"][norm], states[-1][norm]
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
 def test_a_killed_process_leaves_a_checkpoint_that_works(tmp_path):
@@ -129,6 +151,14 @@ def test_config_file_is_read(tmp_path):
     assert config.data[0].weight == 0.5
 
 
+def test_weights_to_start_from_lie_beside_the_file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('start_from = "first/weights.safetensors"\n')
+    assert load_config(path).start_from == str(tmp_path / "first/weights.safetensors")
+    path.write_text('start_from = "built-in"\n')
+    assert load_config(path).start_from == "built-in"
+
+
 def test_unknown_settings_are_named(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text("stepz = 7\n")
@@ -136,7 +166,8 @@ def test_unknown_settings_are_named(tmp_path):
         load_config(path)
 
 
-def test_the_shipped_configuration_is_valid(request):
-    config = load_config(request.config.rootpath / "configs" / "builtin.toml")
+@pytest.mark.parametrize("name", ["builtin.toml", "builtin-longer.toml"])
+def test_the_shipped_configurations_are_valid(request, name):
+    config = load_config(request.config.rootpath / "configs" / name)
     assert config.data
     assert "val" not in {part for entry in config.data for part in entry.folder.split("/")}

@@ -12,7 +12,10 @@ from typing import Any
 from napari_sam.training.data import Source, load_folder, load_stack
 from napari_sam.training.examples import Recipe
 
-__all__ = ["DataEntry", "TrainConfig", "load_config", "load_sources"]
+__all__ = ["BUILT_IN", "DataEntry", "TrainConfig", "load_config", "load_sources"]
+
+BUILT_IN = "built-in"
+"""Start from the weights in the package."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ class TrainConfig:
         Peak rate of AdamW, its warm-up in steps, weight decay, and largest gradient norm.
     ema : float
         Decay of the averaged weights, per step.
+    settle : float
+        Last share of the training in which the batch norms keep still.
+    quality : float
+        Weight of the squared error on the predicted IoU.
     seed : int
     device : str
         "auto", "cpu" or "cuda".
@@ -95,6 +102,8 @@ class TrainConfig:
     weight_decay: float = 0.02
     clip: float = 1.0
     ema: float = 0.998
+    settle: float = 0.0
+    quality: float = 1.0
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
@@ -135,6 +144,8 @@ def load_config(path: Path, **changes: Any) -> TrainConfig:
             values[key] = path.parent / values[key]
         elif key in values:
             values[key] = Path(values[key])
+    if values.get("start_from", "") not in ("", BUILT_IN):
+        values["start_from"] = str(path.parent / values["start_from"])
     return TrainConfig(**{"output": path.parent / path.stem, **values, "data": data, "recipe": recipe})
 
 

@@ -221,7 +221,7 @@ def _prompt(
     truth = labels == label
     y, x = np.nonzero(truth)
     # some clicks anywhere in the object, more where a person clicks: far from the edge
-    likely = np.ones(len(y)) if rng.random() < 0.35 else depth[y, x].astype(float) ** 3 + 1e-3
+    likely = np.ones(len(y)) if rng.random() < 0.25 else depth[y, x].astype(float) ** 3 + 1e-3
     k = int(rng.choice(len(y), p=likely / likely.sum()))
     point = (LOGIT_STRIDE * x[k] + rng.uniform(-0.5, 1.5), LOGIT_STRIDE * y[k] + rng.uniform(-0.5, 1.5))
     edges = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1]) * LOGIT_STRIDE - 0.5

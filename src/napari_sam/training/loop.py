@@ -18,7 +18,7 @@ import torch
 
 from napari_sam.model.builtin import BuiltIn, load_builtin, save_builtin
 from napari_sam.training.checkpoint import Average, Clock, load_checkpoint, save_checkpoint
-from napari_sam.training.config import TrainConfig, load_sources
+from napari_sam.training.config import BUILT_IN, TrainConfig, load_sources
 from napari_sam.training.distributed import (
     average_gradients,
     join_processes,
@@ -71,6 +71,9 @@ def train(config: TrainConfig) -> Iterator[Progress]:
         torch.set_num_threads(config.threads)
     if device.type == "cpu":
         _keep_freed_memory()
+        # Far from an outline the gradients of the masks underflow; products of such numbers take
+        # twenty times as long, which was half of a step.
+        torch.set_flush_denormal(True)
     join_processes(device)
     rank, size = rank_and_size()
     torch.manual_seed(config.seed)
@@ -99,9 +102,11 @@ def train(config: TrainConfig) -> Iterator[Progress]:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             generator = torch.Generator().manual_seed(config.seed * 1_000_003 + clock.step * size + rank)
+            if share >= 1 - config.settle:
+                settle_norms(model)
             rounds, idle = rounds_of(clock.step, config.seed, share, config.rounds)
             batch = next(batches).to(device)
-            result = train_step(model, batch, rounds, idle, generator, precision)
+            result = train_step(model, batch, rounds, idle, generator, precision, config.quality)
             optimizer.zero_grad()
             result.loss.backward()
             average_gradients(parameters)
@@ -126,6 +131,16 @@ def train(config: TrainConfig) -> Iterator[Progress]:
         save()
 
 
+def settle_norms(model: BuiltIn) -> None:
+    """Let the batch norms use their running statistics from now on, as they do when the model is used.
+
+    A batch mixes a few crops of quite different images, so its own statistics are noisy.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+
+
 def save_weights(path: Path, model: BuiltIn, average: Average, clock: Clock) -> None:
     """Write the averaged weights for use."""
     save_builtin(average.state, model.config, path, f"average after {clock.step} steps")
@@ -133,7 +148,7 @@ def save_weights(path: Path, model: BuiltIn, average: Average, clock: Clock) -> 
 
 def _fresh_model(config: TrainConfig) -> BuiltIn:
     """Return a new model, or the one to fine-tune."""
-    if config.start_from == "built-in":
+    if config.start_from == BUILT_IN:
         return load_builtin()
     if config.start_from:
         return load_builtin(config.start_from)

@@ -34,6 +34,7 @@ def train_step(
     idle: frozenset[int],
     generator: torch.Generator,
     precision: torch.dtype,
+    quality_weight: float = 1.0,
 ) -> StepResult:
     """Compute the loss of a batch.
 
@@ -49,6 +50,8 @@ def train_step(
         For the clicks.
     precision : torch.dtype
         Of the arithmetic: bfloat16 or float32.
+    quality_weight : float
+        Weight of the squared error on the predicted IoU; 1 in the paper.
     """
     device = batch.images.device.type
     with torch.autocast(device, precision, enabled=precision != torch.float32):
@@ -71,7 +74,7 @@ def train_step(
             quality = quality + ((decoded.iou[:, 0].float() - truth) ** 2).mean()
             mask = logits.detach()[:, None]
             measures["last"] = truth.mean().item()
-        total = (loss + quality) / rounds + dense
+        total = (loss + quality_weight * quality) / rounds + dense
     measures |= {
         "mask": loss.item() / rounds,
         "iou_error": quality.item() / rounds,
