@@ -1,57 +1,60 @@
-"""Measure, print a table, write a file, compare with the record."""
+"""Measure ours and the reference in turn, print a table, write a file, compare with the record."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from benchmarks.records import latest_record, machine_class, record_path, slower, write
 from benchmarks.steps import STEPS, run
 from benchmarks.timing import machine
+from napari_sam import __version__
 
-FALL = 0.75
-"""The benchmark fails when a ratio is below this part of its record."""
-
-
-def slower(rows: dict[str, Any], record: dict[str, Any]) -> list[str]:
-    """Say in words which rows have lost more than a quarter of their recorded ratio."""
-    return [
-        f"{name}: {rows[name]['ratio']:.1f}x, recorded {known['ratio']:.1f}x"
-        for name, known in record["rows"].items()
-        if name in rows and rows[name]["ratio"] < FALL * known["ratio"]
-    ]
+HEAD = f"{'step':<26}{'ours':>10}{'reference':>12}{'ratio':>9}{'of peak':>9}{'theirs':>8}{'error':>10}{'MB':>7}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--json", type=Path, help="write the results to this file")
-    parser.add_argument("--record", type=Path, help="fail where a ratio fell by more than a quarter")
+    parser.add_argument("--record", type=Path, help="compare with this record; by default with the newest")
+    parser.add_argument("--keep", action="store_true", help="keep the results as this release's record")
     parser.add_argument("--rows", nargs="*", default=[], choices=[s.__name__ for s in STEPS])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="threads of torch; its own choice if 0")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
+    start = time.perf_counter()
     about = machine()
     print(json.dumps(about, indent=2))
-    print(f"{'step':<26}{'ours':>10}{'reference':>12}{'ratio':>9}{'error':>10}{'peak MB':>9}", flush=True)
-    rows = {}
+    print(HEAD, flush=True)
+    results = {"rows": {}, "machine": about}
     for name, row in run(options.rows, options.repeat):
-        rows[name] = row.as_record()
+        found = results["rows"][name] = row.as_record(about["peak_tflops"])
+        share = [f"{found[k]:.0%}" if k in found else "" for k in ("of_peak", "reference_of_peak")]
         peak = "" if row.peak_mb is None else f"{row.peak_mb:.0f}"
         print(
-            f"{name:<26}{row.ours_s:>9.3f}s{row.reference_s:>11.3f}s{row.ratio:>8.1f}x{row.error:>10.1e}{peak:>9}",
+            f"{name:<26}{row.ours_s:>9.3f}s{row.reference_s:>11.3f}s{row.ratio:>8.1f}x"
+            f"{share[0]:>9}{share[1]:>8}{row.error:>10.1e}{peak:>7}",
             flush=True,
         )
+    print(f"{time.perf_counter() - start:.0f} s in all")
     if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "machine": about}, indent=2) + "\n")
-    problems = slower(rows, json.loads(options.record.read_text())) if options.record else []
+        write(options.json, results)
+    path = options.record or latest_record(about)
+    if options.keep:
+        write(record_path(__version__, about), results)
+    if path is None or not path.exists():
+        print(f"There is no record yet for machines of the class {machine_class(about)}.")
+        return 0
+    problems = slower(results, json.loads(path.read_text()))
     for problem in problems:
-        print(f"Slower than the record: {problem}", file=sys.stderr)
+        print(f"Slower than the record {path.name}: {problem}", file=sys.stderr)
     return 1 if problems else 0
 
 

@@ -1,4 +1,4 @@
-"""A synthetic scene for automatic masks.
+"""What both sides see: random weights, pictures, and a synthetic scene for automatic masks.
 
 Random weights give no usable masks. Both pipelines run their real networks, so that these are timed, and
 then get the same logits and predicted IoUs: textured discs of many sizes, seen from each point of the grid.
@@ -7,15 +7,37 @@ then get the same logits and predicted IoUs: textured discs of many sizes, seen 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage as ndi
+from skimage import data
+from tests.model.small import randomise
 
+from napari_sam.model import build
+
+SIDE = 1024
+"""Side of the plane and of the model's input."""
 CELLS = 256
 """Side of the logits."""
+
+
+def state(variant: str) -> dict[str, torch.Tensor]:
+    """One random state dict, the same in every process."""
+    return randomise(build(variant)).state_dict()
+
+
+def random_input() -> torch.Tensor:
+    """One random input of an encoder."""
+    return torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def picture(side: int) -> NDArray[np.uint8]:
+    """A real photograph at a given size."""
+    return np.asarray(Image.fromarray(data.astronaut()).resize((side, side)))
 
 
 @dataclass(frozen=True)
@@ -78,3 +100,11 @@ class Stage:
     def rows(self, points: torch.Tensor) -> torch.Tensor:
         """Rows of the outputs for points (N, 2), (x, y) in model pixels."""
         return torch.tensor([self._row[tuple(p)] for p in points.round(decimals=2).tolist()])
+
+
+@cache
+def stage() -> Stage:
+    """The scene as seen from a grid of 32 x 32 points."""
+    grid = (torch.arange(32) + 0.5) / 32 * SIDE
+    points = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1).reshape(-1, 2)
+    return Stage(Scene(), points)

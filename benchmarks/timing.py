@@ -5,13 +5,28 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+
+from benchmarks.aside import Aside
+from napari_sam.model.linear import Linear
+
+
+class Times(NamedTuple):
+    """Medians in seconds, and the most memory that our side took above what it had before.
+
+    The memory is in MB, and None where the system does not tell (it does on Linux).
+    """
+
+    ours_s: float
+    reference_s: float
+    peak_mb: float | None
 
 
 @dataclass(frozen=True)
@@ -20,60 +35,96 @@ class Row:
 
     Parameters
     ----------
-    ours_s, reference_s : float
-        Medians in seconds.
+    ours_s, reference_s, peak_mb
+        See `Times`.
     error : float
         How far our answer is from the reference's; what it means depends on the row.
-    peak_mb : float or None
-        Most memory our side took above what it had before, where the system tells (Linux).
+    operations : float, optional
+        What the reference computes in this step, in units of 10**12 multiplications and additions.
+    arithmetic : str
+        What ours computes with: the name of a peak of `machine`.
     """
 
     ours_s: float
     reference_s: float
+    peak_mb: float | None
     error: float
-    peak_mb: float | None = None
+    operations: float | None = None
+    arithmetic: str = "fp32"
 
     @property
     def ratio(self) -> float:
         """How many times faster we are."""
         return self.reference_s / self.ours_s
 
-    def as_record(self) -> dict[str, Any]:
-        """Return the row as it stands in the file of results."""
-        return {**asdict(self), "ratio": self.ratio}
+    def as_record(self, peaks: Mapping[str, float]) -> dict[str, Any]:
+        """Return the row as it stands in the file of results.
+
+        Parameters
+        ----------
+        peaks : mapping
+            TFLOP/s that a large matrix product reaches, by arithmetic, measured in the same run.
+        """
+        record = {
+            "ours_s": self.ours_s,
+            "reference_s": self.reference_s,
+            "ratio": self.ratio,
+            "error": self.error,
+            "peak_mb": self.peak_mb,
+        }
+        if self.operations is not None:
+            achieved = self.operations / self.ours_s
+            record |= {
+                "tflops": achieved,
+                "of_peak": achieved / peaks[self.arithmetic],
+                "reference_of_peak": self.operations / self.reference_s / peaks["fp32"],
+            }
+        return record
 
 
 def in_turn(
-    ours: Callable[[], Any], reference: Callable[[], Any], *, repeat: int, reference_repeat: int | None = None
-) -> tuple[float, float, Any, Any, float | None]:
+    ours: Callable[[], Any], reference: Aside | None, *, repeat: int, ours_repeat: int = 1
+) -> tuple[Times, Any, Any]:
     """Time two functions in turn, so that a busy moment of the machine hits both.
+
+    Parameters
+    ----------
+    ours : callable
+    reference : Aside or None
+        None where only ours is asked for.
+    repeat : int
+        Turns.
+    ours_repeat : int
+        How many times ours runs in each turn, where it takes next to nothing.
 
     Returns
     -------
-    ours_s, reference_s : float
-        Medians.
+    times : Times
     ours, reference
         What the last calls returned.
-    peak_mb : float or None
-        Memory that our side took at most.
     """
-    ours()  # the first call of anything compiles, packs or allocates
-    times: tuple[list[float], list[float]] = ([], [])
-    results: list[Any] = [None, None]
+    ours()  # the first call of anything packs or allocates
+    if reference is not None and repeat > 2:
+        reference.run(answer=False)
+    quick: list[float] = []
+    slow: list[float] = []
+    found = expected = None
     peak = 0.0
     for turn in range(repeat):
         forget_peak()
         before = memory_mb()
-        for side, function in enumerate((ours, reference)):
-            if side == 1 and reference_repeat is not None and turn >= reference_repeat:
-                continue
+        for _ in range(ours_repeat):
             start = time.perf_counter()
-            results[side] = function()
-            times[side].append(time.perf_counter() - start)
-            if side == 0:
-                peak = max(peak, memory_mb(peak=True) - before)
-    ours_s, reference_s = (statistics.median(t) for t in times)
-    return ours_s, reference_s, *results, peak if _STATUS.exists() else None
+            found = ours()
+            quick.append(time.perf_counter() - start)
+        peak = max(peak, memory_mb(peak=True) - before)
+        if reference is not None:
+            seconds, expected = reference.run(answer=turn == repeat - 1)
+            slow.append(seconds)
+    times = Times(
+        statistics.median(quick), statistics.median(slow or [0.0]), peak if _STATUS.exists() else None
+    )
+    return times, found, expected
 
 
 _STATUS = Path("/proc/self/status")
@@ -100,15 +151,35 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.float() - expected.float()).norm() / expected.float().norm())
 
 
-def roofline(precision: torch.dtype, size: int = 2048, repeat: int = 5) -> float:
-    """Most operations a second that a large matrix product reaches here, in TFLOP/s."""
-    a, b = (torch.randn(size, size).to(precision) for _ in range(2))
+SIZE = 2048
+"""Side of the matrices whose product tells what the machine can do."""
+
+
+def peaks() -> dict[str, float]:
+    """Most operations a second that a large product of packed weights reaches here, in TFLOP/s."""
+    found = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        layer = Linear(SIZE, SIZE, bias=False).requires_grad_(False).to(dtype)
+        layer.pack()
+        found[name] = roofline(layer, torch.randn(SIZE, SIZE, dtype=dtype))
+        product = torch.randn(SIZE, SIZE, dtype=dtype)
+        found[name] = max(found[name], roofline(partial(torch.mm, product), product))
+    return found
+
+
+def roofline(product: Callable[[torch.Tensor], Any], x: torch.Tensor, repeat: int = 5) -> float:
+    """Operations a second of a product of two matrices of side `SIZE`, in TFLOP/s."""
     best = np.inf
-    for _ in range(repeat):
-        start = time.perf_counter()
-        torch.mm(a, b)
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best / 1e12
+    with torch.inference_mode():
+        for _ in range(repeat):
+            start = time.perf_counter()
+            product(x)
+            best = min(best, time.perf_counter() - start)
+    return 2 * SIZE**3 / best / 1e12
+
+
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+"""Features of a processor that decide how quick it is at these steps; machines are compared by them."""
 
 
 def machine() -> dict[str, Any]:
@@ -123,9 +194,8 @@ def machine() -> dict[str, Any]:
         cpu = names[0] if names else cpu
     return {
         "processor": cpu,
-        "bf16": [f for f in ("amx_bf16", "avx512_bf16") if f in flags],
+        "instructions": [f for f in INSTRUCTIONS if f" {f} " in f"{flags} "],
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "peak_fp32_tflops": roofline(torch.float32),
-        "peak_bf16_tflops": roofline(torch.bfloat16),
+        "peak_tflops": peaks(),
     }

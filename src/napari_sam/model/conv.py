@@ -37,21 +37,21 @@ class ConvNorm(nn.Module):
             self.bn = None
 
 
-def convolve(x: Tensor, conv: nn.Conv2d, gelu: bool = False) -> Tensor:
-    """Convolve x (B, C, H, W) for inference, by oneDNN where there is a choice."""
+def convolve(
+    x: Tensor, conv: nn.Conv2d, plus: Tensor | None = None, *, gelu: bool = False, relu: bool = False
+) -> Tensor:
+    """Convolve x (B, C, H, W) for inference, by oneDNN where there is a choice.
+
+    ``plus`` is added to the result; then GELU or a rectifier is applied, where asked.
+    """
     if x.device.type != "cpu" or not has_onednn(x.dtype):
         out: Tensor = conv(x)
-        return F.gelu(out) if gelu else out
-    out = torch.ops.mkldnn._convolution_pointwise(
-        x,
-        conv.weight,
-        conv.bias,
-        conv.padding,
-        conv.stride,
-        conv.dilation,
-        conv.groups,
-        "gelu" if gelu else "none",
-        [],
-        "none" if gelu else "",
-    )
+        out = out if plus is None else out + plus
+        return F.gelu(out) if gelu else F.relu(out) if relu else out
+    end = (conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
+    then = ("gelu", [], "none") if gelu else ("relu" if relu else "none", [], "")
+    call = torch.ops.mkldnn._convolution_pointwise
+    if plus is not None:
+        return call.binary(x, plus, *end, "add", 1.0, "relu" if relu else None, [], None)
+    out = call(x, *end, *then)
     return out

@@ -59,7 +59,8 @@ def load_model(
     device : str
         See `choose_device`.
     precision : {"auto", "fp32", "bf16"}
-        Arithmetic of official models; ``"auto"`` takes bf16 where the processor or GPU is built for it.
+        Arithmetic. ``"auto"`` takes what the processor or GPU is built for: bf16 for official models, 8-bit
+        numbers for the built-in model's encoder.
     progress : callable, optional
         Called with (bytes done, bytes in all) during a download.
     cancelled : callable, optional
@@ -78,7 +79,7 @@ def load_model(
     """
     place = choose_device(device)
     if str(name) == BUILT_IN:
-        return _load_built_in(builtin_weights(), BUILT_IN, place)
+        return _load_built_in(builtin_weights(), BUILT_IN, place, precision)
     return _load_file_or_registry(name, place, precision, progress, cancelled)
 
 
@@ -87,13 +88,14 @@ def builtin_weights() -> Path:
     return Path(napari_sam.__file__).parent / "weights" / "builtin.safetensors"
 
 
-def _load_built_in(path: Path, name: str, place: torch.device) -> Predictor:
+def _load_built_in(path: Path, name: str, place: torch.device, precision: str) -> Predictor:
     """Predictor of a file that `napari-sam train` wrote, or of the package's own."""
     from napari_sam.model.builtin import load_builtin
+    from napari_sam.model.builtin_quick import optimise_builtin
     from napari_sam.predictor.builtin import BuiltInPredictor
 
     digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    return BuiltInPredictor(load_builtin(path).to(place), name, digest, place)
+    return BuiltInPredictor(optimise_builtin(load_builtin(path), place, precision), name, digest, place)
 
 
 def _load_file_or_registry(
@@ -123,7 +125,7 @@ def _load_file_or_registry(
             f"found {str(name)!r}, which is neither."
         )
     if path.suffix == ".safetensors" and _is_built_in(path):
-        return _load_built_in(path, title, place)
+        return _load_built_in(path, title, place, precision)
     model = optimise(load_checkpoint(path), place, precision)
     return SamPredictor(model, title, model_hash(path), place)
 
