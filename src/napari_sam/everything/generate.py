@@ -24,7 +24,7 @@ from napari_sam.everything.settings import AutomaticSettings, settings_for
 from napari_sam.geometry import Window
 from napari_sam.image import RGB
 from napari_sam.masks import Box, Mask
-from napari_sam.predictor.base import Predictor
+from napari_sam.predictor.base import Batch, Predictor
 from napari_sam.progress import Progress, Steps
 from napari_sam.prompts import Prompts, points_from_array
 
@@ -168,12 +168,15 @@ class Search:
             if row not in again:
                 self._lose(self.prompts + row, "predicted IoU")
         if again:
-            yield from self._decode_wider(embedding, points, sorted(again))
+            yield from self._decode_wider(embedding, batch, points, sorted(again))
 
-    def _decode_wider(self, embedding: Embedding, points: Points, rows: list[int]) -> Iterator[Output]:
+    def _decode_wider(
+        self, embedding: Embedding, batch: Batch, points: Points, rows: list[int]
+    ) -> Iterator[Output]:
         """Masks of prompts whose object does not fit the decoder's window, which is widened for them."""
         prompts = [Prompts((p,)) for p in points_from_array(points[rows])]
-        offers = self.predictor.predict_each(embedding, prompts)
+        seen = batch.offers([True] * len(points), rows)
+        offers = self.predictor.widen(embedding, prompts, seen)
         for row, offer in zip(rows, offers, strict=True):
             for candidate in offer:
                 if self._passes(np.float32(candidate.predicted_iou)):

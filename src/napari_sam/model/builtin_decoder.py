@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,8 @@ from torch.nn import functional as F
 
 from napari_sam.model.builtin_encoder import Features
 from napari_sam.model.builtin_prompts import MAPS, PromptEncoder
-from napari_sam.model.builtin_window import CELL, unnest, window_rows
+from napari_sam.model.builtin_window import CELL, nested_order, window_rows
+from napari_sam.model.linear import linear
 
 __all__ = ["MASKS", "Decoded", "Decoder"]
 
@@ -37,8 +39,12 @@ class _Attention(nn.Module):
 
         # One side is always a handful of tokens: the plain product beats the fused kernel here.
         query, key, value = split(self.query(query)), split(self.key(key)), split(self.value(value))
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        return self.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
+        query = query * query.shape[-1] ** -0.5
+        if query.shape[-2] > key.shape[-2]:  # a softmax over long rows is quicker than over many short ones
+            weights = (key @ query.transpose(-1, -2)).softmax(-2).transpose(-1, -2)
+        else:
+            weights = (query @ key.transpose(-1, -2)).softmax(-1)
+        return self.out((weights @ value).transpose(1, 2).flatten(2))
 
 
 class _Norm(nn.LayerNorm):
@@ -104,7 +110,8 @@ class Decoded:
         """
         asked, row = torch.unique(rows, return_inverse=True)
         masks, column = torch.unique(columns, return_inverse=True)
-        return self.decoder.masks(self, asked, masks)[row, column]
+        planes = self.decoder.masks(self, asked, masks)
+        return planes.flatten(0, 1).index_select(0, row * len(masks) + column)
 
 
 class Decoder(nn.Module):
@@ -187,14 +194,25 @@ class Decoder(nn.Module):
         index, origin = decoded.batch_index[rows], decoded.origin[rows]
         skip8 = window_rows(decoded.features.skip8, self.outside8, index, origin, 1)
         skip4 = window_rows(decoded.features.skip4, self.outside4, index, origin, 2)
-        fine = self.up8(decoded.image[rows])
-        fine = fine.view(*skip8.shape) + skip8
+        image, maps = decoded.image[rows], decoded.maps[rows]
+        count, cells, _ = image.shape
+        # One row of the upper level is four of the finer one, side by side.
+        fine = _linear(self.up8, image, skip8.view(count, cells, -1)).view(skip8.shape)
         fine = F.gelu(self.norm8(fine))
-        fine = self.up4(fine).view(*skip4.shape) + skip4
-        fine = F.gelu(fine + self.maps4(decoded.maps[rows]).view(*skip4.shape))
+        fine = _linear(self.up4, fine, skip4.view(count, 4 * cells, -1)).view(skip4.shape)
+        fine = F.gelu(_linear(self.maps4, maps.flatten(1, 2), fine))
         asked = [self.questions[k](decoded.tokens[rows, k]) for k in columns.tolist()]
-        question = torch.stack(asked, 1).view(len(rows), 4 * len(asked), -1)
-        logits = fine @ question.transpose(1, 2)  # (n, stride-4 pixels, m x 4)
-        cells = decoded.image.shape[1]
-        logits = logits.view(len(rows), cells, 16, len(asked), 4).transpose(3, 4)
-        return unnest(logits.reshape(len(rows), cells, 64, len(asked)), 3)
+        question = torch.stack(asked, 1).view(count, 4 * len(asked), -1)
+        logits = question @ fine.transpose(1, 2)  # (n, m x 4, stride-4 pixels)
+        order = nested_order(cells, logits.device)
+        side = round(len(order) ** 0.5)
+        planes = logits.reshape(count * len(asked), -1).index_select(1, order)
+        return planes.view(count, len(asked), side, side)
+
+
+def _linear(layer: nn.Module, x: Tensor, plus: Tensor) -> Tensor:
+    """Apply a linear layer and add ``plus`` while the result is in the cache."""
+    layer = cast("nn.Linear", layer)
+    if torch.is_autocast_enabled(x.device.type):
+        return cast("Tensor", layer(x)) + plus
+    return linear(x, layer.weight, layer.bias, plus)

@@ -58,13 +58,37 @@ def window_rows(feature: Tensor, outside: Tensor, batch_index: Tensor, origin: T
     _, channels, height, width = feature.shape
     rows = feature.permute(0, 2, 3, 1).reshape(-1, channels)
     offsets = _nested_offsets(WINDOW_CELLS, levels).to(feature.device)
-    position = (origin << levels)[:, None] + offsets  # (N, L, 2)
-    y, x = position.unbind(-1)
+    first = origin << levels
+    size = torch.tensor([height, width], device=origin.device)
+    # only the windows are touched, never the whole map: it may be that of a very large plane
+    if bool(((first >= 0) & (first + (WINDOW_CELLS << levels) <= size)).all()):
+        corner = (batch_index * height + first[:, 0]) * width + first[:, 1]
+        flat = corner[:, None] + (offsets[:, 0] * width + offsets[:, 1])
+        return rows.index_select(0, flat.flatten()).view(*flat.shape, channels)
+    y, x = (first[:, None] + offsets).unbind(-1)  # (N, L) each
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     flat = (batch_index[:, None] * height + y) * width + x
     windows = rows.index_select(0, torch.where(inside, flat, 0).flatten()).view(*flat.shape, channels)
-    # only the windows are touched, never the whole map: it may be that of a very large plane
     return torch.where(inside[..., None], windows, outside.to(windows.dtype))
+
+
+@lru_cache(maxsize=8)
+def nested_order(cells: int, device: torch.device) -> Tensor:
+    """Where each stride-2 pixel of a window stands among sub-pixels ordered as (y'', x''), then nested.
+
+    Parameters
+    ----------
+    cells : int
+        Cells of the window, along both sides together.
+
+    Returns
+    -------
+    Tensor
+        Shape (64 * cells,), int64, in reading order.
+    """
+    with torch.inference_mode(False):  # so that training may use it as well
+        place = torch.arange(64 * cells).view(4, 16 * cells).t()
+        return unnest(place.reshape(1, cells, 64, 1), 3).flatten().to(device)
 
 
 def nest(image: Tensor, levels: int) -> Tensor:

@@ -76,19 +76,23 @@ class Batch:
         with torch.inference_mode():
             return self.decoded.logits(*index).float().cpu().numpy()
 
-    def offers(self, ambiguous: Sequence[bool]) -> list[Candidates]:
-        """Candidates of every prompt; only the masks that are offered are computed.
+    def offers(self, ambiguous: Sequence[bool], rows: Sequence[int] | None = None) -> list[Candidates]:
+        """Candidates of prompts; only the masks that are offered are computed.
 
         Parameters
         ----------
         ambiguous : sequence of bool, length N
             Whether each prompt was one point only.
+        rows : sequence of int, optional
+            Which prompts; all of them if not given.
         """
-        levels = [Candidates.levels(q, ambiguous=a) for q, a in zip(self.iou, ambiguous, strict=True)]
-        rows = np.repeat(np.arange(len(levels)), [len(x) for x in levels])
-        logits = self.logits(rows, np.concatenate(levels))
+        chosen = range(len(self.iou)) if rows is None else rows
+        levels = [Candidates.levels(self.iou[i], ambiguous=ambiguous[i]) for i in chosen]
+        places = np.repeat(chosen, [len(x) for x in levels])
+        logits = self.logits(places, np.concatenate(levels))
         return [
-            Candidates.offer(logits[rows == i], self.iou[i], x, self.windows[i]) for i, x in enumerate(levels)
+            Candidates.offer(logits[places == i], self.iou[i], x, self.windows[i])
+            for i, x in zip(chosen, levels, strict=True)
         ]
 
 
@@ -182,7 +186,16 @@ class Predictor(ABC):
             part = slice(start, start + self.batch_size)
             batch = self.decode(embedding, prompts[part], before[part])
             offers += batch.offers([p.ambiguous for p in prompts[part]])
-        return offers
+        return self.widen(embedding, prompts, offers)
+
+    def widen(
+        self, embedding: Embedding, prompts: Sequence[Prompts], offers: Sequence[Candidates]
+    ) -> list[Candidates]:
+        """Candidates of objects that run out of the decoder's window, seen from further away.
+
+        Models whose window is the whole plane return the offers as they are.
+        """
+        return list(offers)
 
     def decode(
         self,

@@ -179,28 +179,30 @@ class BuiltInPredictor(Predictor):
         oy, ox = (int(np.floor((c + 0.5 - WINDOW / 2) / CELL + 0.5)) * CELL for c in centre)
         return Window(frame, (oy, ox), LOGIT_STRIDE, shape)
 
-    def predict_each(
-        self,
-        embedding: Embedding,
-        prompts: Sequence[Prompts],
-        previous: Sequence[Candidate | None] | None = None,
+    def widen(
+        self, embedding: Embedding, prompts: Sequence[Prompts], offers: Sequence[Candidates]
     ) -> list[Candidates]:
-        """Candidates for many objects; one that runs out of its window is seen again from further away."""
-        offers = super().predict_each(embedding, prompts, previous)
-        for i, prompt in enumerate(prompts):
-            for _ in range(3):
-                best = offers[i].best
-                if not best.window.cuts(best.mask) or max(best.window.frame.model_shape) <= WINDOW:
-                    break
-                offers[i] = self._predict_wider(embedding, prompt, best)
+        """Candidates of objects that run out of their windows, seen again at half the scale, or half again."""
+        offers = list(offers)
+        for _ in range(3):
+            groups: dict[tuple[int, bool], list[int]] = {}
+            for i, offer in enumerate(offers):
+                best = offer.best
+                if max(best.window.frame.model_shape) > WINDOW and best.window.cuts(best.mask):
+                    scale = best.window.frame.scale[0]
+                    level = 1 + round(np.log2(embedding.frame.scale[0] / scale))
+                    groups.setdefault((level, prompts[i].mask is not None), []).append(i)
+            if not groups:
+                break
+            for group, rows in groups.items():
+                for start in range(0, len(rows), self.batch_size):
+                    part = rows[start : start + self.batch_size]
+                    asked = [prompts[i] for i in part]
+                    with torch.inference_mode():
+                        batch = self._decode(embedding, group, asked, [None] * len(part))
+                    for i, offer in zip(part, batch.offers([p.ambiguous for p in asked]), strict=True):
+                        offers[i] = offer
         return offers
-
-    def _predict_wider(self, embedding: Embedding, prompt: Prompts, best: Candidate) -> Candidates:
-        """Candidates of one prompt at half the scale of ``best``."""
-        level = 1 + round(np.log2(embedding.frame.scale[0] / best.window.frame.scale[0]))
-        with torch.inference_mode():
-            batch = self._decode(embedding, (level, prompt.mask is not None), [prompt], [None])
-        return batch.offers([prompt.ambiguous])[0]
 
     def seeds(self, embedding: Embedding) -> Seeds:
         """Places where the dense head expects an object's middle."""

@@ -44,8 +44,9 @@ def encode_plane(model: BuiltIn, picture: Tensor) -> Features:
             top, left = max(y0 - HALO, 0), max(x0 - HALO, 0)
             tile = _encode(model, padded[..., top : y1 + HALO, left : x1 + HALO])
             if not out:
+                # Channels last, as the tiles are: windows are cut out of the maps row by row.
                 out = [
-                    t.new_empty(*t.shape[:2], height // s, width // s)
+                    t.new_empty(t.shape[0], height // s, width // s, t.shape[1]).permute(0, 3, 1, 2)
                     for t, s in zip(tile, STRIDES, strict=True)
                 ]
             for whole, part, s in zip(out, tile, STRIDES, strict=True):
