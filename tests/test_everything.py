@@ -14,6 +14,7 @@ from napari_sam.everything import AutomaticSettings, generate, segment_everythin
 from napari_sam.everything.grid import coarse_to_fine
 from napari_sam.image import ImageError, plane_to_rgb
 from napari_sam.masks import Box, Mask, mask_from_rle, mask_iou
+from napari_sam.predictor.base import Seeds
 from napari_sam.progress import finish
 
 SHAPE = (120, 150)
@@ -41,6 +42,28 @@ def test_seeds_find_every_disc_once():
     result = run()
     assert result.seeded
     assert_discs(result.filtered.masks)
+
+
+class Absent(DiscPredictor):
+    """Proposes two discs only; what no mask covers, it sees when it is asked again."""
+
+    def seeds(self, embedding):
+        points, scores = super().seeds(embedding)
+        return Seeds(points[:2], scores[:2])
+
+    def overlooked(self, embedding, covered):
+        self.covered = covered
+        points, _ = super().seeds(embedding)
+        return points[[not covered[int(y), int(x)] for y, x in points]]
+
+
+def test_what_no_mask_covers_is_prompted_once_more():
+    predictor = Absent()
+    assert_discs(run(predictor=predictor).filtered.masks)
+    assert predictor.covered.sum() == sum(disc_mask(*d).area for d in DISCS[:2])
+    left = Box(0, 0, 120, 45)
+    inside = run(predictor=predictor, region=left).filtered.masks
+    assert_discs(inside, [d for d in DISCS if d[1] < 45])
 
 
 def test_a_grid_finds_every_disc_once():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from napari_sam.geometry import Window
 from napari_sam.masks import Box, Mask
 from napari_sam.model.builtin import BuiltIn, Features
-from napari_sam.predictor import tiled
+from napari_sam.predictor import builtin, tiled
 from napari_sam.predictor.builtin import WINDOW, BuiltInPredictor
 from napari_sam.prompts import Point, Prompts
 
@@ -148,3 +151,58 @@ def test_a_mask_alone_is_a_prompt(predictor, picture):
     )
     assert len(alone) == len(clicked) == 3
     assert all(np.isfinite(candidate.logits).all() for candidate in alone)
+
+
+def test_small_boxes_are_seen_from_nearer(predictor, picture):
+    embedding = predictor.embed(picture, diameter=44.0)
+    boxes = [Prompts(box=Box(100, 100, 160, 150)), Prompts(box=Box(100, 100, 112, 118))]
+    plain, near = predictor.decode(embedding, boxes).windows
+    assert plain.frame == embedding.frame
+    assert near.frame.scale[0] == pytest.approx(2 * embedding.frame.scale[0])
+
+
+def test_a_small_object_is_clicked_again_from_nearer(predictor, picture, monkeypatch):
+    embedding = predictor.embed(picture, diameter=44.0)
+    prompts = Prompts((Point(150, 200),))
+    monkeypatch.setattr(Window, "cuts", lambda window, mask: False)  # an untrained model fills its windows
+    monkeypatch.setattr(builtin, "SMALL", 0.0)
+    assert predictor.predict(embedding, prompts).best.window.frame == embedding.frame
+    monkeypatch.setattr(builtin, "SMALL", 1e4)
+    near = predictor.predict(embedding, prompts).best
+    assert near.window.frame.scale[0] == pytest.approx(2 * embedding.frame.scale[0])
+    again = predictor.predict(embedding, prompts.with_point(152, 203, positive=False), previous=near)
+    assert again.best.window.frame == near.window.frame  # a correction keeps the scale
+    monkeypatch.setattr(builtin, "NEAR_PIXELS", 1000)
+    far = predictor.predict(embedding, prompts)
+    assert far.best.window.frame == embedding.frame
+
+
+@pytest.mark.parametrize("origins", [[[-3, -5]], [[5, 9]], [[20, 28]], [[3, 4], [17, 11]]])
+def test_part_of_a_plane_is_encoded_as_in_the_whole(predictor, origins):
+    picture = (torch.rand(1, 3, 500, 700) * 255).to(torch.uint8)
+    origins = torch.tensor(origins)
+    with torch.inference_mode():
+        whole, at = tiled.crop_features(tiled.encode_plane(predictor.model, picture), origins, 16)
+        part, there = tiled.encode_part(predictor.model, picture, origins, 16)
+    assert part.embedding.shape[-1] < 704 // 16
+    for a, b, stride in zip(whole, part, tiled.STRIDES, strict=True):
+        # parts begin on every second cell: the same window may begin one cell later in them
+        dy, dx = ((there - at)[0] * (16 // stride)).tolist()
+        view = b[..., dy : dy + a.shape[-2], dx : dx + a.shape[-1]]
+        torch.testing.assert_close(view, a, rtol=1e-3, atol=1e-3)
+
+
+def test_foreground_that_no_mask_covers_is_found(predictor, picture):
+    embedding = predictor.embed(picture, diameter=22.0)
+    dense = torch.full_like(embedding.features["dense"], -9.0)
+    rows, cols = np.ogrid[: dense.shape[-2], : dense.shape[-1]]
+    for y, x in ((30, 40), (80, 150)):  # at stride 4, twice the image's scale
+        dense[0, 1][torch.from_numpy((rows - y) ** 2 + (cols - x) ** 2 < 6**2)] = 9.0
+    embedding = replace(embedding, features={**embedding.features, "dense": dense})
+    covered = np.zeros((300, 420), bool)
+    found = predictor.overlooked(embedding, covered)
+    np.testing.assert_allclose(sorted(found.tolist()), [[60.5, 80.5], [160.5, 300.5]], atol=1)
+    covered[140:180, 280:320] = True
+    np.testing.assert_allclose(predictor.overlooked(embedding, covered), [[60.5, 80.5]], atol=1)
+    covered[:] = True
+    assert predictor.overlooked(embedding, covered).shape == (0, 2)

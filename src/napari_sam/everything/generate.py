@@ -20,6 +20,7 @@ from napari_sam.everything.grid import (
     points_inside,
 )
 from napari_sam.everything.result import AutomaticResult
+from napari_sam.everything.select import select
 from napari_sam.everything.settings import AutomaticSettings, settings_for
 from napari_sam.geometry import Window
 from napari_sam.image import RGB
@@ -84,6 +85,24 @@ class Search:
             if settings.adaptive:
                 points = points[coarse_to_fine(per_side)]
         return points[points_inside(points, self.region)]
+
+    def overlooked(self, embedding: Embedding, crop: Box) -> Points:
+        """Where to prompt again after the seeds: what no mask explains, in the plane's coordinates."""
+        if not self.seeded:
+            return np.empty((0, 2))
+        covered = np.zeros(self.shape, bool)
+        for index in select(self.found, self.settings, one_per_prompt=True).kept.tolist():
+            mask = self.proposals[index].mask.unpack()
+            covered[mask.box.slices] |= mask.pixels
+        points = self.predictor.overlooked(embedding, covered[crop.slices])
+        points = points + np.array([crop.y0, crop.x0])
+        return points[points_inside(points, self.region)]
+
+    @property
+    def found(self) -> Found:
+        """What was collected so far."""
+        lost = np.array(self.lost, np.int64).reshape(-1, 2)
+        return Found(self.shape, tuple(self.proposals), tuple(self.crops), self.prompts, lost)
 
     def batches(self, points: Points) -> Iterator[tuple[int, Points]]:
         """Cut the points of a crop into batches; yield how many came before, and the batch.
@@ -176,7 +195,7 @@ class Search:
         """Masks of prompts whose object does not fit the decoder's window, which is widened for them."""
         prompts = [Prompts((p,)) for p in points_from_array(points[rows])]
         seen = batch.offers([True] * len(points), rows)
-        offers = self.predictor.widen(embedding, prompts, seen)
+        offers = self.predictor.refocus(embedding, prompts, seen, [None] * len(prompts))
         for row, offer in zip(rows, offers, strict=True):
             for candidate in offer:
                 if self._passes(np.float32(candidate.predicted_iou)):
@@ -271,10 +290,11 @@ def generate(
             share = done / max(len(points), 1)
             yield _progress(number + share, len(crops), f"{where}prompt {done} of {len(points)}")
             search.run_batch(embedding, crop, batch)
+        for done, batch in search.batches(search.overlooked(embedding, crop)):
+            yield _progress(number + 1, len(crops), f"{where}once more at {done + len(batch)} places")
+            search.run_batch(embedding, crop, batch)
     yield _progress(len(crops), len(crops), "done")
-    lost = np.array(search.lost, np.int64).reshape(-1, 2)
-    found = Found(shape, tuple(search.proposals), tuple(search.crops), search.prompts, lost)
-    return AutomaticResult(found, settings, search.seeded, search.skipped)
+    return AutomaticResult(search.found, settings, search.seeded, search.skipped)
 
 
 SCALE = 1000

@@ -186,12 +186,16 @@ class Predictor(ABC):
             part = slice(start, start + self.batch_size)
             batch = self.decode(embedding, prompts[part], before[part])
             offers += batch.offers([p.ambiguous for p in prompts[part]])
-        return self.widen(embedding, prompts, offers)
+        return self.refocus(embedding, prompts, offers, before)
 
-    def widen(
-        self, embedding: Embedding, prompts: Sequence[Prompts], offers: Sequence[Candidates]
+    def refocus(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompts],
+        offers: Sequence[Candidates],
+        previous: Sequence[Candidate | None],
     ) -> list[Candidates]:
-        """Candidates of objects that run out of the decoder's window, seen from further away.
+        """Candidates of objects that do not suit the decoder's window, seen from further away or from nearer.
 
         Models whose window is the whole plane return the offers as they are.
         """
@@ -254,6 +258,22 @@ class Predictor(ABC):
     def seeds(self, embedding: Embedding) -> Seeds | None:
         """Places to prompt at for automatic masks, or None if the model proposes none."""
         return None
+
+    def overlooked(self, embedding: Embedding, covered: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Places where the model sees objects that no mask covers yet.
+
+        Parameters
+        ----------
+        embedding : Embedding
+        covered : ndarray of bool, shape (H, W)
+            Pixels that belong to a mask.
+
+        Returns
+        -------
+        ndarray of float64, shape (N, 2)
+            (y, x) in image pixels; none from models that propose no seeds.
+        """
+        return np.empty((0, 2))
 
     @abstractmethod
     def _encode(self, image: RGB, diameter: float | None) -> tuple[dict[str, torch.Tensor], Frame]:

@@ -2,11 +2,13 @@
 
 The plane is brought to the scale at which the model was trained (a typical object has
 `MODEL_DIAMETER` model pixels), encoded once, and every prompt is decoded on the window around it. An
-object too large for a window is decoded on the same plane at half that scale, or half again.
+object too large for a window is decoded on the same plane at half that scale, or half again; one that
+is much smaller than the others, at twice the scale.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import cast
@@ -14,6 +16,8 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_sam.candidates import Candidate, Candidates
 from napari_sam.embedding import Embedding
@@ -21,6 +25,7 @@ from napari_sam.geometry import Frame, Window
 from napari_sam.image import RGB
 from napari_sam.model.builtin import (
     CELL,
+    DENSE_CHANNELS,
     LOGIT_STRIDE,
     MODEL_DIAMETER,
     WINDOW_CELLS,
@@ -37,15 +42,42 @@ from napari_sam.predictor.base import (
 )
 from napari_sam.predictor.diameter import estimate_diameter
 from napari_sam.predictor.official import mask_prompt
-from napari_sam.predictor.tiled import crop_features, encode_plane
+from napari_sam.predictor.tiled import crop_features, encode_part, encode_plane
 from napari_sam.prompts import Prompts
 
 WINDOW = CELL * WINDOW_CELLS
 """Side of a window in model pixels."""
 FILL = 0.55
 """Largest part of a window's side that an object may take before a coarser scale is used."""
+SMALL = 30.0
+"""Diameter (model pixels) below which an object is looked at from nearer; chosen on training images."""
+SMALL_BOX = 28.0
+"""The same for the longer side of a box."""
+NEAR = -1
+"""Level at twice the plane's own scale."""
+NEAR_PIXELS = 2**25
+"""Largest plane, in model pixels at twice the scale, that is looked at from nearer."""
+SEEN = 0.5
+"""Chance of foreground above which a place that no mask covers is prompted once more."""
+LEAST_DEPTH = 1.2
+"""Least depth of such a place, in steps of the dense head's maps."""
 SCALES = (0.05, 8.0)
 """Smallest and largest factor between image and model pixels."""
+
+
+def _resized(plane: torch.Tensor, frame: Frame) -> torch.Tensor:
+    """(H, W, 3) -> (1, 3, h, w) of the same dtype, at the scale of ``frame``."""
+    picture = plane.permute(2, 0, 1)[None]
+    if picture.shape[-2:] == frame.model_shape:
+        return picture
+    return F.interpolate(
+        picture, size=frame.model_shape, mode="bilinear", antialias=True, align_corners=False
+    )
+
+
+def _level_of(embedding: Embedding, window: Window) -> int:
+    """Level that a window lies on."""
+    return round(math.log2(embedding.frame.scale[0] / window.frame.scale[0]))
 
 
 class BuiltInPredictor(Predictor):
@@ -64,7 +96,8 @@ class BuiltInPredictor(Predictor):
     def __init__(self, model: BuiltIn, name: str, model_id: str, device: torch.device) -> None:
         super().__init__(name, model_id, device)
         self.model = model
-        self._coarse: OrderedDict[tuple[str, int], Features] = OrderedDict()
+        self._levels: OrderedDict[tuple[str, int], Features] = OrderedDict()
+        self._near: tuple[str, torch.Tensor] | None = None
 
     @property
     def uses_diameter(self) -> bool:
@@ -92,13 +125,7 @@ class BuiltInPredictor(Predictor):
 
     def _encode_plane(self, plane: torch.Tensor, frame: Frame) -> Features:
         """Features of a plane (H, W, 3) at the scale of ``frame``."""
-        height, width = frame.model_shape
-        picture = plane.to(self.device).permute(2, 0, 1)[None].float()
-        if picture.shape[-2:] != (height, width):
-            picture = F.interpolate(
-                picture, size=(height, width), mode="bilinear", antialias=True, align_corners=False
-            )
-        return encode_plane(self.model, picture)
+        return encode_plane(self.model, _resized(plane.to(self.device).float(), frame))
 
     def _level_frame(self, embedding: Embedding, level: int) -> Frame:
         """Frame of the plane at ``1 / 2**level`` of its own scale."""
@@ -107,31 +134,59 @@ class BuiltInPredictor(Predictor):
         return Frame.scaled(embedding.frame.image_shape, embedding.frame.scale[0] / 2**level)
 
     def _level_features(self, embedding: Embedding, level: int) -> Features:
-        """Features at a coarser level, encoded when first asked for."""
+        """Features of the whole plane at another level, encoded when first asked for."""
         if level == 0:
             return Features(**{n: embedding.features[n].to(self.device) for n in Features._fields})
         key = (embedding.pixels, level)
-        if key not in self._coarse:
+        if key not in self._levels:
             frame = self._level_frame(embedding, level)
-            self._coarse[key] = self._encode_plane(embedding.features["plane"], frame)
-            while len(self._coarse) > 8:
-                self._coarse.popitem(last=False)
-        self._coarse.move_to_end(key)
-        return self._coarse[key]
+            self._levels[key] = self._encode_plane(embedding.features["plane"], frame)
+            near = [k for k in self._levels if k[1] == NEAR]
+            for old in near[:-1]:  # these are large: one is kept
+                del self._levels[old]
+            while len(self._levels) > 8:
+                self._levels.popitem(last=False)
+        self._levels.move_to_end(key)
+        return self._levels[key]
 
-    def _level(self, embedding: Embedding, side: float) -> int:
-        """Level at which an extent of ``side`` image pixels fits a window."""
-        room = FILL * WINDOW
-        ratio = side * max(embedding.frame.scale) / room
-        return 0 if ratio <= 1 else int(np.ceil(np.log2(ratio)))
+    def _features(
+        self, embedding: Embedding, level: int, origins: torch.Tensor
+    ) -> tuple[Features, torch.Tensor]:
+        """Features that the windows at ``origins`` see, and the windows' first cells in them."""
+        if level == NEAR:
+            span = (origins.amax(0) - origins.amin(0) + WINDOW_CELLS) * CELL
+            if 3 * int(span.prod()) < math.prod(self._level_frame(embedding, level).model_shape):
+                return encode_part(self.model, self._near_picture(embedding), origins, WINDOW_CELLS)
+        return crop_features(self._level_features(embedding, level), origins, WINDOW_CELLS)
+
+    def _near_picture(self, embedding: Embedding) -> torch.Tensor:
+        """The plane of the last embedding at twice its scale, uint8."""
+        if self._near is None or self._near[0] != embedding.pixels:
+            plane = embedding.features["plane"].to(self.device)
+            self._near = embedding.pixels, _resized(plane, self._level_frame(embedding, NEAR))
+        return self._near[1]
+
+    def _may_be_near(self, embedding: Embedding) -> bool:
+        """Whether the plane may be looked at at twice its scale."""
+        return (
+            4 * math.prod(embedding.frame.model_shape) <= NEAR_PIXELS
+            and 2 * embedding.frame.scale[0] <= SCALES[1]
+        )
+
+    def _level(self, embedding: Embedding, prompts: Prompts) -> int:
+        """Level at which the extent of the prompts fits a window and a box is not too small."""
+        extent = prompts.extent
+        side = max(extent.height, extent.width) * max(embedding.frame.scale)
+        if prompts.box is not None and side < SMALL_BOX and self._may_be_near(embedding):
+            return NEAR
+        return max(0, int(np.ceil(np.log2(max(side, 1.0) / (FILL * WINDOW)))))
 
     def _group(self, embedding: Embedding, prompts: Prompts, previous: Candidate | None) -> Hashable:
-        extent = prompts.extent
-        level = self._level(embedding, max(extent.height, extent.width))
+        level = self._level(embedding, prompts)
         if previous is not None:
             # Corrections stay at the scale of the mask that they correct, unless they reach further.
-            ratio = embedding.frame.scale[0] / previous.window.frame.scale[0]
-            level = max(level, round(np.log2(ratio)))
+            before = _level_of(embedding, previous.window)
+            level = max(level, before) if level > 0 else before
         return level, prompts.mask is not None or previous is not None
 
     def _decode(
@@ -145,7 +200,7 @@ class BuiltInPredictor(Predictor):
         frame = self._level_frame(embedding, level)
         windows = [self._window(frame, p, c) for p, c in zip(prompts, previous, strict=True)]
         origins = torch.tensor([[w.origin[0] // CELL, w.origin[1] // CELL] for w in windows])
-        features, starts = crop_features(self._level_features(embedding, level), origins, WINDOW_CELLS)
+        features, starts = self._features(embedding, level, origins)
         points, labels = tokens(prompts, frame)
         # This model was trained with boxes that reach to the outer edges of their first and last pixels.
         half = 0.5 * torch.tensor(frame.scale[::-1])
@@ -179,18 +234,21 @@ class BuiltInPredictor(Predictor):
         oy, ox = (int(np.floor((c + 0.5 - WINDOW / 2) / CELL + 0.5)) * CELL for c in centre)
         return Window(frame, (oy, ox), LOGIT_STRIDE, shape)
 
-    def widen(
-        self, embedding: Embedding, prompts: Sequence[Prompts], offers: Sequence[Candidates]
+    def refocus(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompts],
+        offers: Sequence[Candidates],
+        previous: Sequence[Candidate | None],
     ) -> list[Candidates]:
-        """Candidates of objects that run out of their windows, seen again at half the scale, or half again."""
+        """Candidates of objects too large for their windows, at half the scale or half again; of small ones
+        at twice the scale."""  # noqa: D205, D209
         offers = list(offers)
         for _ in range(3):
             groups: dict[tuple[int, bool], list[int]] = {}
             for i, offer in enumerate(offers):
-                best = offer.best
-                if max(best.window.frame.model_shape) > WINDOW and best.window.cuts(best.mask):
-                    scale = best.window.frame.scale[0]
-                    level = 1 + round(np.log2(embedding.frame.scale[0] / scale))
+                level = self._better_level(embedding, prompts[i], offer.best, previous[i])
+                if level is not None:
                     groups.setdefault((level, prompts[i].mask is not None), []).append(i)
             if not groups:
                 break
@@ -204,6 +262,19 @@ class BuiltInPredictor(Predictor):
                         offers[i] = offer
         return offers
 
+    def _better_level(
+        self, embedding: Embedding, prompts: Prompts, best: Candidate, previous: Candidate | None
+    ) -> int | None:
+        """Level at which an object should be seen again; None where it is."""
+        frame, level = best.window.frame, _level_of(embedding, best.window)
+        if max(frame.model_shape) > WINDOW and best.window.cuts(best.mask):
+            return level + 1
+        # Only a first click: what follows corrects a mask at the scale at which it was made.
+        if level or previous is not None or not prompts.ambiguous or not self._may_be_near(embedding):
+            return None
+        diameter = math.sqrt(best.area * 4 / math.pi) * frame.scale[0]
+        return NEAR if 0 < diameter < SMALL else None
+
     def seeds(self, embedding: Embedding) -> Seeds:
         """Places where the dense head expects an object's middle."""
         with torch.inference_mode():
@@ -212,3 +283,34 @@ class BuiltInPredictor(Predictor):
         height, width = embedding.frame.image_shape
         inside = ((places > -0.5) & (places < (height - 0.5, width - 0.5))).all(1)
         return Seeds(places[inside], scores.double().cpu().numpy()[inside])
+
+    def overlooked(self, embedding: Embedding, covered: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Middles of what the dense head takes for objects where no mask is."""
+        dense = embedding.features["dense"][0]
+        seen = torch.sigmoid(dense[DENSE_CHANNELS.index("foreground")].float()).cpu().numpy() > SEEN
+        # The maps are coarser than the plane: each position stands for the pixel in its middle.
+        rows, cols = (
+            np.round(embedding.frame.to_image(np.repeat(np.arange(n) * 4.0 + 1.5, 2).reshape(n, 2))[:, axis])
+            for axis, n in enumerate(seen.shape)
+        )
+        rows, cols = (x.astype(np.int64)[x < n] for x, n in zip((rows, cols), covered.shape, strict=True))
+        free = seen[: len(rows), : len(cols)] & ~covered[np.ix_(rows, cols)]
+        return np.asarray(embedding.frame.to_image(middles(free, LEAST_DEPTH) * 4.0 + 1.5))
+
+
+def middles(region: NDArray[np.bool_], least: float) -> NDArray[np.float64]:
+    """Peaks of the distance transform of a region that are at least ``least`` deep, the deepest first.
+
+    Parameters
+    ----------
+    region : ndarray of bool, shape (H, W)
+    least : float
+
+    Returns
+    -------
+    ndarray of float64, shape (N, 2)
+    """
+    depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    depth = np.where(region, ndimage.gaussian_filter(depth, 0.7), 0)
+    peaks = np.argwhere((ndimage.maximum_filter(depth, 5) == depth) & (depth > least))
+    return peaks[np.argsort(-depth[tuple(peaks.T)], kind="stable")].astype(np.float64)

@@ -90,6 +90,40 @@ def crop_features(features: Features, origins: Tensor, cells: int) -> tuple[Feat
     return Features(*parts), origins - low.to(origins.device)
 
 
+def encode_part(model: BuiltIn, picture: Tensor, origins: Tensor, cells: int) -> tuple[Features, Tensor]:
+    """Encode only what the windows at ``origins`` see of a plane.
+
+    Parameters
+    ----------
+    model : BuiltIn
+    picture : Tensor, shape (1, 3, H, W)
+        The whole plane, as in `encode_plane`.
+    origins : Tensor of int64, shape (N, 2)
+        First cell (y, x) of each window.
+    cells : int
+        Side of a window in cells.
+
+    Returns
+    -------
+    Features
+        Those that `encode_plane` has there, to rounding.
+    origins : Tensor of int64, shape (N, 2)
+        The windows' first cells in these maps.
+    """
+    cell = STRIDES[0]
+    size = torch.tensor(picture.shape[-2:])
+    # Two cells are a step of the coarsest level: parts start where the whole plane's levels do.
+    low = (origins.amin(0).cpu().clamp(min=0) // 2 * 2).minimum((size - 1) // 32 * 2)
+    high = torch.minimum(-(-(origins.amax(0).cpu() + cells) // 2) * 2, -(-size // 32) * 2)
+    start = (low * cell - HALO).clamp(min=0)
+    stop = torch.minimum(high * cell + HALO, size)
+    (top, left), (bottom, right) = start.tolist(), stop.tolist()
+    whole = encode_plane(model, picture[..., top:bottom, left:right])
+    (y0, x0), (y1, x1) = (low * cell - start).tolist(), (high * cell - start).tolist()
+    parts = [t[..., y0 // s : y1 // s, x0 // s : x1 // s] for t, s in zip(whole, STRIDES, strict=True)]
+    return Features(*parts), origins - low.to(origins.device)
+
+
 def _encode(model: BuiltIn, x: Tensor) -> Features:
     """Encode one tile."""
     return model.encode(x.contiguous(memory_format=torch.channels_last))
