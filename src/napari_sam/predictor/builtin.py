@@ -27,6 +27,7 @@ from napari_sam.model.builtin import (
     BuiltIn,
     Features,
 )
+from napari_sam.model.builtin_quick import exact
 from napari_sam.predictor.base import (
     BOX_CORNER,
     OPPOSITE_CORNER,
@@ -64,6 +65,7 @@ class BuiltInPredictor(Predictor):
     def __init__(self, model: BuiltIn, name: str, model_id: str, device: torch.device) -> None:
         super().__init__(name, model_id, device)
         self.model = model
+        self._exact = exact(model)
         self._coarse: OrderedDict[tuple[str, int], Features] = OrderedDict()
 
     @property
@@ -88,7 +90,8 @@ class BuiltInPredictor(Predictor):
         image : ndarray of uint8, shape (H, W, 3)
         """
         plane = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.device)
-        return estimate_diameter(self.model, plane)
+        # Two distances may be nearly as good as each other: rounding must not choose between them.
+        return estimate_diameter(self._exact, plane)
 
     def _encode_plane(self, plane: torch.Tensor, frame: Frame) -> Features:
         """Features of a plane (H, W, 3) at the scale of ``frame``."""
