@@ -38,7 +38,9 @@ def _encode(variant: str, precision: str, repeat: int) -> Row:
     model, x = ours(variant, precision), random_input()
     make = (theirs.encode_tinyvit,) if variant == "vit_t" else (theirs.encode, variant)
     with Aside(*make) as reference, torch.inference_mode():
-        times, found, expected = in_turn(lambda: model.encode(x), reference, repeat=repeat)
+        times, found, expected = in_turn(
+            lambda: model.encode(x), reference, repeat=repeat, warm=variant != "vit_h"
+        )
     error = relative_error(found, torch.from_numpy(expected))
     kind = "bf16" if model.mask_decoder.iou_token.weight.dtype == torch.bfloat16 else "fp32"
     return Row(*times, error, theirs.encoder_operations(variant), kind)
@@ -69,7 +71,7 @@ def encode_built_in(repeat: int) -> Row:
     predictor, tile = load_model("built-in", device="cpu"), picture(512)
     with Aside(theirs.encode, "vit_b") as reference:
         times, _, _ = in_turn(
-            lambda: predictor.embed(tile, diameter=44.0), reference, repeat=repeat, ours_repeat=10
+            lambda: predictor.embed(tile, diameter=44.0), reference, repeat=min(repeat, 3), ours_repeat=10
         )
     return Row(*times, 0.0)
 
@@ -151,7 +153,7 @@ def _reference_run() -> tuple[float, list[np.ndarray]]:
 
 def _automatic(settings: AutomaticSettings) -> Row:
     seconds, expected = _reference_run()
-    times, found, _ = in_turn(_our_automatic(settings), None, repeat=1)
+    times, found, _ = in_turn(_our_automatic(settings), None, repeat=1, warm=False)
     return Row(times.ours_s, seconds, times.peak_mb, missed(found, expected))
 
 

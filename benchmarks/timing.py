@@ -83,7 +83,7 @@ class Row:
 
 
 def in_turn(
-    ours: Callable[[], Any], reference: Aside | None, *, repeat: int, ours_repeat: int = 1
+    ours: Callable[[], Any], reference: Aside | None, *, repeat: int, ours_repeat: int = 1, warm: bool = True
 ) -> tuple[Times, Any, Any]:
     """Time two functions in turn, so that a busy moment of the machine hits both.
 
@@ -96,6 +96,8 @@ def in_turn(
         Turns.
     ours_repeat : int
         How many times ours runs in each turn, where it takes next to nothing.
+    warm : bool
+        Whether both run once before they are timed: the first call of anything packs or allocates.
 
     Returns
     -------
@@ -103,8 +105,9 @@ def in_turn(
     ours, reference
         What the last calls returned.
     """
-    ours()  # the first call of anything packs or allocates
-    if reference is not None and repeat > 2:
+    if warm:
+        ours()
+    if warm and reference is not None:
         reference.run(answer=False)
     quick: list[float] = []
     slow: list[float] = []

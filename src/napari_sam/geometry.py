@@ -311,6 +311,7 @@ def _covered(image: int, model: int, origin: int, length: int) -> tuple[int, int
     return min(max(start, 0), image), min(max(stop, 0), image)
 
 
+@lru_cache(maxsize=4096)
 def _reach(
     image: int, model: int, origin: int, stride: int, cells: int, start: int, stop: int
 ) -> tuple[int, int]:

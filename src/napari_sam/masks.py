@@ -125,13 +125,15 @@ class Mask:
         y0, x0 : int
             Position of ``plane[0, 0]``.
         """
-        inside = np.asarray(plane) != 0
+        plane = np.asarray(plane)
+        inside = plane if plane.dtype == bool else plane != 0
         rows = np.flatnonzero(inside.any(1))
         if rows.size == 0:
             return Mask(y0, x0, np.zeros((0, 0), bool))
         cols = np.flatnonzero(inside[rows[0] : rows[-1] + 1].any(0))
         crop = inside[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-        return Mask(y0 + int(rows[0]), x0 + int(cols[0]), np.ascontiguousarray(crop))
+        # A copy, also of the whole: a mask does not change with the array that it was made of.
+        return Mask(y0 + int(rows[0]), x0 + int(cols[0]), crop.copy())
 
     @staticmethod
     def union(masks: Sequence[Mask]) -> Mask:

@@ -8,6 +8,7 @@ drawn cells. Elsewhere the arithmetic is that of the network as it was trained.
 
 from __future__ import annotations
 
+import copy
 from importlib.resources import files
 from typing import cast
 
@@ -24,7 +25,7 @@ from .conv import convolve
 from .eight_bit import EightBit, Range, has_eight_bits
 from .precision import choose_dtype, keep_heap
 
-__all__ = ["QuickEncoder", "optimise_builtin"]
+__all__ = ["QuickEncoder", "exact", "optimise_builtin"]
 
 PICTURE = Range(-2.0, 2.0)
 """Of normalised pixels."""
@@ -62,6 +63,13 @@ def optimise_builtin(model: BuiltIn, device: torch.device | str = "cpu", precisi
             with torch.inference_mode():
                 model.encoder.to_eight_bits(model.normalise(calibration_pictures()))
     return model
+
+
+def exact(model: BuiltIn) -> BuiltIn:
+    """Return the model without 8-bit numbers; the two share their weights."""
+    memo: dict[int, object] = {id(x): x for x in (*model.parameters(), *model.buffers())}
+    memo |= {id(step.eight): None for step in model.modules() if isinstance(step, Step)}
+    return copy.deepcopy(model, memo)
 
 
 def calibration_pictures() -> Tensor:

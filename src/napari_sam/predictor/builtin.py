@@ -32,6 +32,7 @@ from napari_sam.model.builtin import (
     BuiltIn,
     Features,
 )
+from napari_sam.model.builtin_quick import exact
 from napari_sam.predictor.base import (
     BOX_CORNER,
     OPPOSITE_CORNER,
@@ -98,6 +99,7 @@ class BuiltInPredictor(Predictor):
         self.model = model
         self._levels: OrderedDict[tuple[str, int], Features] = OrderedDict()
         self._near: tuple[str, torch.Tensor] | None = None
+        self._exact = exact(model)
 
     @property
     def uses_diameter(self) -> bool:
@@ -121,7 +123,8 @@ class BuiltInPredictor(Predictor):
         image : ndarray of uint8, shape (H, W, 3)
         """
         plane = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.device)
-        return estimate_diameter(self.model, plane)
+        # Two distances may be nearly as good as each other: rounding must not choose between them.
+        return estimate_diameter(self._exact, plane)
 
     def _encode_plane(self, plane: torch.Tensor, frame: Frame) -> Features:
         """Features of a plane (H, W, 3) at the scale of ``frame``."""

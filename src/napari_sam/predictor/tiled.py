@@ -8,7 +8,7 @@ from torch import Tensor
 
 from napari_sam.model.builtin import BuiltIn, Features
 
-SIDE = 1024
+SIDE = 2048
 """Side of a tile in model pixels; a multiple of 32."""
 HALO = 128
 """Model pixels around a tile that are encoded with it and thrown away; a multiple of 32."""

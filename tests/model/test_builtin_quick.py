@@ -1,0 +1,133 @@
+"""The built-in encoder made quick: the same features, and masks that do not change."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from tests.model.small import randomise
+
+from napari_sam import load_model
+from napari_sam.image import plane_to_rgb
+from napari_sam.masks import mask_iou
+from napari_sam.model.builtin import BuiltIn
+from napari_sam.model.builtin_quick import QuickEncoder, calibration_pictures, exact, optimise_builtin
+from napari_sam.model.eight_bit import EightBit, Range, has_eight_bits, quantise
+from napari_sam.prompts import Prompts, points_from_array
+from napari_sam.training.drawn import KINDS, draw_plane
+
+needs_eight_bits = pytest.mark.skipif(
+    not has_eight_bits(), reason="this processor has no instructions for products of 8-bit numbers"
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return randomise(BuiltIn(channels=(16, 16, 32, 32, 48), depths=(1, 0, 2, 1), width=32)).eval()
+
+
+@pytest.fixture(scope="module")
+def planes():
+    return torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(1)).clamp(-2, 2)
+
+
+def error(found, expected):
+    return float((found - expected).norm() / expected.norm())
+
+
+@torch.inference_mode()
+def test_fused_steps_give_the_same_features(model, planes):
+    quick = optimise_builtin(copy.deepcopy(model), "cpu", "fp32")
+    assert isinstance(quick.encoder, QuickEncoder)
+    for ours, theirs in zip(quick.encode(planes), model.encode(planes), strict=True):
+        assert ours.shape == theirs.shape
+        assert error(ours, theirs) < 1e-5
+
+
+@torch.inference_mode()
+def test_fused_steps_without_onednn(model, planes, monkeypatch):
+    monkeypatch.setattr("napari_sam.model.conv.has_onednn", lambda dtype: False)
+    quick = optimise_builtin(copy.deepcopy(model), "cpu", "fp32")
+    for ours, theirs in zip(quick.encode(planes), model.encode(planes), strict=True):
+        assert error(ours, theirs) < 1e-5
+
+
+@needs_eight_bits
+@torch.inference_mode()
+def test_eight_bit_steps_give_nearly_the_same_features(model, planes):
+    quick = QuickEncoder(copy.deepcopy(model.encoder))
+    quick.to_eight_bits(planes)
+    for ours, theirs in zip(quick(planes), model.encode(planes), strict=True):
+        assert ours.dtype == torch.float32
+        assert error(ours, theirs) < 0.1
+
+
+@needs_eight_bits
+@torch.inference_mode()
+def test_the_exact_model_beside_the_quick_one(model, planes):
+    quick = optimise_builtin(copy.deepcopy(model), "cpu")
+    twin = exact(quick)
+    assert error(twin.encode(planes).embedding, model.encode(planes).embedding) < 1e-5
+    assert error(quick.encode(planes).embedding, model.encode(planes).embedding) > 1e-4
+    assert {p.data_ptr() for p in twin.parameters()} == {p.data_ptr() for p in quick.parameters()}
+
+
+@needs_eight_bits
+@torch.inference_mode()
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_eight_bit_convolution(relu, stride):
+    conv = randomise(torch.nn.Conv2d(16, 24, 3, stride, 1))
+    x = torch.rand(1, 16, 10, 12, generator=torch.Generator().manual_seed(0))
+    plus = torch.randn(1, 24, 10 // stride, 12 // stride, generator=torch.Generator().manual_seed(2))
+    expected = conv(x) + plus
+    expected = expected.relu() if relu else expected
+    out = Range.of(expected)
+    step = EightBit(conv, Range(0, 1), out, Range.of(plus), relu=relu)
+    last = torch.channels_last
+    x, added = x.contiguous(memory_format=last), quantise(plus.contiguous(memory_format=last), Range.of(plus))
+    found = (step(x, added).float() - out.zero) * out.scale
+    assert error(found, expected) < 0.02
+
+
+def test_eight_bits_tell_a_range_from_end_to_end():
+    x = torch.tensor([-1.5, 0.0, 0.25, 3.0])
+    for values in (x, x.relu()):
+        span = Range.of(values)
+        again = (quantise(values, span).float() - span.zero) * span.scale
+        assert torch.allclose(again, values, atol=span.scale / 2 + 1e-6)
+        assert again[1 if values is x else 0] == 0
+
+
+@needs_eight_bits
+@pytest.mark.parametrize("name", ["coins", "human_mitosis"])
+def test_masks_of_real_images_do_not_change(name):
+    """The bar for doing without the bits: a mean IoU of 0.99 with the masks of single precision."""
+    picture = np.asarray(getattr(data, name)())[:320, :320]
+    rgb = picture if picture.ndim == 3 else plane_to_rgb(picture)
+    plain, quick = load_model("built-in", device="cpu", precision="fp32"), load_model("built-in", device="cpu")
+    diameter = plain.estimate_diameter(rgb)
+    assert quick.estimate_diameter(rgb) == pytest.approx(diameter)
+    one, other = (p.embed(rgb, diameter=diameter) for p in (plain, quick))
+    places = plain.seeds(one).points[:40]
+    prompts = [Prompts((p,)) for p in points_from_array(places)]
+    overlaps = []
+    for a, b in zip(plain.predict_each(one, prompts), quick.predict_each(other, prompts), strict=True):
+        same = next(c for c in b if c.level == a.best.level)
+        overlaps.append(mask_iou(a.best.mask, same.mask))
+    assert len(overlaps) >= 5
+    assert np.mean(overlaps) >= 0.99
+
+
+def test_calibration_pictures_are_drawn_cells_of_every_kind():
+    pictures = calibration_pictures()
+    assert pictures.shape == (len(KINDS), 3, 128, 128)
+    drawn = draw_plane(np.random.default_rng([2**32 - 1, 50]), 128, next(iter(KINDS))).image[..., 0]
+    assert np.abs(pictures[0, 0].numpy().astype(int) - drawn).max() <= 2
+    assert pictures[0, 0].float().std() > 10
+
+
+def test_another_precision_is_refused(model):
+    with pytest.raises(ValueError, match="Expected the precision"):
+        optimise_builtin(copy.deepcopy(model), "cpu", "fp64")
