@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from napari_sam.axes import Axes
+from napari_sam.axes import METRES, SECONDS, Axes
 from napari_sam.export.atomic import replacing
 from napari_sam.tracks.value import AXES, TrackError, Tracks
 
@@ -110,7 +110,7 @@ def _axis(name: str, values: NDArray[Any], axes: Axes | None) -> dict[str, Any]:
     if len(values):
         about |= {"min": float(values.min()), "max": float(values.max())}
     spacing, unit = axes.of(name.upper()) if axes is not None else (1.0, "pixel")
-    if unit != "pixel":
+    if unit in (SECONDS if time else METRES):
         about |= {"scale": spacing, "scaled_unit": unit}
     elif spacing != 1:
         about |= {"scale": spacing}
