@@ -12,7 +12,7 @@ import tifffile
 from geff.validate.data import ValidationConfig
 from napari.layers import Tracks
 from qtpy.QtWidgets import QFileDialog
-from tests.fakes import DiscPredictor, disc_image
+from tests.fakes import disc_image
 
 pytestmark = pytest.mark.gui
 
@@ -131,15 +131,12 @@ def test_objects_are_tracked_and_saved(track_desk, tmp_path, monkeypatch):
 def test_voxels_count_as_what_they_are(track_desk):
     """The same pixels: near when frames are finely sampled along Y, far when a row is ten times as high."""
     movie = labels_of([(15, 50, 5)], [(24, 50, 5)], [(33, 50, 5)])
-    fine = track_desk(movie, scale=(1, 1, 1))
-    fine.panel.distance.setValue(12)
-    assert len(np.unique(track(fine).data[:, 0])) == 1
-    fine.dock.close_down()
-    fine.viewer.layers.clear()
-    coarse = track_desk(movie, scale=(1, 10, 1))
-    coarse.panel.distance.setValue(12)
-    assert len(np.unique(track(coarse).data[:, 0])) == 3
-    assert coarse.errors == []
+    desk = track_desk(movie, scale=(1, 1, 1))
+    desk.panel.distance.setValue(12)
+    assert len(np.unique(track(desk).data[:, 0])) == 1
+    desk.labels.scale = (1, 10, 1)
+    assert len(np.unique(track(desk).data[:, 0])) == 3
+    assert desk.errors == []
 
 
 def test_volumes_over_time(track_desk):
@@ -216,36 +213,42 @@ def stack_with_a_gap() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("step", "unit", "gap", "length", "count"),
+    ("step", "cases"),
     [
-        (2.0, 0, 1, 0, 3),  # in planes: the gap is too long, so that there are two, and the small one
-        (2.0, 0, 2, 0, 2),
-        (2.0, 0, 2, 2, 1),  # what is in one plane only is dropped
-        (0.5, 1, 1.0, 0, 2),  # 1 µm is two planes of half a micrometre
-        (2.0, 1, 1.0, 0, 3),  # and none of two micrometres
-        (2.0, 1, 4.0, 2.5, 1),  # a plane of 2 µm is thinner than 2.5 µm
-        (3.0, 1, 6.0, 2.5, 2),  # one of 3 µm is not
+        (
+            2.0,
+            [
+                (0, 1, 0, 3),  # in planes: the gap is too long, so that there are two, and the small one
+                (0, 2, 0, 2),
+                (0, 2, 2, 1),  # what is in one plane only is dropped
+                (1, 1.0, 0, 3),  # 1 µm is less than a plane
+                (1, 4.0, 2.5, 1),  # a plane of 2 µm is thinner than 2.5 µm
+            ],
+        ),
+        (0.5, [(1, 1.0, 0, 2)]),  # 1 µm is two planes of half a micrometre
     ],
 )
-def test_gap_and_length_in_planes_or_in_micrometres(open_desk, step, unit, gap, length, count):
-    desk = open_desk(
-        image=stack_with_a_gap(), predictor=DiscPredictor(), scale=(step, 1, 1), units=("um",) * 3
-    ).wait_ready()
+def test_gap_and_length_in_planes_or_in_micrometres(open_desk, step, cases):
+    desk = open_desk(image=stack_with_a_gap(), scale=(step, 1, 1), units=("um",) * 3).wait_ready()
     desk.dock.sections["Stack"].set_expanded(True)
     panel = desk.dock.stack_panel
-    panel.unit.setCurrentIndex(unit)
-    assert (panel.gap.value(), panel.length.value()) == ((step, step) if unit else (1, 1))
-    panel.gap.setValue(gap)
-    panel.length.setValue(length)
-    desk.press_button(panel.run)
-    desk.until(lambda: panel.text.text() != "", timeout=20_000)
-    layer = desk.viewer.layers["discs: stack"]
-    assert layer.data.max() == len(layer.features) == count
-    first = int(layer.data[0, 30, 30])
-    row = layer.features.set_index("index").loc[first]
-    assert row["volume_um3"] == pytest.approx(step * np.count_nonzero(layer.data == first))
-    # The layer is at hand for tracking.
-    assert desk.dock.tracks_panel.labels.layer is layer
+    panel.unit.setCurrentIndex(1)
+    assert (panel.gap.value(), panel.length.value()) == (step, step)
+    panel.unit.setCurrentIndex(0)
+    assert (panel.gap.value(), panel.length.value()) == (1, 1)
+    for unit, gap, length, count in cases:
+        panel.unit.setCurrentIndex(unit)
+        panel.gap.setValue(gap)
+        panel.length.setValue(length)
+        desk.press_button(panel.run)
+        desk.until(lambda: panel.text.text() != "" and "stack" not in desk.session.running, timeout=20_000)
+        layer = desk.dock.tracks_panel.labels.layer  # at hand for tracking
+        assert layer.name == "discs: stack"
+        assert layer.data.max() == len(layer.features) == count
+        first = int(layer.data[0, 30, 30])
+        row = layer.features.set_index("index").loc[first]
+        assert row["volume_um3"] == pytest.approx(step * np.count_nonzero(layer.data == first))
+        desk.viewer.layers.remove(layer)
 
 
 def test_lengths_are_offered_where_the_image_has_them(open_desk):

@@ -72,7 +72,7 @@ class Tracks:
     def of_napari(
         data: ArrayLike,
         graph: Mapping[int, Sequence[int] | int] | None = None,
-        features: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] | DataFrame | None = None,
     ) -> Tracks:
         """Tracks of a napari Tracks layer, whoever made it.
 
@@ -82,7 +82,7 @@ class Tracks:
             Track, frame, (z,) y, x.
         graph : mapping, optional
             Parents by track.
-        features : mapping of str to sequence, optional
+        features : DataFrame or mapping of str to sequence, optional
             More columns, a value for each row of ``data``; ``label`` and ``area`` where they are known.
 
         Raises
@@ -104,7 +104,8 @@ class Tracks:
             **dict(zip(AXES[-(rows.shape[1] - 2) :], rows[:, 2:].T, strict=True)),
         }
         known = {"track_id", "t", "index", *columns}
-        columns |= {str(n): np.asarray(v) for n, v in dict(features or {}).items() if str(n) not in known}
+        more_columns = [] if features is None else list(features.items())
+        columns |= {str(n): np.asarray(v) for n, v in more_columns if str(n) not in known}
         parents: dict[int, int] = {}
         for child, mothers in dict(graph or {}).items():
             first, *more = [mothers] if isinstance(mothers, int | np.integer) else list(mothers)
