@@ -97,6 +97,20 @@ def stack() -> None:
         save(driver, "stack")
 
 
+def follow() -> None:
+    """One object through a stack: the strip, and the plane of least confidence."""
+    with window("dark", samples.cells_3d) as driver:
+        fold(driver, "Prompts", "Candidates", "Commit")
+        driver.show_section("Stack")
+        driver.click(*middle_cell(driver))
+        panel = driver.dock.stack_panel.follow
+        driver.press(panel.run)
+        driver.wait("the object", lambda: driver.dock.stack.following and idle(driver), seconds=300)
+        driver.press(panel.weakest)
+        driver.wait("the weakest plane", lambda: idle(driver))
+        save(driver, "follow")
+
+
 def preferences() -> None:
     """The plugin's page of the Preferences."""
     with window("dark", samples.coins) as driver:
@@ -112,7 +126,7 @@ def preferences() -> None:
         driver.rest(0.2)
 
 
-SCENES = (overview, candidates, everything, stack, preferences)
+SCENES = (overview, candidates, everything, stack, follow, preferences)
 
 
 def save(driver: Driver, name: str) -> None:

@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam.axes import Axes, AxesError, make_axes, unit_name, unit_symbol
+from napari_sam.axes import (
+    Axes,
+    AxesError,
+    make_axes,
+    movie_axes,
+    unit_name,
+    unit_symbol,
+    voxel_volume,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +81,18 @@ def test_axes_are_known_as_calibrated_by_size_or_unit():
     assert make_axes(2, spacing=2).calibrated
     assert not make_axes(3, "TYX", (5, 1, 1), ("s", "px", "px")).calibrated
     assert make_axes(3, "TYX").of("Z") == (1.0, "pixel")
+
+
+def test_a_movie_begins_with_time_whatever_its_axes_were_called():
+    assert movie_axes(3, (-30, 0.5, 0.5), ("s", "µm", "µm")) == make_axes(
+        3, "TYX", (30, 0.5, 0.5), ("s", "µm", "µm")
+    )
+    assert movie_axes(4).names == "TZYX"
+    with pytest.raises(AxesError, match="found 2 axes"):
+        movie_axes(2)
+
+
+def test_the_volume_of_a_voxel():
+    assert voxel_volume((2, 0.5, 0.5), ("µm",) * 3) == (0.5, "micrometer")
+    assert voxel_volume((2, 0.5, 0.5), ("pixel", "µm", "µm")) is None
+    assert voxel_volume((30, 0.5, 0.5), ("s", "µm", "µm")) is None

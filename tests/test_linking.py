@@ -139,3 +139,17 @@ def test_planes_of_different_shapes_and_no_planes_are_refused():
         link_labels([np.ones((3, 4), int), np.ones((4, 4), int)])
     with pytest.raises(ValueError, match="no plane to link"):
         link_labels([])
+
+
+def test_lengths_and_gaps_count_as_what_they_are():
+    """The same object, in thin and in thick slices, is judged by its size and not by its planes."""
+    assert LinkSettings.measured(2, gap=3, length=5) == LinkSettings(max_gap=1, min_length=3)
+    assert LinkSettings.measured(0.1, gap=0.3, length=0.3) == LinkSettings(max_gap=3, min_length=3)
+    assert LinkSettings.measured(1, gap=0, length=0) == LinkSettings(max_gap=0, min_length=1)
+    planes = stack_of([(10, 10, 6)], [(10, 10, 6)], [], [], [(10, 10, 6)])
+    for step, count in ((0.5, 1), (1.0, 1), (2.0, 2)):
+        linked = link_labels(planes, LinkSettings.measured(step, gap=2, length=0))
+        assert linked.max() == count
+    assert link_labels(planes, LinkSettings.measured(0.5, gap=0, length=1)).max() == 1
+    with pytest.raises(ValueError, match="distance between planes above 0"):
+        LinkSettings.measured(0, gap=1, length=1)

@@ -52,10 +52,15 @@ def test_every_contribution_refers_to_a_command_that_exists(manifest):
 
 
 def test_one_writer_per_format(manifest):
-    suffixes = [s for w in manifest.contributions.writers for s in w.filename_extensions]
+    writers = manifest.contributions.writers
+    suffixes = [s for w in writers if "labels" in w.layer_types for s in w.filename_extensions]
     expected = {".tif", ".tiff", ".png", ".json", ".zip", ".geojson", ".ome.zarr", ".zarr", ".csv"}
     assert len(suffixes) == len(set(suffixes))
     assert set(suffixes) == expected
+    assert {s for w in writers if w.layer_types == ["tracks"] for s in w.filename_extensions} == {
+        ".csv",
+        ".geff",
+    }
 
 
 def test_settings_have_defaults_and_types(manifest):

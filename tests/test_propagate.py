@@ -146,6 +146,36 @@ def test_planes_come_out_as_they_are_found_and_closing_stops():
     assert predictor.encoded == 3
 
 
+def test_a_run_that_was_given_up_goes_on_where_it_was():
+    predictor, planes = DiscPredictor(), ball(*[9] * 12)
+    steps = propagate_object(predictor, planes, {0: CLICK, 6: CLICK})
+    seen = [next(steps) for _ in range(2 + 5 + 3)]  # both anchors, the planes between, three beyond
+    steps.close()
+    so_far = seen[-1].so_far
+    assert list(so_far.planes) == list(range(10))
+    assert so_far.weakest in so_far.planes
+    before = predictor.decoded
+    result = follow(planes, {0: CLICK, 6: CLICK}, predictor, previous=so_far)
+    assert list(result.planes) == list(range(12))
+    assert predictor.decoded - before == 2 * 5  # only the stretch that was not complete
+    # A correction keeps what it does not touch in sight from the first step on.
+    steps = propagate_object(predictor, planes, {0: CLICK, 6: CLICK, 9: CLICK}, previous=result)
+    assert list(next(steps).so_far.planes) == [*range(7), 9]
+
+
+def test_the_middle_of_an_object_depends_on_the_size_of_its_pixels():
+    """A stack from the side: 8 planes high and 40 pixels wide, with planes 10 pixels apart."""
+    shape = np.zeros((8, 60), bool)
+    shape[:, :40] = True
+    shape[3:5, 40:] = True
+    shape[0:2, 20:] = False
+    flat, real = (deepest_point(Mask.from_plane(shape), spacing) for spacing in ((1, 1), (10, 1)))
+    assert flat.x < 20
+    assert (real.y, real.x) != (flat.y, flat.x)
+    depth = min(real.x + 1, 40 - real.x)  # nothing is nearer than the sides
+    assert depth == pytest.approx(20, abs=2)
+
+
 def test_the_deepest_point_lies_inside_even_a_ring():
     ring = disc_mask(30, 30, 12).to_plane(SHAPE) & ~disc_mask(30, 30, 8).to_plane(SHAPE)
     point = deepest_point(Mask.from_plane(ring))

@@ -1,13 +1,27 @@
+import sys
+
+import geff
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from geff.validate.data import ValidationConfig
 from typer.testing import CliRunner
 
+from napari_sam.axes import make_axes
 from napari_sam.cli import app
-from napari_sam.tracks import TrackError, Tracks, TrackSettings, find_tracks, write_csv, write_ctc
-
-pytest.importorskip("laptrack")
+from napari_sam.progress import finish
+from napari_sam.tracks import (
+    TrackError,
+    Tracks,
+    TrackSettings,
+    find_tracks,
+    save_tracks,
+    track_frames,
+    write_csv,
+    write_ctc,
+    write_geff,
+)
 
 
 def frame(*discs, shape=(60, 100)):
@@ -114,6 +128,110 @@ def test_a_folder_of_the_cell_tracking_challenge(tmp_path):
     assert by_id[masks[2][10, 10]][3] == masks[0][10, 10]
 
 
+DIVIDING = [
+    frame((30, 50, 10), (10, 10, 5)),
+    frame((30, 43, 7), (30, 57, 7)),
+    frame((30, 41, 7), (30, 60, 7), (10, 10, 5)),
+]
+
+
+def test_a_graph_that_its_own_library_reads(tmp_path):
+    tracks = find_tracks(DIVIDING, TrackSettings(max_distance=20))
+    path = tmp_path / "tracks.geff"
+    axes = make_axes(3, "TYX", (30, 0.5, 0.25), ("s", "µm", "µm"))
+    for _ in range(2):  # an older one makes way
+        write_geff(tracks, path, axes)
+    checks = ValidationConfig(graph=True, tracklet=True, lineage=True)
+    graph, about = geff.read(path, structure_validation=True, data_validation=checks)
+    assert [(a.name, a.type, a.unit, a.scale, a.scaled_unit) for a in about.axes] == [
+        ("t", "time", "frame", 30, "second"),
+        ("y", "space", "pixel", 0.5, "micrometer"),
+        ("x", "space", "pixel", 0.25, "micrometer"),
+    ]
+    nodes = {(d["t"], d["label"]): n for n, d in graph.nodes(data=True)}
+    assert len(nodes) == 7
+    assert {k[:2] for k in graph.edges} == {
+        (nodes[0, 1], nodes[1, 1]),
+        (nodes[0, 1], nodes[1, 2]),
+        (nodes[1, 1], nodes[2, 1]),
+        (nodes[1, 2], nodes[2, 2]),
+        (nodes[0, 2], nodes[2, 3]),  # over the frame in which it is missing
+    }
+    family = {graph.nodes[nodes[k]]["lineage"] for k in ((0, 1), (1, 1), (1, 2), (2, 2))}
+    assert len(family) == 1
+    assert graph.nodes[nodes[0, 2]]["lineage"] not in family
+
+
+def test_a_graph_of_nothing_and_of_volumes(tmp_path):
+    write_geff(find_tracks([frame(), frame()]), tmp_path / "empty.geff")
+    assert len(geff.read(tmp_path / "empty.geff")[0]) == 0
+    volume = np.repeat(frame((30, 50, 10))[None], 3, axis=0)
+    write_geff(find_tracks([volume, volume]), tmp_path / "volume.geff")
+    graph, about = geff.read(tmp_path / "volume.geff")
+    assert [axis.name for axis in about.axes] == ["t", "z", "y", "x"]
+    assert graph.nodes[0]["z"] == 1
+
+
+def test_tracks_of_any_layer(tmp_path):
+    tracks = find_tracks(DIVIDING, TrackSettings(max_distance=20))
+    again = Tracks.of_napari(*tracks.napari(), tracks.table[["label", "area"]])
+    assert again.table["label"].tolist() == tracks.table["label"].tolist()
+    assert again.parents == tracks.parents
+    columns = [c for c in tracks.table if c != "label"]
+    pd.testing.assert_frame_equal(again.table[columns], tracks.table[columns], check_dtype=False)
+    # Of somebody else's layer: numbers of its own, a track that goes on as another one, no labels.
+    other = Tracks.of_napari([[7, 0, 1, 1], [7, 1, 1, 2], [9, 2, 1, 3]], {9: [7]})
+    assert (other.count, other.parents) == (2, {9: 7})
+    write_geff(other, tmp_path / "other.geff")
+    checks = ValidationConfig(graph=True, tracklet=True, lineage=True)
+    graph, about = geff.read(tmp_path / "other.geff", data_validation=checks)
+    assert sorted(graph.edges) == [(0, 1), (1, 2)]
+    assert about.track_node_props == {"lineage": "lineage"}
+    with pytest.raises(TrackError, match="merge cannot be saved"):
+        Tracks.of_napari([[1, 0, 0, 0], [2, 0, 9, 9], [3, 1, 5, 5]], {3: [1, 2]})
+    with pytest.raises(TrackError, match="track, frame"):
+        Tracks.of_napari(np.zeros((2, 6)))
+    with pytest.raises(TrackError, match="do not say which labels"):
+        write_ctc(other, [], tmp_path)
+
+
+def test_a_folder_holds_the_new_result_and_what_is_not_ours(tmp_path):
+    place = tmp_path / "RES"
+    long = [*DIVIDING, DIVIDING[-1]]
+    write_ctc(find_tracks(long), long, place)
+    (place / "notes.txt").write_text("mine")
+    tracks = find_tracks(DIVIDING)
+    write_ctc(tracks, DIVIDING, place)
+    expected = {"mask000.tif", "mask001.tif", "mask002.tif", "res_track.txt", "notes.txt"}
+    assert {file.name for file in place.iterdir()} == expected
+    before = {file.name: file.read_bytes() for file in place.iterdir()}
+    edited = [DIVIDING[0], np.where(DIVIDING[1] == 2, 0, DIVIDING[1]), DIVIDING[2]]
+    for changed in (edited, DIVIDING[:2]):
+        with pytest.raises(TrackError, match="are not those that were tracked"):
+            write_ctc(tracks, changed, place)
+    steps = save_tracks(tracks, place, frames=DIVIDING)
+    next(steps), next(steps)
+    steps.close()
+    assert {file.name: file.read_bytes() for file in place.iterdir()} == before
+    with pytest.raises(TrackError, match="holds the labels too"):
+        finish(save_tracks(tracks, tmp_path / "other"))
+    with pytest.raises(TrackError):
+        write_ctc(tracks, edited, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_tracking_tells_how_far_it_is():
+    steps = track_frames(DIVIDING)
+    assert [next(steps).done for _ in range(3)] == [1, 2, 3]
+    steps.close()
+
+
+def test_without_laptrack_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "laptrack", None)
+    with pytest.raises(TrackError, match=r'pip install "napari-sam-cells\[tracking\]"'):
+        find_tracks(DIVIDING)
+
+
 def test_empty_movies_and_wrong_numbers(tmp_path):
     empty = find_tracks([frame(), frame()])
     assert (empty.count, empty.parents) == (0, {})
@@ -162,10 +280,12 @@ def test_the_command_writes_tables_and_folders(tmp_path):
     tifffile.imwrite(tmp_path / "movie.tif", movie, imagej=True, metadata={"axes": "TYX"})
     run = CliRunner().invoke
     asked = ["track", str(tmp_path / "movie.tif"), "--max-distance", "20", "-o"]
-    done = run(app, [*asked, str(tmp_path / "t.csv"), "-o", str(tmp_path / "RES")])
+    graph = tmp_path / "t.geff"
+    done = run(app, [*asked, str(tmp_path / "t.csv"), "-o", str(tmp_path / "RES"), "-o", str(graph)])
     assert done.exit_code == 0, done.output
     assert "3 tracks, 1 divisions" in done.output
     assert len(pd.read_csv(tmp_path / "t.csv")) == 3
+    assert sorted(geff.read(graph)[0].edges) == [(0, 1), (0, 2)]
     assert (tmp_path / "RES" / "res_track.txt").read_text() == "1 0 0 0\n2 1 1 1\n3 1 1 1\n"
     tifffile.imwrite(tmp_path / "plane.tif", movie[0])
     refused = run(app, ["track", str(tmp_path / "plane.tif"), "-o", str(tmp_path / "t.csv")])

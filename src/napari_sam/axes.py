@@ -212,3 +212,37 @@ def _unit_names(names: str, units: Any) -> tuple[str, ...]:
         return tuple(unit_name(u) for u in units)
     one = unit_name(units)
     return tuple(one if n in SPACE else "pixel" for n in names)
+
+
+def voxel_volume(spacing: Sequence[float], units: Sequence[Any]) -> tuple[float, str] | None:
+    """Volume of a voxel in the cube of the last axis' unit, and that unit; None if an axis is no length.
+
+    Examples
+    --------
+    >>> voxel_volume((2, 500, 0.5), ("µm", "nm", "µm"))
+    (0.5, 'micrometer')
+    """
+    names = [unit_name(unit) for unit in units]
+    if not names or any(name not in METRES for name in names):
+        return None
+    volume = 1.0
+    for step, name in zip(spacing, names, strict=True):
+        volume *= abs(step) * METRES[name] / METRES[names[-1]]
+    return volume, names[-1]
+
+
+def movie_axes(ndim: int, scale: Sequence[float] | None = None, units: Any = None) -> Axes:
+    """Axes of labels or tracks of a movie: time first, whatever the axes were called, then (Z,) Y and X.
+
+    Raises
+    ------
+    AxesError
+        If there are other than three or four axes.
+    """
+    if ndim not in (3, 4):
+        raise AxesError(
+            f"Expected a movie with the axes time, (Z,) Y and X, found {ndim} axes. "
+            "Choose labels of one channel with time as their first axis."
+        )
+    sizes = None if scale is None else [abs(float(step)) for step in scale]
+    return make_axes(ndim, "TYX" if ndim == 3 else "TZYX", sizes, units)

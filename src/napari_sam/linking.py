@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +63,32 @@ class LinkSettings:
                 "Expected a gap of zero planes or more and a length of one plane or more, "
                 f"found {self.max_gap} and {self.min_length}."
             )
+
+    @classmethod
+    def measured(cls, step: float, *, gap: float, length: float) -> LinkSettings:
+        """Settings for planes that lie ``step`` apart, in the same unit: the object counts, not the planes.
+
+        Parameters
+        ----------
+        step : float
+            Distance between neighbouring planes.
+        gap : float
+            How much of an object may be missing in between.
+        length : float
+            Objects that are thinner, counting each plane as ``step`` thick, are dropped at the end.
+
+        Examples
+        --------
+        >>> LinkSettings.measured(0.5, gap=1, length=3)
+        LinkSettings(min_iou=0.5, min_inside=0.8, max_gap=2, min_length=6)
+        """
+        if step <= 0 or gap < 0 or length < 0:
+            raise ValueError(
+                "Expected a distance between planes above 0, and a gap and a length of 0 or more, "
+                f"found {step}, {gap} and {length}."
+            )
+        almost = 1e-9  # 0.3 / 0.1 is a little less than 3
+        return cls(max_gap=floor(gap / step + almost), min_length=max(ceil(length / step - almost), 1))
 
 
 class Overlaps(NamedTuple):

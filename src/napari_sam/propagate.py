@@ -115,13 +115,6 @@ class PlaneMask:
         return self.likeness * self.agreement
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class PlaneFollowed(Progress):
-    """The object was found on one more plane."""
-
-    found: PlaneMask
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Propagation:
     """One object through a stack.
@@ -146,6 +139,22 @@ class Propagation:
         return min(self.planes, key=lambda plane: self.planes[plane].confidence)
 
 
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class PlaneFollowed(Progress):
+    """The object was found on one more plane.
+
+    Parameters
+    ----------
+    found : PlaneMask
+    so_far : Propagation
+        Everything that is known by now. It can be shown, kept and given as ``previous`` when the run is given
+        up: only stretches that are complete are used again.
+    """
+
+    found: PlaneMask
+    so_far: Propagation
+
+
 class _Run(NamedTuple):
     """What all steps of a run need."""
 
@@ -154,6 +163,7 @@ class _Run(NamedTuple):
     settings: PropagationSettings
     kept: Sequence[Embeddings]
     diameter: float | None
+    spacing: tuple[float, float]
 
 
 def propagate_object(
@@ -165,6 +175,7 @@ def propagate_object(
     previous: Propagation | None = None,
     diameter: float | None = None,
     kept: Sequence[Embeddings] = (),
+    spacing: tuple[float, float] = (1.0, 1.0),
 ) -> Steps[Propagation]:
     """Follow one object through a stack.
 
@@ -183,6 +194,9 @@ def propagate_object(
         Typical object diameter in image pixels, for models that scale by it.
     kept : sequence of Embeddings
         Where embeddings are looked for and kept, the quickest first.
+    spacing : tuple of float
+        Distance between pixels down and to the right, in any unit: what is the middle of an object depends on
+        it where pixels are not square, as in a stack that is looked at from the side.
 
     Yields
     ------
@@ -198,7 +212,7 @@ def propagate_object(
     PromptError
         If there is no anchor, one is not a plane of the stack, or one asks for nothing.
     """
-    run = _Run(predictor, planes, settings or PropagationSettings(), kept, diameter)
+    run = _Run(predictor, planes, settings or PropagationSettings(), kept, diameter, spacing)
     total = len(planes)
     if not anchors:
         raise PromptError("Nothing says which object is meant. Click it or draw a box on one plane at least.")
@@ -207,29 +221,35 @@ def propagate_object(
         raise PromptError(f"Expected prompts on planes 0 to {total - 1}, found some on plane {outside[0]}.")
     places = sorted(anchors)
     done: dict[int, PlaneMask] = {}
+    stretches: dict[Stretch, tuple[PlaneMask, ...]] = {}
+    changed: list[Stretch] = []
+
+    def news(one: PlaneMask) -> PlaneFollowed:
+        done[one.plane] = one
+        known = {place: anchors[place] for place in places if place in done}
+        so_far = Propagation(dict(sorted(done.items())), known, dict(stretches))
+        return PlaneFollowed(len(done), total, f"plane {one.plane}", found=one, so_far=so_far)
+
+    # What is unchanged comes first: whatever is told later, and kept if the run is given up, has it.
+    for stretch in [(None, places[0]), *pairwise(places), (places[-1], None)]:
+        if previous is not None and _unchanged(stretch, anchors, previous.anchors, previous.stretches):
+            stretches[stretch] = previous.stretches[stretch]
+            done |= {one.plane: one for one in stretches[stretch]}
+        else:
+            changed.append(stretch)
     for place in places:
         if previous is not None and previous.anchors.get(place) == anchors[place]:
             done[place] = previous.planes[place]
-        else:
-            done[place] = _anchor(run, place, anchors[place])
-            yield _progress(done, total, done[place])
-    ends: list[Stretch] = [(None, places[0]), *pairwise(places), (places[-1], None)]
-    stretches: dict[Stretch, tuple[PlaneMask, ...]] = {}
-    for stretch in ends:
-        if previous is not None and _unchanged(stretch, anchors, previous.anchors, previous.stretches):
-            stretches[stretch] = previous.stretches[stretch]
-        else:
-            found: list[PlaneMask] = []
-            for one in _stretch(run, stretch, done, total):
-                found.append(one)
-                yield _progress({**done, **{f.plane: f for f in found}}, total, one)
-            stretches[stretch] = tuple(found)
-        done |= {f.plane: f for f in stretches[stretch]}
+    for place in places:
+        if place not in done:
+            yield news(_anchor(run, place, anchors[place]))
+    for stretch in changed:
+        found: list[PlaneMask] = []
+        for one in _stretch(run, stretch, done, total):
+            found.append(one)
+            yield news(one)
+        stretches[stretch] = tuple(found)
     return Propagation(dict(sorted(done.items())), dict(anchors), stretches)
-
-
-def _progress(done: Mapping[int, PlaneMask], total: int, one: PlaneMask) -> PlaneFollowed:
-    return PlaneFollowed(len(done), total, f"plane {one.plane + 1}", found=one)
 
 
 def _unchanged(
@@ -295,7 +315,7 @@ def _next(run: _Run, before: PlaneMask, place: int, look: Look) -> PlaneMask | N
     """The object on the neighbouring plane, or None where it has ended."""
     picture, settings = run.planes[place], run.settings
     embedding = embed_once(run.predictor, picture, *run.kept, diameter=run.diameter)
-    prompts = _prompts(before.mask, settings, (picture.shape[0], picture.shape[1]))
+    prompts = _prompts(before.mask, run, (picture.shape[0], picture.shape[1]))
     offered = run.predictor.predict(embedding, prompts)
     overlaps = [mask_iou(before.mask, candidate.mask) for candidate in offered]
     best = offered.preferred
@@ -312,16 +332,17 @@ def _next(run: _Run, before: PlaneMask, place: int, look: Look) -> PlaneMask | N
     likeness = look.likeness(look_of(picture, chosen.mask))
     if likeness < settings.min_likeness:
         return None
-    clicked = run.predictor.predict(embedding, Prompts((deepest_point(chosen.mask),)))
+    clicked = run.predictor.predict(embedding, Prompts((deepest_point(chosen.mask, run.spacing),)))
     agreement = max(mask_iou(chosen.mask, candidate.mask) for candidate in clicked)
     return PlaneMask(place, chosen.mask, chosen.predicted_iou, overlap, before.anchor, likeness, agreement)
 
 
-def _prompts(mask: Mask, settings: PropagationSettings, shape: tuple[int, int]) -> Prompts:
+def _prompts(mask: Mask, run: _Run, shape: tuple[int, int]) -> Prompts:
     """Prompts for the next plane out of a mask."""
+    settings = run.settings
     (y0, x0, y1, x1), m = mask.box, settings.margin
     return Prompts(
-        points=(deepest_point(mask),) if settings.point else (),
+        points=(deepest_point(mask, run.spacing),) if settings.point else (),
         box=Box(max(y0 - m, 0), max(x0 - m, 0), min(y1 + m, shape[0]), min(x1 + m, shape[1]))
         if settings.box
         else None,
@@ -329,8 +350,15 @@ def _prompts(mask: Mask, settings: PropagationSettings, shape: tuple[int, int]) 
     )
 
 
-def deepest_point(mask: Mask) -> Point:
-    """The pixel of a mask that is farthest from its rim, as a positive point."""
-    depth = ndi.distance_transform_edt(np.pad(mask.pixels, 1))
+def deepest_point(mask: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> Point:
+    """The pixel of a mask that is farthest from its rim, as a positive point.
+
+    Parameters
+    ----------
+    mask : Mask
+    spacing : tuple of float
+        Distance between pixels down and to the right, in any unit.
+    """
+    depth = ndi.distance_transform_edt(np.pad(mask.pixels, 1), sampling=spacing)
     y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
     return Point(float(y - 1 + mask.y0), float(x - 1 + mask.x0))

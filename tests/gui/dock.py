@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
 from tests.fakes import DiscPredictor, disc_image
 from tests.gui.canvas import canvas_of, click, drag, move
 
@@ -88,3 +89,21 @@ class Desk:
     def target(self) -> Any:
         """The Labels layer that objects were written into."""
         return self.dock.commit_panel.target.layer
+
+
+def check_nothing_is_cut_off(desk: Desk) -> None:
+    """Unfold every section, and see that all texts are there in full."""
+    for section in desk.dock.sections.values():
+        section.set_expanded(True)
+    desk.qtbot.wait(200)
+    assert desk.dock.width() < 360
+    scroll = desk.dock._scroll
+    assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width()
+    for kind in (QAbstractButton, QComboBox, QLabel):
+        for widget in scroll.widget().findChildren(kind):
+            if not widget.isVisible():
+                continue
+            right = widget.mapTo(scroll.widget(), QPoint(widget.width(), 0)).x()
+            assert right <= scroll.viewport().width(), f"{widget} {getattr(widget, 'text', str)()}"
+            if kind is QAbstractButton:
+                assert widget.width() >= widget.minimumSizeHint().width(), widget.text()

@@ -18,6 +18,7 @@ from napari_sam._napari.commit import (
     check_target,
     commit_labels,
     commit_mask,
+    commit_through,
     do_again,
     take_back,
     write_plane,
@@ -294,6 +295,51 @@ def test_a_stack_that_fills_plane_by_plane(viewer):
     assert labels.data[2, 10, 2] == 202
     assert labels.features.set_index("index").loc[1, "planes"] == 4
     assert len(labels.features) == 5
+
+
+@pytest.mark.parametrize("store", ["numpy", "zarr", "dask"])
+def test_an_object_goes_into_all_its_planes_at_once(viewer, store, tmp_path):
+    image = viewer.add_image(np.zeros((5, 20, 30)))
+    data = np.zeros((5, 20, 30), np.uint8)
+    data[1, 4:6, 4:6] = 255
+    if store == "zarr":
+        data = zarr.create_array(tmp_path / "labels.zarr", data=data.astype(np.uint16))
+    elif store == "dask":
+        data = da.from_array(data.astype(np.uint16))
+    labels = viewer.add_labels(data, **twin(image))
+    here = plane_index(viewer, image)
+    masks = {here.moved(0, z): block(4, 4, 2 + z, 2) for z in range(4)}
+    done = commit_through(labels, masks, record={"model": "tiny"})
+    after = np.asarray(labels.data)
+    assert labels.data.dtype == np.uint16  # the id was 256
+    # All of plane 1 but what is another object's, and one id.
+    assert [np.count_nonzero(plane == 256) for plane in after] == [4, 2, 8, 10, 0]
+    assert np.count_nonzero(after == 255) == 4
+    assert labels.features["index"].tolist() == [256]
+    if store != "dask":
+        labels.undo()
+        assert not (np.asarray(labels.data) == 256).any()
+        labels.redo()
+    after = np.array(labels.data)
+    after[2, 4, 4] = 9
+    labels.data[2, 4, 4] = 9  # painted since
+    take_back(labels, *done)
+    now = np.asarray(labels.data)
+    assert not (now == 256).any()
+    assert now[2, 4, 4] == 9
+    assert len(labels.features) == 0
+
+
+def test_an_object_with_no_room_on_any_plane(viewer):
+    image = viewer.add_image(np.zeros((3, 20, 30)))
+    labels = viewer.add_labels(np.ones((3, 20, 30), np.uint8), **twin(image))
+    here = plane_index(viewer, image)
+    masks = {here.moved(0, z): block(4, 4, 2, 2) for z in range(3)}
+    with pytest.raises(CommitError, match="on 3 planes: all of it is taken"):
+        commit_through(labels, masks)
+    assert (labels.data == 1).all()
+    commit_through(labels, masks, overlap="replace")
+    assert np.count_nonzero(labels.data == 2) == 12
 
 
 def test_hidden_and_sliced_away_layers_can_be_written(viewer):

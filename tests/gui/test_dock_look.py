@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from qtpy.QtCore import QPoint
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
 from tests.fakes import DiscPredictor
-from tests.gui.dock import DISCS, disc_picture
+from tests.gui.dock import DISCS, check_nothing_is_cut_off, disc_picture
 
 from napari_sam._napari.shortcuts import KEYS, listing
 from napari_sam._napari.widget import SegmentAnythingDock
@@ -22,20 +20,7 @@ def test_nothing_is_cut_off(desk, theme):
     desk.wait_offers()
     desk.dock.segment_everything()
     desk.until(lambda: desk.session.sifted is not None)
-    for section in desk.dock.sections.values():
-        section.set_expanded(True)
-    desk.qtbot.wait(200)
-    assert desk.dock.width() < 360
-    scroll = desk.dock._scroll
-    assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width()
-    for kind in (QAbstractButton, QComboBox, QLabel):
-        for widget in scroll.widget().findChildren(kind):
-            if not widget.isVisible():
-                continue
-            right = widget.mapTo(scroll.widget(), QPoint(widget.width(), 0)).x()
-            assert right <= scroll.viewport().width(), f"{widget} {getattr(widget, 'text', str)()}"
-            if kind is QAbstractButton:
-                assert widget.width() >= widget.minimumSizeHint().width(), widget.text()
+    check_nothing_is_cut_off(desk)
     for card in desk.dock.candidate_panel.cards:
         assert card.height() >= card.layout().sizeHint().height()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,17 +12,19 @@ from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape, lies_on
 from napari_sam._napari.ids import next_label, note_label
+from napari_sam._napari.label_pixels import (
+    CommitError,
+    Patch,
+    check_writable,
+    grow,
+    read_box,
+    write_patches,
+)
 from napari_sam._napari.layers import twin_plane
 from napari_sam.masks import Box, Mask, Overlap, paint
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
-
-_DTYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
-
-
-class CommitError(ValueError):
-    """Objects that cannot be written; the message says why and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +142,48 @@ def commit_labels(
     return done
 
 
+def commit_through(
+    labels_layer: Labels,
+    masks: Mapping[PlaneIndex, Mask],
+    *,
+    overlap: Overlap = "keep",
+    record: Mapping[str, Any] | None = None,
+) -> tuple[Committed, ...]:
+    """Write one object into all its planes, with one id and as one undo step.
+
+    Parameters
+    ----------
+    labels_layer : Labels
+    masks : mapping of PlaneIndex to Mask
+        The object on each plane of the image.
+    overlap : {"keep", "replace"}
+        Whether pixels of other objects stay theirs. Planes on which nothing is left are passed over.
+    record : mapping, optional
+        What to store about the object in the layer's features.
+
+    Returns
+    -------
+    tuple of Committed
+        One for each plane that was written, for `take_back`.
+
+    Raises
+    ------
+    CommitError
+        If nothing is left to write on any plane, or the layer cannot be written to.
+    """
+    label = next_label(labels_layer)
+    prepared = [_prepare(labels_layer, p, [m], [label], overlap, [record or {}]) for p, m in masks.items()]
+    ready = [done for done in prepared if done is not None]
+    ready[1:] = [replace(done, rows=done.rows.iloc[:0]) for done in ready[1:]]
+    if not ready:
+        raise CommitError(
+            f"Nothing is left to write on {len(masks)} planes: all of it is taken by other objects. "
+            "Let the new object replace them."
+        )
+    _carry_out(labels_layer, ready)
+    return tuple(ready)
+
+
 def write_plane(
     labels_layer: Labels,
     plane: PlaneIndex,
@@ -159,8 +202,8 @@ def write_plane(
         Rows for the layer's features with a column ``index`` of ids; rows of the same ids are replaced.
     """
     plane = twin_plane(plane, labels_layer.ndim)
-    _check_writable(labels_layer)
-    _grow(labels_layer, int(labels.max(initial=0)))
+    check_writable(labels_layer)
+    grow(labels_layer, int(labels.max(initial=0)))
     values = labels.astype(labels_layer.data.dtype)
     labels_layer.data[plane.slices] = values.T if plane.flipped else values
     note_label(labels_layer, int(labels.max(initial=0)))
@@ -169,19 +212,24 @@ def write_plane(
         _store(labels_layer, records)
 
 
-def take_back(labels_layer: Labels, done: Committed) -> None:
-    """Undo a commit, whatever else was painted since: only pixels that still hold its ids change."""
-    now = _read(labels_layer, done.plane, done.box)
-    mine = done.written & (now == done.after)
-    _write(labels_layer, done.plane, done.box, done.before, mine)
-    _drop(labels_layer, done.rows)
+def take_back(labels_layer: Labels, *done: Committed) -> None:
+    """Undo commits, whatever else was painted since: only pixels that still hold their ids change."""
+    patches = []
+    for one in done:
+        now = read_box(labels_layer, one.plane, one.box)
+        patches.append(Patch(one.plane, one.box, one.before, one.written & (now == one.after)))
+    write_patches(labels_layer, patches)
+    for one in done:
+        _drop(labels_layer, one.rows)
 
 
 def do_again(labels_layer: Labels, done: Committed) -> None:
     """Write again what `take_back` took back; pixels that others have taken since stay theirs."""
-    now = _read(labels_layer, done.plane, done.box)
-    _grow(labels_layer, max(done.labels))
-    _write(labels_layer, done.plane, done.box, done.after, done.written & (now == done.before))
+    now = read_box(labels_layer, done.plane, done.box)
+    grow(labels_layer, max(done.labels))
+    write_patches(
+        labels_layer, [Patch(done.plane, done.box, done.after, done.written & (now == done.before))]
+    )
     if len(done.rows):
         _store(labels_layer, done.rows)
 
@@ -209,7 +257,7 @@ def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int 
             f"The layer {name!r} has another scale, position or unit than {image_layer.name!r}: objects "
             "would not lie where they were clicked. Give it the image's geometry or make a new layer."
         )
-    _check_writable(labels_layer)
+    check_writable(labels_layer)
 
 
 def _commit(
@@ -221,15 +269,39 @@ def _commit(
     records: Sequence[Mapping[str, Any]],
 ) -> Committed | None:
     """Write masks with given ids, or count ids from the next free one; None if there is nothing to write."""
+    done = _prepare(layer, plane, masks, labels, overlap, records)
+    if done is not None:
+        _carry_out(layer, [done])
+    return done
+
+
+def _carry_out(layer: Labels, prepared: Sequence[Committed]) -> None:
+    """Write what was prepared, all at once."""
+    grow(layer, max(label for one in prepared for label in one.labels))
+    write_patches(layer, [Patch(one.plane, one.box, one.after, one.written) for one in prepared])
+    for one in prepared:
+        if len(one.rows):
+            _store(layer, one.rows)
+
+
+def _prepare(
+    layer: Labels,
+    plane: PlaneIndex,
+    masks: Sequence[Mask],
+    labels: list[int] | None,
+    overlap: Overlap,
+    records: Sequence[Mapping[str, Any]],
+) -> Committed | None:
+    """Find out what a commit would change; nothing is changed yet."""
     plane = twin_plane(plane, layer.ndim)
-    _check_writable(layer)
+    check_writable(layer)
     shape = layer_shape(layer)
     size = (shape[plane.rows], shape[plane.columns])
     boxes = [box for mask in masks if (box := mask.box.clip(size)).height > 0 and box.width > 0]
     if not boxes:
         return None
     box = Box.union(boxes)
-    before = _read(layer, plane, box)
+    before = read_box(layer, plane, box)
     # Masks are painted by rank first: what is hidden entirely gets no id.
     ranks = np.zeros(before.shape, np.int32)
     if overlap == "keep":
@@ -243,93 +315,13 @@ def _commit(
     if labels is None:
         start = next_label(layer)
         labels = [int(n) for n in np.where(visible, start + np.cumsum(visible) - 1, 0)]
-    _grow(layer, max(labels))
-    lookup = np.array([0, *labels], dtype=layer.data.dtype)
+    lookup = np.array([0, *labels], np.promote_types(before.dtype, np.min_scalar_type(max(labels))))
     written = ranks > 0
     after = np.where(written, lookup[ranks], before)
-    _write(layer, plane, box, after, written)
     rows = pd.DataFrame(
         [{"index": n, **r} for n, r, seen in zip(labels, records, visible, strict=True) if seen and r]
     )
-    if len(rows):
-        _store(layer, rows)
     return Committed(tuple(labels), plane, box, written, before, after, rows)
-
-
-def _read(layer: Labels, plane: PlaneIndex, box: Box) -> NDArray[np.integer]:
-    """Ids inside a box of a plane, as a copy in the order (y, x); the first of several channels speaks."""
-    crop = np.array(layer.data[_region(plane, box, 0)])
-    return crop.T if plane.flipped else crop
-
-
-def _write(
-    layer: Labels, plane: PlaneIndex, box: Box, values: NDArray[np.integer], where: NDArray[np.bool_]
-) -> None:
-    """Set the pixels ``where`` of a box to ``values``, as one undo step where napari has them."""
-    rows, columns = np.nonzero(where)
-    if rows.size == 0:
-        return
-    picked = values[rows, columns].astype(layer.data.dtype)
-    open_axes = [a for a, i in enumerate(plane.index) if i is None and a not in plane.axes]
-    if _fancy(layer.data):
-        indices = [np.full(rows.size, i or 0) for i in plane.index]
-        indices[plane.rows] = rows + int(box.y0)
-        indices[plane.columns] = columns + int(box.x0)
-        with layer.block_history():
-            for positions in product(*(range(layer.data.shape[a]) for a in open_axes)):
-                for axis, position in zip(open_axes, positions, strict=True):
-                    indices[axis] = np.full(rows.size, position)
-                layer.data_setitem(tuple(indices), picked)
-        return
-    # dask has no assignment by lists of positions: the box is read, changed and put back, and the
-    # session's own undo is the only one.
-    crop = _read(layer, plane, box)
-    crop[rows, columns] = picked
-    layer.data[_region(plane, box, None)] = crop.T if plane.flipped else crop
-    note_label(layer, int(picked.max()))
-    layer.refresh(extent=False)
-
-
-def _region(plane: PlaneIndex, box: Box, channel: int | None) -> tuple[int | slice, ...]:
-    """Slices of a box of a plane; axes without a position at ``channel``, or all along."""
-    everywhere = slice(None) if channel is None else channel
-    region: list[int | slice] = [everywhere if i is None else i for i in plane.index]
-    region[plane.rows], region[plane.columns] = box.slices
-    return tuple(region)
-
-
-def _fancy(data: Any) -> bool:
-    """Whether an array takes lists of positions, which napari's undo needs."""
-    return isinstance(data, np.ndarray) or not hasattr(data, "dask")
-
-
-def _check_writable(layer: Labels) -> None:
-    """Refuse arrays that cannot be changed, before anything is changed."""
-    data = layer.data
-    if isinstance(data, np.ndarray) and not data.flags.writeable:
-        raise CommitError(
-            f"The layer {layer.name!r} is read-only. Duplicate it or make a new layer, and choose that."
-        )
-    if getattr(data, "read_only", False):
-        raise CommitError(f"The store of the layer {layer.name!r} was opened read-only. Open it for writing.")
-
-
-def _grow(layer: Labels, highest: int) -> None:
-    """Give the layer a dtype that holds an id."""
-    dtype = np.dtype(layer.data.dtype)
-    if dtype.kind != "b" and highest <= np.iinfo(dtype).max:
-        return
-    if not hasattr(layer.data, "astype"):
-        raise CommitError(
-            f"The layer {layer.name!r} stores {dtype} and cannot hold the id {highest}. "
-            "Make a new Labels layer, or store the labels with a larger type."
-        )
-    larger = next(d for d in _DTYPES if highest <= np.iinfo(d).max)
-    visible = layer.visible
-    # A hidden layer keeps the slice of its old dtype, which would refuse the new id.
-    layer.visible = True
-    layer.data = layer.data.astype(larger)
-    layer.visible = visible
 
 
 def _store(layer: Labels, rows: pd.DataFrame) -> None:

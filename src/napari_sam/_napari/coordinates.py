@@ -130,6 +130,24 @@ def plane_index(viewer: ViewerModel, image_layer: Layer) -> PlaneIndex:
     return PlaneIndex(tuple(index), rows, columns)
 
 
+def turn_to_plane(viewer: ViewerModel, image_layer: Layer, plane: PlaneIndex) -> None:
+    """Move the sliders so that a plane of a layer is shown; those of axes without a position stay.
+
+    Raises
+    ------
+    PlaneError
+        As `plane_index` does, for the plane that is shown now.
+    """
+    now = plane_index(viewer, image_layer)
+    ndim = image_layer.ndim
+    hidden = [axis for axis in range(ndim) if axis not in now.axes]
+    wanted = [now.index[a] if plane.index[a] is None else plane.index[a] for a in hidden]
+    matrix, offset = _world_to_data(viewer, image_layer)
+    places = np.linalg.solve(matrix[np.ix_(hidden, hidden)], np.asarray(wanted, float) - offset[hidden])
+    lead = viewer.dims.ndim - ndim
+    viewer.dims.set_point([lead + axis for axis in hidden], places.tolist())
+
+
 def to_image_pixels(
     points: ArrayLike, other_layer: Layer, image_layer: Layer, *, viewer: ViewerModel | None = None
 ) -> Float:

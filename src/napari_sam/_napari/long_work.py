@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.progress import Progress
 
 if TYPE_CHECKING:
-    from napari_sam._napari.panels.everything_panel import EverythingPanel
-    from napari_sam._napari.panels.export_panel import ExportPanel
-    from napari_sam._napari.panels.image_panel import ImagePanel
-    from napari_sam._napari.panels.stack_panel import StackPanel
     from napari_sam.session import AnnotationSession
 
 
@@ -21,21 +18,15 @@ class LongWork:
     Parameters
     ----------
     session : AnnotationSession
-    image, everything, stack, export
-        The panels.
+    panels : mapping of str to QWidget
+        The panel of each kind of work, with a progress row ``progress`` and a signal ``cancel_requested``.
+        Those that have ``set_running`` are told when their work begins and ends.
     """
 
-    def __init__(
-        self,
-        session: AnnotationSession,
-        image: ImagePanel,
-        everything: EverythingPanel,
-        stack: StackPanel,
-        export: ExportPanel,
-    ) -> None:
+    def __init__(self, session: AnnotationSession, panels: Mapping[str, Any]) -> None:
         self.export_path = ""
         self._session = session
-        self._panels = {"load": image, "everything": everything, "stack": stack, "export": export}
+        self._panels = panels
         session.started.connect(self._on_started)
         session.progressed.connect(self._on_progress)
         session.finished.connect(self._on_finished)
@@ -43,11 +34,12 @@ class LongWork:
             panel.cancel_requested.connect(partial(session.cancel, kind))
 
     def _on_started(self, kind: str) -> None:
-        if kind in ("everything", "stack"):
-            self._panels[kind].set_running(True)
+        panel = self._panels.get(kind)
+        if hasattr(panel, "set_running"):
+            panel.set_running(True)
         elif kind == "export":
-            self._panels[kind].say("")
-            self._panels[kind].progress.start("Writing…")
+            panel.say("")
+            panel.progress.start("Writing…")
 
     def _on_progress(self, kind: str, progress: Progress) -> None:
         if kind in self._panels:
@@ -57,7 +49,7 @@ class LongWork:
         if kind not in self._panels or kind in self._session.running:
             return
         panel = self._panels[kind]
-        if kind in ("everything", "stack"):
+        if hasattr(panel, "set_running"):
             panel.set_running(False)
         else:
             panel.progress.stop()

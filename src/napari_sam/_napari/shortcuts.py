@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QWidget
 
-Need = Literal["offer", "image"]
+Need = Literal["offer", "image", "object", "trail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,9 @@ class Key:
         Key sequences in Qt's words.
     text : str
         What it does, for a person.
-    need : {"offer", "image"}
-        Whether candidates must be on offer, or an image is enough.
+    need : {"offer", "image", "object", "trail"}
+        Whether candidates must be on offer, an image is enough, there must be something to commit, or an
+        object that is followed.
     leave : mapping of str to tuple of str
         Keys that are left to a layer of this type while it is active: its own tools use them.
     """
@@ -51,8 +52,8 @@ KEYS = (
     Key(
         "commit",
         ("C", "Return", "Enter"),
-        "Commit the chosen mask",
-        "offer",
+        "Commit the chosen mask, or the object that is followed",
+        "object",
         # Return finishes an outline that is being drawn.
         {"shapes": ("Return", "Enter"), "labels": ("Return", "Enter")},
     ),
@@ -68,6 +69,8 @@ KEYS = (
     ),
     Key("toggle hover", ("H",), "Preview under the mouse on or off"),
     Key("everything", ("Shift+E",), "Segment all objects of the plane"),
+    Key("follow", ("Shift+F",), "Follow the object through the stack"),
+    Key("weakest", ("Shift+W",), "Go to its weakest plane", "trail"),
 )
 
 
@@ -103,17 +106,17 @@ class Shortcuts(QObject):
                 shortcut.activated.connect(lambda action=key.action: run(action))
                 self._installed.append((key, sequence, shortcut))
 
-    def adapt(self, *, image: bool, offer: bool, active: str) -> None:
+    def adapt(self, *, image: bool, offer: bool, trail: bool, active: str) -> None:
         """Switch shortcuts on or off.
 
         Parameters
         ----------
-        image, offer : bool
-            Whether an image is chosen, and whether candidates are on offer.
+        image, offer, trail : bool
+            Whether an image is chosen, candidates are on offer, and an object is followed.
         active : str
             Type of the active layer in lower case; empty if there is none.
         """
-        there = {"image": image, "offer": offer}
+        there = {"image": image, "offer": offer, "object": offer or trail, "trail": trail}
         for key, sequence, shortcut in self._installed:
             shortcut.setEnabled(there[key.need] and sequence not in key.leave.get(active, ()))
 

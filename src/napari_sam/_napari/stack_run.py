@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,16 @@ from qtpy.QtCore import QObject, Signal
 from napari_sam._napari.commit import write_plane
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex
 from napari_sam._napari.layers import add_labels_layer, twin_plane
-from napari_sam._napari.planes import Plane
-from napari_sam.image import RGB
+from napari_sam._napari.planes import Pictures, Plane
+from napari_sam.axes import unit_symbol, voxel_volume
 
 if TYPE_CHECKING:
     import pandas as pd
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from napari_sam._napari.workbench import Workbench
     from napari_sam.everything import AutomaticSettings
+    from napari_sam.linking import LinkSettings
     from napari_sam.predictor import Predictor
     from napari_sam.progress import Progress, Steps
     from napari_sam.stack import StackResult
@@ -37,6 +38,8 @@ class StackRun(QObject):
     bench : Workbench
     """
 
+    filled = Signal(object)
+    """A Labels layer has all planes."""
     said = Signal(str)
     failed = Signal(str)
 
@@ -50,14 +53,14 @@ class StackRun(QObject):
         bench.session.finished.connect(self._on_finished)
         bench.viewer.layers.events.removed.connect(self._on_removed)
 
-    def run(self, axis: int, *, link: bool, diameter: float | None) -> None:
+    def run(self, axis: int, *, link: LinkSettings | bool, diameter: float | None) -> None:
         """Segment every plane along an axis of the image.
 
         Parameters
         ----------
         axis : int
-        link : bool
-            Whether an object has the same id in all planes.
+        link : LinkSettings or bool
+            How objects are linked through the planes; False if they are not.
         diameter : float, optional
             Typical object diameter in pixels.
         """
@@ -77,7 +80,8 @@ class StackRun(QObject):
         )
         self._planes, self._done = planes, 0
         settings = session.automatic_settings
-        work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache)
+        voxel = _voxel(bench.image, axis, planes[0].index)
+        work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache, voxel)
         session.request("stack", work)
 
     def close(self) -> None:
@@ -114,6 +118,7 @@ class StackRun(QObject):
                 layer.features = table
             count = f"{len(table)} object{'s' if len(table) != 1 else ''}"
             self.said.emit(f"{count} in {len(self._planes)} planes, in the layer {layer.name!r}.")
+            self.filled.emit(layer)
 
     def _on_removed(self, event: Any) -> None:
         """Who removes the layer does not want the rest either."""
@@ -121,25 +126,6 @@ class StackRun(QObject):
             self._layer = None
             self._bench.session.cancel("stack")
             self.said.emit("Stopped: the layer that was being filled is gone.")
-
-
-class Pictures(Sequence[RGB]):
-    """Pictures of planes, read one at a time."""
-
-    def __init__(self, planes: Sequence[Plane]) -> None:
-        self._planes = planes
-
-    def __len__(self) -> int:
-        """Return the number of planes."""
-        return len(self._planes)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Read a plane."""
-        return self._planes[index].read()
-
-    def __iter__(self) -> Iterator[RGB]:
-        """Read the planes one after the other."""
-        return (plane.read() for plane in self._planes)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -154,9 +140,10 @@ def segment(
     predictor: Predictor,
     planes: Sequence[Plane],
     settings: AutomaticSettings,
-    link: bool,
+    link: LinkSettings | bool,
     diameter: float | None,
     cache: EmbeddingCache,
+    voxel: tuple[float, str] | None = None,
 ) -> Steps[Segmented]:
     """Segment planes one after the other; each comes out as `napari_sam.stack.PlaneDone`."""
     from napari_sam.stack import segment_stack
@@ -168,7 +155,7 @@ def segment(
         try:
             step = next(steps)
         except StopIteration as end:
-            return Segmented(end.value, summary(tables, end.value))
+            return Segmented(end.value, summary(tables, end.value, voxel))
         if hasattr(step, "table"):
             tables.append(step.table)
         yield step
@@ -191,14 +178,23 @@ def renumber(
     return Segmented(replace(segmented.result, relabelling=np.arange(len(lookup))), segmented.table)
 
 
-def summary(tables: Sequence[pd.DataFrame], result: StackResult) -> pd.DataFrame:
+def summary(
+    tables: Sequence[pd.DataFrame], result: StackResult, voxel: tuple[float, str] | None = None
+) -> pd.DataFrame:
     """One row an object of a stack, out of one row an object and plane.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+    result : StackResult
+    voxel : tuple of (float, str), optional
+        Volume of a voxel and the unit of its sides, where it is known.
 
     Returns
     -------
     DataFrame
         ``index`` (final id), ``predicted_iou`` and ``stability`` (means over planes), ``area`` (pixels in all
-        planes), ``planes`` (how many it is in).
+        planes), ``planes`` (how many it is in), and the volume where the voxels' is known.
     """
     import pandas as pd
 
@@ -213,4 +209,12 @@ def summary(tables: Sequence[pd.DataFrame], result: StackResult) -> pd.DataFrame
         area=("area", "sum"),
         planes=("area", "size"),
     )
+    if voxel is not None:
+        table[f"volume_{unit_symbol(voxel[1]).replace('µ', 'u')}3"] = table["area"] * voxel[0]
     return table.round({"predicted_iou": 4, "stability": 4}).reset_index()
+
+
+def _voxel(image: Image, axis: int, plane: PlaneIndex) -> tuple[float, str] | None:
+    """Volume of a voxel of a stack along an axis, by the image's scale; None where that is not known."""
+    axes = (axis, *plane.axes)
+    return voxel_volume([image.scale[a] for a in axes], [image.units[a] for a in axes])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_sam._napari.commit import commit_labels, commit_mask, take_back
+from napari_sam._napari.commit import commit_labels, commit_mask, commit_through, take_back
 from napari_sam._napari.coordinates import PlaneIndex
 from napari_sam._napari.pyramid import FULL, Factors, mask_to_full
-from napari_sam.masks import Overlap
+from napari_sam.masks import Mask, Overlap
 from napari_sam.session import Annotation
 
 if TYPE_CHECKING:
@@ -62,9 +62,21 @@ def write_into(
     return partial(_take_out, viewer, layer, done)
 
 
-def _take_out(viewer: ViewerModel, layer: Labels, done: Committed) -> None:
+def write_through(
+    viewer: ViewerModel,
+    layer: Labels,
+    masks: Mapping[PlaneIndex, Mask],
+    overlap: Overlap,
+    record: Mapping[str, Any],
+) -> Callable[[], None]:
+    """Write one object into all its planes; returns what takes it out again. See `write_into`."""
     _check_there(viewer, layer)
-    take_back(layer, done)
+    return partial(_take_out, viewer, layer, *commit_through(layer, masks, overlap=overlap, record=record))
+
+
+def _take_out(viewer: ViewerModel, layer: Labels, *done: Committed) -> None:
+    _check_there(viewer, layer)
+    take_back(layer, *done)
 
 
 def _check_there(viewer: ViewerModel, layer: Labels) -> None:

@@ -13,7 +13,7 @@ from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam._napari.automatic import AutomaticRun
-from napari_sam._napari.choices import channel_options, channels_of, models, stack_axes
+from napari_sam._napari.choices import channel_options, channels_of, models
 from napari_sam._napari.docked import Docked
 from napari_sam._napari.layers import MARK
 from napari_sam._napari.long_work import LongWork
@@ -25,11 +25,10 @@ from napari_sam._napari.panels.image_panel import ImagePanel
 from napari_sam._napari.panels.prompt_panel import PromptPanel
 from napari_sam._napari.panels.section import Section
 from napari_sam._napari.panels.shortcuts_panel import ShortcutsPanel
-from napari_sam._napari.panels.stack_panel import StackPanel
 from napari_sam._napari.settings import preferences, use_cache_folder
 from napari_sam._napari.shortcuts import Shortcuts, listing
 from napari_sam._napari.signs import POSITIVE
-from napari_sam._napari.stack_run import StackRun
+from napari_sam._napari.stack_work import StackWork
 from napari_sam._napari.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -63,19 +62,18 @@ class SegmentAnythingDock(Docked):
         self.bench = Workbench(self.viewer, load_model=load_model, cache_bytes=chosen.cache_bytes)
         self.session = self.bench.session
         self.automatic = AutomaticRun(self.bench)
-        self.stack = StackRun(self.bench)
         self.image_panel = ImagePanel()
         self.prompt_panel = PromptPanel()
         self.candidate_panel = CandidatePanel()
         self.commit_panel = CommitPanel()
         self.everything_panel = EverythingPanel()
-        self.stack_panel = StackPanel()
         self.export_panel = ExportPanel()
+        self.stack = StackWork(self.bench, self.image_panel, self.commit_panel)
+        self.stack_panel, self.tracks_panel = self.stack.panel, self.stack.tracks_panel
         self._shortcuts: Shortcuts | None = None
         self._waiting: Callable[[], None] | None = None
-        self._long_work = LongWork(
-            self.session, self.image_panel, self.everything_panel, self.stack_panel, self.export_panel
-        )
+        own = {"load": self.image_panel, "everything": self.everything_panel, "export": self.export_panel}
+        self._long_work = LongWork(self.session, own | self.stack.panels)
         self._lay_out()
         self._connect()
         self._actions = self._name_actions()
@@ -103,16 +101,14 @@ class SegmentAnythingDock(Docked):
 
     def segment_stack(self) -> None:
         """Start the segmentation of every plane as the panel is set."""
-        panel = self.stack_panel
         self.sections["Stack"].set_expanded(True)
-        if self._put_off(self.segment_stack):
-            return
-        axis = panel.axis.currentData()
-        if axis is None:
-            self._fail("This image has one plane only. Use Segment all.")
-            return
-        diameter = self.image_panel.diameter.value() or None
-        self.stack.run(axis, link=panel.link.isChecked(), diameter=diameter)
+        if not self._put_off(self.segment_stack):
+            self.stack.segment()
+
+    def follow(self) -> None:
+        """Follow the object of the prompts through the stack."""
+        self.sections["Stack"].set_expanded(True)
+        self.stack.follow()
 
     def export(self, layer: Labels, path: str, format_name: str) -> None:
         """Write a Labels layer to a file, in the worker."""
@@ -123,9 +119,8 @@ class SegmentAnythingDock(Docked):
         self.session.request("export", partial(write_layer, path, data, attributes, format_name))
 
     def commit(self) -> int:
-        """Write the chosen masks into the target layer; returns how many."""
-        panel = self.commit_panel
-        return self.bench.commit(panel.target.layer, panel.overlap.currentData())
+        """Write the chosen masks, or the object that was followed, into labels; returns how many."""
+        return self.stack.commit() if self.stack.following else self.bench.commit(*self.commit_panel.where)
 
     def scroll_to(self, section: Section) -> None:
         """Bring the top of a section to where it is seen."""
@@ -173,6 +168,7 @@ class SegmentAnythingDock(Docked):
             "Commit": (self.commit_panel, True),
             "Segment all": (self.everything_panel, False),
             "Stack": (self.stack_panel, False),
+            "Tracks": (self.tracks_panel, False),
             "Export": (self.export_panel, False),
             "Shortcuts": (ShortcutsPanel(listing()), False),
         }
@@ -201,7 +197,7 @@ class SegmentAnythingDock(Docked):
         bench.target_made.connect(self._on_target_made)
         self.automatic.failed.connect(self._fail)
         self.stack.failed.connect(self._fail)
-        self.stack.said.connect(self.stack_panel.say)
+        self.stack.changed.connect(self._show_commit)
         session.status_changed.connect(self._show_status)
         session.model_changed.connect(self._on_model)
         session.offers_changed.connect(self._show_offers)
@@ -233,7 +229,6 @@ class SegmentAnythingDock(Docked):
         everything.filters_changed.connect(self._on_filters)
         everything.accept_requested.connect(self._on_accept)
         everything.discard_requested.connect(session.drop_automatic)
-        self.stack_panel.run_requested.connect(self.segment_stack)
         self.export_panel.export_requested.connect(self.export)
 
     def _name_actions(self) -> dict[str, Any]:
@@ -250,6 +245,8 @@ class SegmentAnythingDock(Docked):
             "clear": bench.clear,
             "toggle hover": self.prompt_panel.hover.toggle,
             "everything": self.segment_everything,
+            "follow": self.follow,
+            "weakest": self.stack.trail.turn_to_weakest,
         }
 
     def _put_off(self, act: Callable[[], None]) -> bool:
@@ -280,7 +277,7 @@ class SegmentAnythingDock(Docked):
             panel.contrast.currentData(),
             max(panel.level.currentIndex(), 0),
         )
-        self._offer_axes()
+        self.stack.offer_axes()
 
     def _on_sign(self, positive: bool) -> None:
         if self.bench.binding is not None:
@@ -296,8 +293,7 @@ class SegmentAnythingDock(Docked):
         self.session.filter_automatic(self.everything_panel.filters)
 
     def _on_accept(self) -> None:
-        panel = self.commit_panel
-        self.automatic.accept(panel.target.layer, panel.overlap.currentData())
+        self.automatic.accept(*self.commit_panel.where)
 
     # --- what is shown ----------------------------------------------------------------------------------
 
@@ -316,15 +312,12 @@ class SegmentAnythingDock(Docked):
     def _on_image(self, image: Image | None) -> None:
         self.image_panel.image.pick(image)
         self.image_panel.set_options(channel_options(self.viewer, image))
-        self._offer_axes()
+        self.stack.offer_axes()
         self._adapt_shortcuts()
 
     def _on_plane(self) -> None:
-        self._offer_axes()
+        self.stack.offer_axes()
         self._show_offers()
-
-    def _offer_axes(self) -> None:
-        self.stack_panel.set_axes(stack_axes(self.viewer, self.bench.image, self.bench.channel_axis))
 
     def _on_layers(self) -> None:
         """Layers came, went, or have another name."""
@@ -336,6 +329,7 @@ class SegmentAnythingDock(Docked):
         self.image_panel.image.pick(self.bench.image)
         self.commit_panel.target.set_layers(labels)
         self.export_panel.labels.set_layers(labels)
+        self.stack.offer_layers(labels)
         binding = self.bench.binding
         self.prompt_panel.show_layers(theirs, binding.adopted if binding is not None else ())
 
@@ -356,13 +350,17 @@ class SegmentAnythingDock(Docked):
         self._shortcuts.adapt(
             image=self.bench.binding is not None,
             offer=bool(self.session.offers),
+            trail=self.stack.following,
             active=type(active).__name__.lower() if active is not None else "",
         )
 
     def _show_offers(self) -> None:
         offers = self.session.offers
         self.candidate_panel.show_offer(offers[-1] if offers else None, self.session.rgb, len(offers))
-        self.commit_panel.show_count(len(offers))
+        self._show_commit()
+
+    def _show_commit(self) -> None:
+        self.commit_panel.show_count(1 if self.stack.following else len(self.session.offers))
         self._adapt_shortcuts()
 
     def _show_history(self) -> None:
@@ -390,7 +388,7 @@ def _role(layer: Layer) -> str | None:
     return mark["role"] if mark is not None else None
 
 
-def _close(bench: Workbench, stack: StackRun, tidy: bool, _: object = None) -> None:
+def _close(bench: Workbench, stack: StackWork, tidy: bool, _: object = None) -> None:
     """Close everything that holds on to the viewer."""
     # When the interpreter ends, Qt may have deleted some of it already.
     with suppress(RuntimeError):

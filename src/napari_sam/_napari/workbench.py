@@ -5,7 +5,7 @@ It knows the viewer and the session and no widget; the dock shows what it tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +25,7 @@ from napari_sam._napari.signs import NEGATIVE, POSITIVE
 from napari_sam._napari.snapshot import Snapshot
 from napari_sam._napari.target import write_into
 from napari_sam._napari.workers import InferenceWorker
-from napari_sam.masks import Overlap
+from napari_sam.masks import Mask, Overlap
 from napari_sam.session import AnnotationSession, Job
 from napari_sam.store import EmbeddingCache
 
@@ -84,6 +84,8 @@ class Workbench(QObject):
         self.plane: Plane | None = None
         self.batch = False
         self.hovering = True
+        self.at_hand: Callable[[Plane], Sequence[Mask]] = lambda plane: ()
+        """Masks, at full resolution, to show on a plane where nothing is on offer."""
         self.closed = False
         self._drawn_in = False
         self._channels: Channels | None = None
@@ -203,15 +205,24 @@ class Workbench(QObject):
         if not hovering:
             self.session.end_hover()
 
-    def read_prompts(self) -> None:
-        """Tell the session what the layers say about the plane."""
+    def read_prompts(self, *, replayed: bool = False) -> None:
+        """Tell the session what the layers say about the plane.
+
+        Parameters
+        ----------
+        replayed : bool
+            Whether a decision was undone or done again, and this is no new one.
+        """
         if self.binding is None or self.plane is None:
             return
         index, factors = self.plane.index, self.plane.factors
         said = self.binding.read_each(index) if self.batch else [self.binding.read(index)]
         self._drawn_in = self._drawn_in or any(p.points or p.box or p.mask for p in said)
         restore = partial(self._restore, self.binding, self.binding.snapshot())
-        self.session.set_prompts([to_level(prompts, factors) for prompts in said], restore)
+        prompts = [to_level(one, factors) for one in said]
+        if replayed:
+            self.session.set_prompts(prompts)
+        self.session.set_prompts(prompts, restore)
 
     def clear(self) -> None:
         """Take the prompts of the plane away."""
@@ -263,6 +274,8 @@ class Workbench(QObject):
         if not masks and hovered is not None:
             masks, opacity = [hovered], 0.25
         full = [mask_to_full(mask, self.plane.factors) for mask in masks]
+        if not self.session.offers and (at_hand := self.at_hand(self.plane)):
+            full, opacity = [*at_hand, *full], 0.5
         self.preview.show(self.image, self.plane.index, full, opacity)
 
     # --- inside --------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from napari_sam.progress import Progress
 
 _log = logging.getLogger(__name__)
 
-_ORDER = ("predict", "filter", "hover", "load", "embed", "export", "everything", "stack")
+_ORDER = ("predict", "filter", "hover", "load", "embed", "export", "everything", "follow", "track", "stack")
 PRIORITY = {kind: rank for rank, kind in enumerate(_ORDER)}
 """Who goes first. A long computation rests between two steps while something quicker is wanted."""
 

@@ -23,7 +23,7 @@ def track_command(
         typer.Option(
             "--out",
             "-o",
-            help="A .csv file, or a folder in the Cell Tracking Challenge's format.",
+            help="A .csv file, a .geff graph, or a folder in the Cell Tracking Challenge's format.",
         ),
     ],
     axes: AxesOption = None,
@@ -38,8 +38,10 @@ def track_command(
     ] = True,
 ) -> None:
     """Link the objects of a movie into tracks, with divisions."""
+    from napari_sam.export import ExportError
     from napari_sam.files import ImageFileError, open_image
-    from napari_sam.tracks import TrackError, TrackSettings, find_tracks, write_csv, write_ctc
+    from napari_sam.progress import finish
+    from napari_sam.tracks import TrackError, TrackSettings, find_tracks, save_tracks
 
     try:
         with open_image(labels, axes=axes) as movie:
@@ -47,15 +49,11 @@ def track_command(
             settings = TrackSettings(max_distance, max_gap, divisions)
             tracks = find_tracks(frames, settings, spacing=movie.axes.spacing[1:])
             for path in out:
-                if path.suffix.lower() == ".csv":
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    write_csv(tracks, path)
-                else:
-                    write_ctc(tracks, frames, path)
+                finish(save_tracks(tracks, path, frames=frames, axes=movie.axes))
                 typer.echo(str(path))
-    except (ImageFileError, TrackError) as error:
+    except (ImageFileError, TrackError, ExportError) as error:
         raise typer.BadParameter(str(error)) from error
-    typer.echo(f"{tracks.count} tracks, {len(set(tracks.parents.values()))} divisions")
+    typer.echo(f"{tracks.count} tracks, {tracks.divisions} divisions")
 
 
 class _Frames:
@@ -71,6 +69,10 @@ class _Frames:
                 f"{movie.path.name}. Say what the axes are with --axes, for example TYX."
             )
         self._movie = movie
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return int(self._movie.shape[0])
 
     def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
         """Read the frames in their order."""

@@ -157,7 +157,7 @@ class AnnotationSession(JobDesk):
             return
         after = Moment(before.place, wanted, None if wanted else (), restore)
         if restore is not None and before.restore is not None:
-            self._note(Decision("prompt", partial(self._replay, before), partial(self._replay, after)))
+            self.note(Decision("prompt", partial(self._replay, before), partial(self._replay, after)))
         self._show(after, plan(wanted, before.offers or ()))
 
     def choose(self, index: int) -> None:
@@ -387,9 +387,10 @@ class AnnotationSession(JobDesk):
 
         undo, redo = partial(go, deed.undo, before), partial(go, deed.do, after)
         redo()
-        self._note(Decision(what, undo, redo, lasting=True))
+        self.note(Decision(what, undo, redo, lasting=True))
 
-    def _note(self, decision: Decision) -> None:
+    def note(self, decision: Decision) -> None:
+        """Take note of a decision that was carried out, for undo."""
         self.history.push(decision)
         self.history_changed.emit()
 

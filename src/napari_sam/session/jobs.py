@@ -10,7 +10,9 @@ from psygnal import Signal
 
 from napari_sam.progress import Progress
 
-Kind = Literal["load", "embed", "predict", "hover", "everything", "filter", "stack", "export"]
+Kind = Literal[
+    "load", "embed", "predict", "hover", "everything", "filter", "stack", "export", "follow", "track"
+]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

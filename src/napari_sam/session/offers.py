@@ -127,7 +127,7 @@ def describe(prompts: Prompts) -> str:
 
 def same_prompts(one: Prompts, other: Prompts) -> bool:
     """Whether two prompts say the same."""
-    return one.points == other.points and one.box == other.box and _same_mask(one.mask, other.mask)
+    return one.points == other.points and one.box == other.box and same_masks(one.mask, other.mask)
 
 
 def extends(new: Prompts, old: Prompts) -> bool:
@@ -140,7 +140,7 @@ def extends(new: Prompts, old: Prompts) -> bool:
         len(new.points) > len(old.points)
         and new.points[: len(old.points)] == old.points
         and new.box == old.box
-        and _same_mask(new.mask, old.mask)
+        and same_masks(new.mask, old.mask)
     )
 
 
@@ -193,7 +193,7 @@ def plan_again(wanted: Sequence[Prompts], offers: Sequence[Offer]) -> tuple[Requ
     )
 
 
-def _same_mask(one: Mask | None, other: Mask | None) -> bool:
+def same_masks(one: Mask | None, other: Mask | None) -> bool:
     """Whether two masks hold the same pixels."""
     if one is None or other is None:
         return one is other

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_sam._napari.panels.form import choice, column, form, row
 from napari_sam._napari.panels.layer_picker import LayerPicker
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+    from napari_sam.masks import Overlap
 
 
 class CommitPanel(QWidget):
@@ -39,6 +46,11 @@ class CommitPanel(QWidget):
         self.redo.clicked.connect(self.redo_requested)
         self.show_count(0)
         self.show_history(None, None)
+
+    @property
+    def where(self) -> tuple[Labels | None, Overlap]:
+        """The layer that objects go into, None for a new one, and who gets the pixels of neighbours."""
+        return self.target.layer, self.overlap.currentData()
 
     def show_count(self, count: int) -> None:
         """Show how many objects a commit would write."""

@@ -102,6 +102,11 @@ class ImagePanel(QWidget):
         self._form.setRowVisible(self.level, len(options.levels) > 1)
         self._offer_channels()
 
+    @property
+    def typical_diameter(self) -> float | None:
+        """Diameter of the objects in pixels; None to have it estimated."""
+        return self.diameter.value() or None
+
     def picked_channels(self) -> tuple[object, tuple[object, object, object]]:
         """The axis, ``"layers"`` or None, and what is red, green and blue."""
         red, green, blue = (box.currentData() for box in self.channels)

@@ -1,14 +1,16 @@
-"""Every plane of a stack, one after the other."""
+"""A stack: every plane of it, one after the other, or one object through its planes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFrame, QPushButton, QWidget
 
+from napari_sam._napari.panels.follow_panel import FollowPanel
 from napari_sam._napari.panels.form import choice, column, form, note
 from napari_sam._napari.panels.progress_row import ProgressRow
+from napari_sam.linking import LinkSettings
 
 
 class StackPanel(QWidget):
@@ -20,22 +22,27 @@ class StackPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.axis = choice(tip="The axis of Z or T to walk along; other sliders stay where they are")
+        self.follow = FollowPanel()
         self.link = QCheckBox("Link objects through the planes")
         self.link.setChecked(True)
         self.link.setToolTip("An object has the same number in every plane that it is in")
+        self.gap = QDoubleSpinBox()
+        self.gap.setToolTip("An object may be missing for this long in between, and keeps its number")
+        self.length = QDoubleSpinBox()
+        self.length.setToolTip("Objects that are shorter than this along the axis are dropped")
+        self.unit = choice(tip="Planes, or the length that the image's scale gives them")
         self.run = QPushButton("Segment every plane")
         self.progress = ProgressRow()
         self.text = note()
-        layout = column(self)
-        fields = form()
-        fields.addRow("Along", self.axis)
-        layout.addLayout(fields)
-        layout.addWidget(self.link)
-        layout.addWidget(self.run)
-        layout.addWidget(self.progress)
-        layout.addWidget(self.text)
+        self._per_plane = 1.0
+        self._lay_out()
         self.run.clicked.connect(self.run_requested)
         self.progress.cancelled.connect(self.cancel_requested)
+        self.link.toggled.connect(self.linking.setVisible)
+        self.unit.currentIndexChanged.connect(lambda _: self._convert())
+        self.length.setValue(1)
+        self.gap.setValue(1)
+        self.set_step(1.0, "")
         self.set_axes(())
 
     def set_axes(self, axes: Sequence[tuple[str, int, int]]) -> None:
@@ -46,11 +53,33 @@ class StackPanel(QWidget):
             for name, number, size in axes:
                 self.axis.addItem(f"{name} ({size} planes)", number)
             self.axis.setCurrentIndex(max(self.axis.findData(chosen), 0 if axes else -1))
-        self.run.setEnabled(bool(axes))
+        self.run.setEnabled(bool(axes) and not self.progress.isVisibleTo(self))
+        self.follow.set_possible(bool(axes))
         if not axes:
             self.say("This image has one plane only.")
         elif self.text.text().startswith("This image"):
             self.say("")
+
+    def set_step(self, step: float, unit: str) -> None:
+        """Tell how far apart the planes are, and in which unit; an empty one if that is not known.
+
+        What is set stays as it is in planes.
+        """
+        chosen = self.unit.currentIndex()
+        with QSignalBlocker(self.unit):
+            self.unit.clear()
+            self.unit.addItem("planes", 1.0)
+            if unit:
+                self.unit.addItem(f"{unit} (a plane is {step:.4g})", step)
+            self.unit.setCurrentIndex(min(max(chosen, 0), self.unit.count() - 1))
+        self.unit.setEnabled(bool(unit))
+        self._convert()
+
+    def link_settings(self) -> LinkSettings | bool:
+        """How objects are linked through the planes, or False."""
+        if not self.link.isChecked():
+            return False
+        return LinkSettings.measured(self._per_plane, gap=self.gap.value(), length=self.length.value())
 
     def set_running(self, running: bool) -> None:
         """Show whether a stack is being segmented."""
@@ -65,3 +94,35 @@ class StackPanel(QWidget):
         """Show what became of the run."""
         self.text.setText(text)
         self.text.setVisible(bool(text))
+
+    def _lay_out(self) -> None:
+        layout = column(self)
+        fields = form()
+        fields.addRow("Along", self.axis)
+        layout.addLayout(fields)
+        layout.addWidget(self.follow)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        layout.addWidget(line)
+        layout.addWidget(self.link)
+        self.linking = QWidget()
+        fields = form()
+        fields.setContentsMargins(16, 0, 0, 0)
+        fields.addRow("May be missing for", self.gap)
+        fields.addRow("Drop below", self.length)
+        fields.addRow("Counted in", self.unit)
+        self.linking.setLayout(fields)
+        layout.addWidget(self.linking)
+        layout.addWidget(self.run)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.text)
+
+    def _convert(self) -> None:
+        """Show the gap and the length in the unit that is chosen now."""
+        before, self._per_plane = self._per_plane, float(self.unit.currentData())
+        for box in (self.gap, self.length):
+            planes = box.value() / before
+            box.setDecimals(2 if self.unit.currentIndex() > 0 else 0)
+            box.setRange(0, 1e6)
+            box.setSingleStep(self._per_plane)
+            box.setValue(planes * self._per_plane)

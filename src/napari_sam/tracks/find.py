@@ -1,4 +1,4 @@
-"""Objects of a movie as tracks with divisions: linked by place and size, saved for other programs.
+"""Link the objects of a movie by place and size.
 
 The linking is laptrack's (sparse assignment, frame to frame, then gaps and divisions), on the centroids in
 physical units, so that anisotropic voxels count as what they are.
@@ -6,25 +6,21 @@ physical units, so that anisotropic voxels count as what they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from napari_sam.linking import Labels, Lookup
+from napari_sam.linking import Labels
+from napari_sam.progress import Progress, Steps, finish
+from napari_sam.tracks.value import AXES, TrackError, Tracks
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-AXES = ("z", "y", "x")
-
-
-class TrackError(ValueError):
-    """A movie that cannot be tracked; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,49 +56,6 @@ class TrackSettings:
             )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Tracks:
-    """Tracks of a movie.
-
-    Parameters
-    ----------
-    table : DataFrame
-        One row an object and frame, by track and frame: ``track`` (from 1), ``frame``, ``label`` (the id in
-        that frame's labels), ``z`` (of volumes), ``y``, ``x`` (centroid in pixels), ``area`` (pixels).
-    parents : mapping of int to int
-        Track from which a track split off.
-    """
-
-    table: DataFrame
-    parents: Mapping[int, int]
-
-    @property
-    def count(self) -> int:
-        """Number of tracks."""
-        return int(self.table["track"].max()) if len(self.table) else 0
-
-    def napari(self) -> tuple[NDArray[np.float64], dict[int, list[int]]]:
-        """Data and graph of a napari Tracks layer.
-
-        Returns
-        -------
-        data : ndarray, shape (N, 4) or (N, 5)
-            Track, frame, (z,) y, x.
-        graph : dict
-            Parents by track.
-        """
-        columns = ["track", "frame", *(a for a in AXES if a in self.table)]
-        graph = {child: [parent] for child, parent in self.parents.items()}
-        return self.table[columns].to_numpy(np.float64), graph
-
-    def lookup(self, frame: int) -> Lookup:
-        """Track of each label of a frame: ``lookup[labels]`` shows the frame with the tracks' ids."""
-        rows = self.table[self.table["frame"] == frame]
-        out = np.zeros(int(rows["label"].max()) + 1 if len(rows) else 1, np.int32)
-        out[rows["label"].to_numpy(int)] = rows["track"].to_numpy(np.int32)
-        return out
-
-
 def find_tracks(
     frames: Iterable[Labels], settings: TrackSettings | None = None, *, spacing: Sequence[float] | None = None
 ) -> Tracks:
@@ -125,10 +78,27 @@ def find_tracks(
     TrackError
         If there is no frame, the spacing does not fit, or laptrack is not installed.
     """
+    return finish(track_frames(frames, settings, spacing=spacing))
+
+
+def track_frames(
+    frames: Iterable[Labels], settings: TrackSettings | None = None, *, spacing: Sequence[float] | None = None
+) -> Steps[Tracks]:
+    """Link the objects of a movie as `find_tracks` does, and tell how far it is.
+
+    Yields
+    ------
+    Progress
+        After each frame. Closing the generator cancels.
+    """
     import pandas as pd
 
     settings = settings or TrackSettings()
-    found = [_measure(labels, frame) for frame, labels in enumerate(frames)]
+    total = length_hint(frames)
+    found: list[DataFrame] = []
+    for frame, labels in enumerate(frames):
+        found.append(_measure(labels, frame))
+        yield Progress(frame + 1, max(total, frame + 1), f"frame {frame + 1}: where the objects are")
     if not found:
         raise TrackError("There is no frame to track. Choose a movie with at least one frame.")
     table = pd.concat(found, ignore_index=True)
@@ -141,6 +111,7 @@ def find_tracks(
     volume = table["area"].to_numpy(float) * sizes.prod()
     radius = np.sqrt(volume / np.pi) if len(axes) == 2 else np.cbrt(volume * 3 / (4 * np.pi))
     reach = settings.max_distance or 2 * float(np.median(radius))
+    yield Progress(len(found), len(found), "linking the objects")
     points = table[axes].to_numpy(float) * sizes
     places = pd.DataFrame(
         np.column_stack([table["frame"], points, settings.size_weight * radius]),
@@ -234,66 +205,3 @@ def _measure(labels: Labels, frame: int) -> DataFrame:
     columns: dict[str, Any] = {"frame": np.full(len(ids), frame), "label": ids}
     columns |= dict(zip(AXES[-labels.ndim :], middle.T, strict=True))
     return pd.DataFrame({**columns, "area": counts[ids]})
-
-
-def write_csv(tracks: Tracks, path: str | Path) -> None:
-    """Write the tracks as a table, with the parent of each track (0 where it has none)."""
-    parents = tracks.table["track"].map(dict(tracks.parents)).fillna(0).astype(int)
-    tracks.table.assign(parent=parents).to_csv(path, index=False)
-
-
-def write_ctc(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> None:
-    """Write a result folder of the Cell Tracking Challenge: a mask a frame, and ``res_track.txt``.
-
-    A track with a gap becomes two, the second a child of the first, since the format has no gaps.
-
-    Parameters
-    ----------
-    tracks : Tracks
-    frames : iterable of ndarray of int
-        The labels that were tracked, in the same order.
-    folder : str or Path
-        Made if it is missing; files of the same names are replaced.
-
-    Raises
-    ------
-    TrackError
-        If there are more tracks than the format's 16 bits can number.
-    """
-    import tifffile
-
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    pieces, lines = _pieces(tracks)
-    if len(lines) > np.iinfo(np.uint16).max:
-        raise TrackError(f"Expected at most 65535 tracks in the format's 16 bits, found {len(lines)}.")
-    number = pieces.set_index(["frame", "label"])["piece"]
-    for frame, labels in enumerate(frames):
-        out = np.zeros(int(labels.max(initial=0)) + 1, np.uint16)
-        if frame in number.index.get_level_values(0):
-            mine = number.loc[frame]
-            out[mine.index.to_numpy(int)] = mine.to_numpy(np.uint16)
-        tifffile.imwrite(place / f"mask{frame:03d}.tif", out[labels], compression="zlib")
-    (place / "res_track.txt").write_text("".join(f"{' '.join(map(str, line))}\n" for line in lines))
-
-
-def _pieces(tracks: Tracks) -> tuple[DataFrame, list[tuple[int, int, int, int]]]:
-    """Tracks cut at their gaps: a piece a row, and (piece, first, last frame, parent piece) of each."""
-    table = tracks.table.sort_values(["track", "frame"], ignore_index=True)
-    track, frame = table["track"].to_numpy(int), table["frame"].to_numpy(int)
-    starts = np.ones(len(table), bool)
-    starts[1:] = (np.diff(track) != 0) | (np.diff(frame) != 1)
-    piece = np.cumsum(starts)
-    table = table.assign(piece=piece)
-    spans = table.groupby("piece").agg(track=("track", "first"), begin=("frame", "min"), end=("frame", "max"))
-    rows = [tuple(map(int, row)) for row in spans.reset_index().to_numpy()]
-    ends: dict[int, list[tuple[int, int]]] = {}
-    for piece_number, of_track, _, end in rows:
-        ends.setdefault(of_track, []).append((end, piece_number))
-    lines: list[tuple[int, int, int, int]] = []
-    for piece_number, of_track, begin, end in rows:
-        earlier = [p for e, p in ends[of_track] if e < begin]
-        if not earlier and of_track in tracks.parents:
-            earlier = [p for e, p in ends[tracks.parents[of_track]] if e < begin]
-        lines.append((piece_number, begin, end, earlier[-1] if earlier else 0))
-    return table, lines

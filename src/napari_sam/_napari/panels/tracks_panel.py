@@ -1,0 +1,117 @@
+"""Objects of a movie as tracks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFileDialog, QPushButton, QSpinBox, QWidget
+
+from napari_sam._napari.panels.form import choice, column, form, note, row
+from napari_sam._napari.panels.layer_picker import LayerPicker
+from napari_sam._napari.panels.progress_row import ProgressRow
+from napari_sam.tracks import TRACK_FORMATS
+
+
+class TracksPanel(QWidget):
+    """Choose labels, link their objects over time, save the tracks."""
+
+    run_requested = Signal()
+    cancel_requested = Signal()
+    save_requested = Signal(object, str)
+    """A Tracks layer and a path."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels = LayerPicker()
+        self.labels.setToolTip("Labels of a movie, segmented frame by frame; time is their first axis")
+        self.distance = QDoubleSpinBox()
+        self.distance.setRange(0, 1e6)
+        self.distance.setSpecialValueText("as far as it is wide")
+        self.distance.setToolTip("How far an object moves at most from one frame to the next")
+        self.gap = QSpinBox()
+        self.gap.setRange(0, 100)
+        self.gap.setValue(1)
+        self.gap.setSuffix(" frames")
+        self.gap.setToolTip("How many frames an object may be missing in between")
+        self.divisions = QCheckBox("Objects may divide")
+        self.divisions.setChecked(True)
+        self.renumber = QCheckBox("Also labels numbered by track")
+        self.renumber.setChecked(True)
+        self.renumber.setToolTip("A new Labels layer, in which an object keeps its number and its colour")
+        self.run = QPushButton("Track objects")
+        self.progress = ProgressRow()
+        self.text = note()
+        self.tracks = LayerPicker()
+        self.format = choice(*((f"{f.name} ({f.suffix or 'folder'})", f) for f in TRACK_FORMATS))
+        self.save = QPushButton("Save tracks as…")
+        self._running = False
+        self._lay_out()
+        self.run.clicked.connect(self.run_requested)
+        self.progress.cancelled.connect(self.cancel_requested)
+        self.labels.layer_picked.connect(lambda _: self._show_unit())
+        self.save.clicked.connect(self._on_save)
+        self.set_layers((), ())
+        self.say("")
+
+    def set_layers(self, labels: Any, tracks: Any) -> None:
+        """Offer Labels layers with an axis to track along, and Tracks layers."""
+        self.labels.set_layers(labels)
+        self.tracks.set_layers(tracks)
+        self._show_unit()
+        self._show_buttons()
+
+    def set_running(self, running: bool) -> None:
+        """Show whether something is tracked or saved."""
+        self._running = running
+        self._show_buttons()
+        if running:
+            self.say("")
+            self.progress.start("Waiting…")
+        else:
+            self.progress.stop()
+
+    def say(self, text: str) -> None:
+        """Show what became of it."""
+        self.text.setText(text)
+        self.text.setVisible(bool(text))
+
+    def _lay_out(self) -> None:
+        layout = column(self)
+        fields = form()
+        fields.addRow("Labels", self.labels)
+        fields.addRow("Moves at most", self.distance)
+        fields.addRow("Missing in", self.gap)
+        layout.addLayout(fields)
+        layout.addWidget(self.divisions)
+        layout.addWidget(self.renumber)
+        layout.addWidget(self.run)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.text)
+        fields = form()
+        fields.addRow("Tracks", self.tracks)
+        layout.addLayout(fields)
+        layout.addLayout(row(self.format, self.save, stretch=0))
+
+    def _show_buttons(self) -> None:
+        self.run.setEnabled(not self._running and self.labels.layer is not None)
+        self.save.setEnabled(not self._running and self.tracks.layer is not None)
+
+    def _show_unit(self) -> None:
+        layer = self.labels.layer
+        unit = f"{layer.units[-1]:~}" if layer is not None else ""
+        self.distance.setSuffix("" if unit in ("", "pixel") else f" {unit}")
+
+    def _on_save(self) -> None:
+        layer, wanted = self.tracks.layer, self.format.currentData()
+        start = layer.name.replace("/", "-").replace(": ", "-") + wanted.suffix
+        if wanted.suffix:
+            kinds = f"{wanted.title} (*{wanted.suffix})"
+            path, _ = QFileDialog.getSaveFileName(self, "Save tracks", start, kinds)
+            if path and not path.lower().endswith(wanted.suffix):
+                path = str(Path(path).with_name(Path(path).name + wanted.suffix))
+        else:
+            path = QFileDialog.getExistingDirectory(self, "Folder for the masks and res_track.txt")
+        if path:
+            self.save_requested.emit(layer, path)

@@ -1,0 +1,357 @@
+"""Follow one object through the planes of an image, look where it is uncertain, write it as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_sam._napari.coordinates import PlaneError, PlaneIndex, layer_shape, turn_to_plane
+from napari_sam._napari.planes import Pictures, Plane
+from napari_sam._napari.pyramid import mask_to_full
+from napari_sam._napari.target import write_through
+from napari_sam.masks import Mask, Overlap
+from napari_sam.session import Decision
+from napari_sam.session.trail import ChoiceMemory, Trail, settled
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from napari_sam._napari.binding import PromptBinding
+    from napari_sam._napari.snapshot import Snapshot
+    from napari_sam._napari.workbench import Workbench
+    from napari_sam.progress import Progress
+    from napari_sam.prompts import Prompts
+    from napari_sam.propagate import Propagation, PropagationSettings
+
+
+class TrailRun(QObject):
+    """One object through the planes along an axis of the image.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    changed = Signal()
+    """The object was found on another plane, or is another one, or none."""
+    said = Signal(str)
+    failed = Signal(str)
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self.trail: Trail | None = None
+        self._axis = 0
+        self._planes: Sequence[Plane] = ()
+        self._numbers: dict[PlaneIndex, int] = {}
+        self._ground: Any = None
+        self._memory = ChoiceMemory()
+        self._looked_at: int | None = None
+        bench.at_hand = self._masks_on
+        bench.image_changed.connect(self._on_image)
+        bench.follower.picture_changed.connect(self._on_picture)
+        session = bench.session
+        session.offers_changed.connect(self._on_offers)
+        session.progressed.connect(self._on_progress)
+        session.finished.connect(self._on_finished)
+
+    # --- what is known ---------------------------------------------------------------------------------
+
+    @property
+    def here(self) -> int | None:
+        """Number of the plane on show among those that were walked along."""
+        plane = self._bench.plane
+        return self._numbers.get(plane.index) if plane is not None else None
+
+    @property
+    def masks(self) -> dict[int, Mask]:
+        """What a commit would write, by plane: what is chosen now, else what was followed."""
+        if self.trail is None:
+            return {}
+        chosen = {n: mask for n, said in self._said().items() if (mask := self._chosen(n, said)) is not None}
+        return self.trail.masks(chosen)
+
+    # --- what the person asks for ----------------------------------------------------------------------
+
+    def run(self, axis: int, settings: PropagationSettings, diameter: float | None) -> None:
+        """Follow the object of the prompts on all planes along an axis, in both directions.
+
+        Parameters
+        ----------
+        axis : int
+            Axis of the image.
+        settings : PropagationSettings
+        diameter : float, optional
+            Typical object diameter in pixels.
+        """
+        from napari_sam.propagate import propagate_object
+
+        bench, session = self._bench, self._bench.session
+        if bench.image is None or bench.binding is None or session.predictor is None:
+            self.failed.emit("Nothing to follow yet: wait for the model to load and choose an image.")
+            return
+        if len(session.prompts) > 1:
+            self.failed.emit(
+                "One object is followed at a time. Switch off 'Every prompt is its own object', or leave one."
+            )
+            return
+        try:
+            planes = tuple(bench.planes_along(axis))
+        except PlaneError as error:
+            self.failed.emit(str(error))
+            return
+        ground = _ground(session.predictor.model_id, planes[0], axis, settings, diameter)
+        before = self.trail if ground == self._ground else None
+        numbers = {plane.index: number for number, plane in enumerate(planes)}
+        if self.trail is not None and numbers.keys() != self._numbers.keys():
+            self.trail = before = None
+        self._axis, self._planes, self._numbers = axis, planes, numbers
+        anchors = {n: self._chosen(n, said) or said for n, said in self._said().items()}
+        if not anchors:
+            self.failed.emit("Nothing says which object is meant. Click it or draw a box on one plane.")
+            return
+        self._ground, self._looked_at = ground, None
+        if self.trail is not None:
+            self.trail = replace(self.trail, ends=self.trail.ends - anchors.keys())
+        previous = before.propagation if before is not None else None
+        if previous is not None:
+            anchors = settled(anchors, previous.anchors)
+        work = partial(
+            propagate_object,
+            session.predictor,
+            Pictures(planes),
+            anchors,
+            settings,
+            previous=previous,
+            diameter=diameter,
+            kept=(session.cache,),
+            spacing=_pixel_size(bench.image, planes[0].index),
+        )
+        session.request("follow", work)
+
+    def turn_to(self, number: int) -> None:
+        """Show a plane of the stack."""
+        image = self._bench.image
+        if image is not None and 0 <= number < len(self._planes):
+            try:
+                turn_to_plane(self._bench.viewer, image, self._planes[number].index)
+            except PlaneError as error:
+                self.failed.emit(str(error))
+
+    def turn_to_weakest(self) -> None:
+        """Show the plane of least confidence; the next one in that order if it was just shown."""
+        if self.trail is None:
+            return
+        after = self._looked_at if self._looked_at == self.here else None
+        self._looked_at = self.trail.weak(after)
+        if self._looked_at is not None:
+            self.turn_to(self._looked_at)
+
+    def end_here(self) -> None:
+        """Take the object away from the plane on show and beyond; or give it back."""
+        here = self.here
+        if self.trail is None or here is None:
+            return
+        if here in self.trail.anchors:
+            self.failed.emit(
+                "Something is said about the object on this plane. Clear the prompts here first."
+            )
+            return
+        self._show(self.trail.end_at(here))
+
+    def commit(self, target: Labels | None, overlap: Overlap) -> int:
+        """Write the object into all its planes with one id, as one decision.
+
+        Parameters
+        ----------
+        target : Labels, optional
+            A new layer if not given.
+        overlap : {"keep", "replace"}
+
+        Returns
+        -------
+        int
+            On how many planes it is; 0 if nothing was written, which `failed` says.
+        """
+        self._on_picture()  # the image may just have become another one
+        trail, masks = self.trail, self.masks
+        if trail is None or not masks:
+            self.failed.emit("There is no object to commit yet. Follow one first.")
+            return 0
+        self._bench.session.cancel("follow")
+        record = trail.record(masks, self._bench.session.status.model)
+        places = {self._planes[n].index: mask for n, mask in masks.items()}
+        viewer = self._bench.viewer
+
+        def act(layer: Labels) -> int:
+            write = partial(write_through, viewer, layer, places, overlap, record)
+            self._decide(f"object in {len(masks)} planes", write)
+            self.said.emit(f"Written into {len(masks)} planes of {layer.name!r}.")
+            return len(masks)
+
+        return self._bench.attempt(target, act)
+
+    def discard(self) -> None:
+        """Forget the object and what was said about it, as one decision."""
+        if self.trail is not None:
+            self._bench.session.cancel("follow")
+            self._decide("object that was followed", lambda: _nothing)
+            self.said.emit("")
+
+    def close(self) -> None:
+        """Follow nothing more."""
+        self.trail, self._planes, self._numbers = None, (), {}
+        self._bench.at_hand = lambda plane: ()
+
+    # --- inside ----------------------------------------------------------------------------------------
+
+    def _said(self) -> dict[int, Prompts]:
+        """Prompts on each plane that has any, at full resolution."""
+        binding = self._bench.binding
+        if binding is None:
+            return {}
+        said = {number: binding.read(index) for index, number in self._numbers.items()}
+        return {number: prompts for number, prompts in said.items() if prompts}
+
+    def _chosen(self, number: int, said: Prompts) -> Mask | None:
+        """The mask that was chosen for prompts on a plane."""
+        return self._memory.mask(self._planes[number].index, said)
+
+    def _masks_on(self, plane: Plane) -> Sequence[Mask]:
+        """What was followed to a plane, for the preview."""
+        number = self._numbers.get(plane.index)
+        found = self.trail.planes.get(number) if self.trail is not None and number is not None else None
+        return () if found is None else (found.mask,)
+
+    def _decide(self, what: str, write: Callable[[], Callable[[], None]]) -> None:
+        """Write, and begin anew; undo takes both back."""
+        binding, said = self._bench.binding, [self._planes[n].index for n in self._said()]
+        before, revert = self._state(), write()
+        self._bring_back(binding, lambda: [binding.clear(plane) for plane in said])
+        self._show(None)
+        after = self._state()
+
+        def undo() -> None:
+            nonlocal after
+            after = self._state()
+            revert()
+            self._return_to(before)
+
+        def redo() -> None:
+            nonlocal before, revert
+            before, revert = self._state(), write()
+            self._return_to(after)
+
+        self._bench.session.note(Decision(what, undo, redo, lasting=True))
+
+    def _state(self) -> _State:
+        """Everything that undo has to bring back."""
+        binding = self._bench.binding
+        return _State(
+            binding, binding.snapshot(), self.trail, self._axis, self._planes, self._numbers, self._ground
+        )
+
+    def _return_to(self, state: _State) -> None:
+        """Bring a state back, if its image is still the one that is worked on."""
+        if state.binding is self._bench.binding:
+            self._bring_back(state.binding, partial(state.binding.restore, state.prompts))
+            _, _, trail, self._axis, self._planes, self._numbers, self._ground = state
+            self._show(trail)
+
+    def _bring_back(self, binding: PromptBinding, act: Callable[[], Any]) -> None:
+        """Change the prompts without that being a decision."""
+        with binding.prompts_changed.blocked():
+            act()
+        self._bench.read_prompts(replayed=True)
+
+    def _show(self, trail: Trail | None) -> None:
+        """Make a trail the present one."""
+        self.trail = trail
+        self._bench.show()
+        self.changed.emit()
+
+    def _take(self, propagation: Propagation) -> None:
+        ends = self.trail.ends if self.trail is not None else frozenset()
+        self._show(Trail(propagation, len(self._planes), self._ground, ends))
+
+    def _on_progress(self, kind: str, progress: Progress) -> None:
+        so_far = getattr(progress, "so_far", None)
+        if kind == "follow" and so_far is not None:
+            self._take(so_far)
+
+    def _on_finished(self, kind: str, outcome: Any) -> None:
+        if kind != "follow" or self._bench.closed or not self._planes:
+            return
+        if outcome is not None:
+            self._take(outcome)
+        if self.trail is not None:
+            count = len(self.trail.planes)
+            self.said.emit("" if outcome is not None else f"Stopped: {count} planes are kept.")
+        self.changed.emit()
+
+    def _on_offers(self) -> None:
+        """Note what is chosen on the plane on show, and choose it again when one comes back."""
+        bench, plane, offers = self._bench, self._bench.plane, self._bench.session.offers
+        if plane is None or bench.binding is None or len(offers) != 1 or bench.batch:
+            return
+        # Remembered with what the layers say, whichever level of a pyramid the model looks at.
+        said = replace(offers[0], prompts=bench.binding.read(plane.index))
+        index = self._memory.take(plane.index, said, partial(mask_to_full, factors=plane.factors))
+        if index is not None:
+            self._bench.session.choose(index)
+
+    def _on_image(self, image: Image | None) -> None:
+        """Another image: what was followed was on the other one."""
+        self._memory.clear()
+        # First, so that what comes of the cancelling finds nothing to tell.
+        had, self.trail = self.trail, None
+        self._planes, self._numbers, self._ground = (), {}, None
+        self._bench.session.cancel("follow")
+        if had is not None:
+            self.said.emit("")
+        self.changed.emit()
+
+    def _on_picture(self) -> None:
+        """The image got other pixels, perhaps of another shape."""
+        image = self._bench.image
+        if image is None or not self._planes:
+            return
+        shape, plane = layer_shape(image), self._planes[0]
+        size = (shape[plane.index.rows], shape[plane.index.columns])
+        axis = self._axis
+        if axis >= len(shape) or shape[axis] != len(self._planes) or size != plane.shape:
+            self._on_image(image)
+
+
+class _State(NamedTuple):
+    """The prompts and the object that is followed, as they stood."""
+
+    binding: PromptBinding
+    prompts: Snapshot
+    trail: Trail | None
+    axis: int
+    planes: Sequence[Plane]
+    numbers: dict[PlaneIndex, int]
+    ground: Any
+
+
+def _nothing() -> None:
+    """Take back what wrote nothing."""
+
+
+def _pixel_size(image: Image, plane: PlaneIndex) -> tuple[float, float]:
+    """Distance between pixels down and to the right; its sign does not matter, nor does its unit."""
+    scale = abs(image.scale)
+    return float(scale[plane.rows]), float(scale[plane.columns])
+
+
+def _ground(
+    model_id: str, plane: Plane, axis: int, settings: PropagationSettings, diameter: float | None
+) -> Any:
+    """What a trail depends on besides what was said: on the same ground, its stretches may be used again."""
+    sources = [None if s is None else (id(s.data), s.transposed, s.contrast, s.gamma) for s in plane.sources]
+    return model_id, plane.layer_id, axis, plane.index, sources, settings, diameter

@@ -1,0 +1,136 @@
+"""Tracks as a folder of the Cell Tracking Challenge."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from operator import length_hint
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.export.atomic import remove
+from napari_sam.linking import Labels
+from napari_sam.progress import Progress, Steps, finish
+from napari_sam.tracks.value import TrackError, Tracks
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_MASK = re.compile(r"mask\d{3,}\.tif")
+
+
+def write_ctc(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> None:
+    """Write a result folder of the Cell Tracking Challenge: a mask a frame, and ``res_track.txt``.
+
+    A track with a gap becomes two, the second a child of the first, since the format has no gaps.
+
+    Parameters
+    ----------
+    tracks : Tracks
+    frames : iterable of ndarray of int, shape (H, W) or (Z, H, W)
+        The labels that were tracked, in the same order.
+    folder : str or Path
+        Made if it is missing. A result that is there already is replaced when the new one is complete; other
+        files stay.
+
+    Raises
+    ------
+    TrackError
+        If there are more tracks than the format's 16 bits can number, or the labels have changed since they
+        were tracked.
+    """
+    finish(ctc_steps(tracks, frames, folder))
+
+
+def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> Steps[None]:
+    """Write as `write_ctc` does, and tell how far it is; closing the generator leaves nothing behind."""
+    import tifffile
+
+    if "label" not in tracks.table:
+        raise TrackError("These tracks do not say which labels they are made of. Track the labels again.")
+    pieces, lines = _pieces(tracks)
+    if len(lines) > np.iinfo(np.uint16).max:
+        raise TrackError(f"Expected at most 65535 tracks in the format's 16 bits, found {len(lines)}.")
+    total = length_hint(frames)
+    digits = max(3, len(str(total - 1)))
+    by_frame = {int(str(frame)): rows for frame, rows in pieces.groupby("frame")}
+    place = Path(folder)
+    made = not place.exists()
+    # Written into a folder of its own and then moved file by file: the place may hold what is not ours.
+    beside = place / ".result.partial"
+    try:
+        remove(beside)
+        beside.mkdir(parents=True)
+        for frame, labels in enumerate(frames):
+            mask = _numbered(np.asarray(labels), by_frame.pop(frame, None), frame)
+            tifffile.imwrite(beside / f"mask{frame:0{digits}d}.tif", mask, compression="zlib")
+            yield Progress(frame + 1, max(total, frame + 1), f"frame {frame + 1}: written")
+        if by_frame:
+            raise _changed(min(by_frame))
+        text = "".join(f"{' '.join(map(str, line))}\n" for line in lines)
+        (beside / "res_track.txt").write_text(text)
+        _put_in_place(beside, place)
+        made = False
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TrackError(f"{place} could not be written ({reason}). Choose another folder.") from error
+    finally:
+        remove(beside)
+        if made:
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _put_in_place(new: Path, place: Path) -> None:
+    """Move a complete result to its folder, where an older one makes way."""
+    for old in place.iterdir():
+        if _MASK.fullmatch(old.name):
+            old.unlink()
+    for file in sorted(new.iterdir()):
+        os.replace(file, place / file.name)
+
+
+def _numbered(labels: Labels, pieces: DataFrame | None, frame: int) -> NDArray[np.uint16]:
+    """Labels of a frame with the numbers of their pieces of tracks."""
+    highest = int(labels.max(initial=0))
+    out = np.zeros(highest + 1, np.uint16)
+    if pieces is not None:
+        ids = pieces["label"].to_numpy(int)
+        there = np.bincount(labels.ravel(), minlength=highest + 1) > 0
+        if ids.max() > highest or not there[ids].all():
+            raise _changed(frame)
+        out[ids] = pieces["piece"].to_numpy(np.uint16)
+    return out[labels]
+
+
+def _changed(frame: int) -> TrackError:
+    return TrackError(
+        f"The labels of frame {frame} are not those that were tracked: an object is gone. Track them again."
+    )
+
+
+def _pieces(tracks: Tracks) -> tuple[DataFrame, list[tuple[int, int, int, int]]]:
+    """Tracks cut at their gaps: a piece a row, and (piece, first, last frame, parent piece) of each."""
+    table = tracks.table.sort_values(["track", "frame"], ignore_index=True)
+    track, frame = table["track"].to_numpy(int), table["frame"].to_numpy(int)
+    starts = np.ones(len(table), bool)
+    starts[1:] = (np.diff(track) != 0) | (np.diff(frame) != 1)
+    piece = np.cumsum(starts)
+    table = table.assign(piece=piece)
+    spans = table.groupby("piece").agg(track=("track", "first"), begin=("frame", "min"), end=("frame", "max"))
+    rows = [tuple(map(int, row)) for row in spans.reset_index().to_numpy()]
+    ends: dict[int, list[tuple[int, int]]] = {}
+    for piece_number, of_track, _, end in rows:
+        ends.setdefault(of_track, []).append((end, piece_number))
+    lines: list[tuple[int, int, int, int]] = []
+    for piece_number, of_track, begin, end in rows:
+        earlier = [p for e, p in ends[of_track] if e < begin]
+        if not earlier and of_track in tracks.parents:
+            earlier = [p for e, p in ends[tracks.parents[of_track]] if e < begin]
+        lines.append((piece_number, begin, end, earlier[-1] if earlier else 0))
+    return table, lines

@@ -1,0 +1,119 @@
+"""Tracks as a value: a row an object and frame, and who split off from whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_sam.linking import Lookup
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+AXES = ("z", "y", "x")
+
+
+class TrackError(ValueError):
+    """A movie that cannot be tracked; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Tracks:
+    """Tracks of a movie.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row an object and frame, by track and frame: ``track`` (from 1), ``frame``, ``label`` (the id in
+        that frame's labels), ``z`` (of volumes), ``y``, ``x`` (centroid in pixels), ``area`` (pixels).
+    parents : mapping of int to int
+        Track from which a track split off.
+    """
+
+    table: DataFrame
+    parents: Mapping[int, int]
+
+    @property
+    def count(self) -> int:
+        """Number of tracks."""
+        return int(self.table["track"].nunique())
+
+    @property
+    def divisions(self) -> int:
+        """Number of tracks that others split off from."""
+        return len(set(self.parents.values()))
+
+    def napari(self) -> tuple[NDArray[np.float64], dict[int, list[int]]]:
+        """Data and graph of a napari Tracks layer.
+
+        Returns
+        -------
+        data : ndarray, shape (N, 4) or (N, 5)
+            Track, frame, (z,) y, x.
+        graph : dict
+            Parents by track.
+        """
+        columns = ["track", "frame", *(a for a in AXES if a in self.table)]
+        graph = {child: [parent] for child, parent in self.parents.items()}
+        return self.table[columns].to_numpy(np.float64), graph
+
+    def lookup(self, frame: int) -> Lookup:
+        """Track of each label of a frame: ``lookup[labels]`` shows the frame with the tracks' ids."""
+        rows = self.table[self.table["frame"] == frame]
+        out = np.zeros(int(rows["label"].max()) + 1 if len(rows) else 1, np.int32)
+        out[rows["label"].to_numpy(int)] = rows["track"].to_numpy(np.int32)
+        return out
+
+    @staticmethod
+    def of_napari(
+        data: ArrayLike,
+        graph: Mapping[int, Sequence[int] | int] | None = None,
+        features: Mapping[str, Any] | DataFrame | None = None,
+    ) -> Tracks:
+        """Tracks of a napari Tracks layer, whoever made it.
+
+        Parameters
+        ----------
+        data : array-like, shape (N, 4) or (N, 5)
+            Track, frame, (z,) y, x.
+        graph : mapping, optional
+            Parents by track.
+        features : DataFrame or mapping of str to sequence, optional
+            More columns, a value for each row of ``data``; ``label`` and ``area`` where they are known.
+
+        Raises
+        ------
+        TrackError
+            If the data have other columns, or a track has several parents.
+        """
+        import pandas as pd
+
+        rows = np.asarray(data, float)
+        if rows.ndim != 2 or rows.shape[1] not in (4, 5):
+            raise TrackError(
+                "Expected tracks with the columns track, frame, (z,) y and x, found the shape "
+                f"{rows.shape}. Tracks of other axes cannot be saved."
+            )
+        columns: dict[str, Any] = {
+            "track": np.round(rows[:, 0]).astype(int),
+            "frame": np.round(rows[:, 1]).astype(int),
+            **dict(zip(AXES[-(rows.shape[1] - 2) :], rows[:, 2:].T, strict=True)),
+        }
+        known = {"track_id", "t", "index", *columns}
+        more_columns = [] if features is None else list(features.items())
+        columns |= {str(n): np.asarray(v) for n, v in more_columns if str(n) not in known}
+        parents: dict[int, int] = {}
+        for child, mothers in dict(graph or {}).items():
+            first, *more = [mothers] if isinstance(mothers, int | np.integer) else list(mothers)
+            if more:
+                raise TrackError(
+                    f"Track {child} has {len(more) + 1} parents. Tracks that merge cannot be saved: take the "
+                    "merges out of the layer's graph."
+                )
+            parents[int(child)] = int(first)
+        table = pd.DataFrame(columns).sort_values(["track", "frame"], ignore_index=True)
+        return Tracks(table, parents)
