@@ -10,7 +10,23 @@ from psygnal import Signal
 
 from napari_sam.progress import Progress
 
-Kind = Literal["load", "embed", "predict", "hover", "everything", "filter", "stack", "export"]
+Kind = Literal[
+    "load",
+    "embed",
+    "predict",
+    "hover",
+    "everything",
+    "filter",
+    "stack",
+    "export",
+    "store",
+    "index",
+    "precompute",
+    "list",
+    "open",
+    "prefetch",
+    "save",
+]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

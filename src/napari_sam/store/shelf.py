@@ -43,15 +43,8 @@ class Shelf:
 
     def __contains__(self, key: Key) -> bool:
         """Tell whether a picture's embedding is kept, without counting as a use."""
-        return key in self.memory or self.in_folder(key)
-
-    def in_folder(self, key: Key) -> bool:
-        """Tell whether a picture's embedding lies in the folder."""
         folder = self.folder
-        try:
-            return folder is not None and key in folder
-        except OSError:
-            return False
+        return key in self.memory or (folder is not None and key in folder)
 
     def get(self, key: Key) -> Embedding | None:
         """Return the embedding of a picture, or None if it is not kept."""
