@@ -17,6 +17,7 @@ from napari_sam._napari.choices import channel_options, channels_of, models, sta
 from napari_sam._napari.docked import Docked
 from napari_sam._napari.layers import MARK
 from napari_sam._napari.long_work import LongWork
+from napari_sam._napari.many_images import ManyImages
 from napari_sam._napari.panels.candidate_panel import CandidatePanel
 from napari_sam._napari.panels.commit_panel import CommitPanel
 from napari_sam._napari.panels.everything_panel import EverythingPanel
@@ -71,6 +72,7 @@ class SegmentAnythingDock(Docked):
         self.everything_panel = EverythingPanel()
         self.stack_panel = StackPanel()
         self.export_panel = ExportPanel()
+        self.many = ManyImages(self.bench, self.image_panel)
         self._shortcuts: Shortcuts | None = None
         self._waiting: Callable[[], None] | None = None
         self._long_work = LongWork(
@@ -174,6 +176,7 @@ class SegmentAnythingDock(Docked):
             "Segment all": (self.everything_panel, False),
             "Stack": (self.stack_panel, False),
             "Export": (self.export_panel, False),
+            **self.many.sections,
             "Shortcuts": (ShortcutsPanel(listing()), False),
         }
         self.sections = {
@@ -260,6 +263,7 @@ class SegmentAnythingDock(Docked):
         return put_off
 
     def _begin(self, model: str, device: str) -> None:
+        self.many.begin()
         self.bench.start()
         if self.bench.image is not None:
             self.bench.use("point")

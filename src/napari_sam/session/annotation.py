@@ -305,8 +305,7 @@ class AnnotationSession(JobDesk):
     def _take_embedding(self, ready: work.Embedded) -> None:
         unchanged = self.embedding is ready.embedding
         self._ready = ready
-        seconds = ready.embedding.seconds
-        self._set_status(phase="ready", seconds=seconds, cached=ready.cached, stored=ready.stored)
+        self._set_status(phase="ready", **ready.told)
         if not unchanged or self._moment.offers is None:
             self._predict(plan_again(self.prompts, self.offers))
 

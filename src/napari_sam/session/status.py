@@ -22,7 +22,7 @@ class Status:
     stored : bool
         Whether it was in a folder and not in memory.
     message : str
-        Why it failed.
+        Why it failed, or what did not go well beside.
     """
 
     model: str = ""
@@ -42,7 +42,8 @@ class Status:
         if self.phase == "ready":
             took = f"{self.seconds:.2f} s"
             place = "the folder" if self.stored else "memory"
-            return f"embedding from {place} (took {took})" if self.cached else f"embedded in {took}"
+            ready = f"embedding from {place} (took {took})" if self.cached else f"embedded in {took}"
+            return f"{ready}. {self.message}" if self.message else ready
         return {
             "no image": "open an image to begin",
             "loading": "loading the model…",

@@ -68,6 +68,14 @@ class Embedded:
     cached: bool
     stored: bool = False
     """Whether the embedding came from a folder."""
+    trouble: str = ""
+    """Why the folder did not take it."""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the status line says about it."""
+        told = {"cached": self.cached, "stored": self.stored, "message": self.trouble}
+        return {"seconds": self.embedding.seconds, **told}
 
 
 def load(load_model: Load | None, name: str, device: str) -> Steps[Loaded]:
@@ -109,10 +117,12 @@ def embed(predictor: Predictor, read: Read, cache: Kept, diameter: float | None)
     """Read a plane and embed it, unless its embedding is kept."""
     rgb = read()
     key = predictor.pixels_key(rgb, diameter), predictor.model_id
-    remembered = key in (cache.memory if isinstance(cache, Shelf) else cache)
+    shelf = cache if isinstance(cache, Shelf) else None
+    remembered = key in (cache if shelf is None else shelf.memory)
     found = cache.get(key)
     embedding = embed_once(predictor, rgb, cache, diameter=diameter) if found is None else found
-    return Embedded(rgb, embedding, found is not None, found is not None and not remembered)
+    trouble = "" if shelf is None else shelf.trouble
+    return Embedded(rgb, embedding, found is not None, found is not None and not remembered, trouble)
 
 
 def predict(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_sam.embedding import Embedding
 from napari_sam.geometry import Frame
-from napari_sam.image import RGB, Contrast, fingerprint, plane_to_rgb
+from napari_sam.image import RGB, fingerprint, plane_to_rgb, range_contrast
 from napari_sam.masks import Box
 from napari_sam.progress import Progress, Steps
 from napari_sam.store.disk import StoreError
@@ -145,10 +145,7 @@ def picture(raw: NDArray[np.generic]) -> RGB:
     ----------
     raw : ndarray, shape (H, W) or (H, W, C)
     """
-    channels = raw[..., None] if raw.ndim == 2 else raw
-    flat = channels.reshape(-1, channels.shape[-1])
-    limits = zip(flat.min(0), flat.max(0), strict=True)
-    return plane_to_rgb(channels, contrast=[Contrast(float(low), float(high)) for low, high in limits])
+    return plane_to_rgb(raw, contrast=range_contrast(raw))
 
 
 def adopt_microsam(

@@ -69,7 +69,8 @@ class ImagePanel(QWidget):
         self.contrast = choice(
             ("as displayed", "displayed"),
             ("percentiles", "percentiles"),
-            tip="What is black and white for the model: the layer's contrast limits, or percentiles",
+            ("darkest to brightest", "range"),
+            tip="What is black and white for the model: the layer's contrast limits, or what the plane says",
         )
         self.level = choice(tip="Resolution of the image pyramid that the model works on")
         self.model = choice(tip=MODEL_TIP)
