@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
 
 
-ContrastRule = Literal["stack", "plane"]
-"""One contrast for all planes of an image, or one for each plane."""
+ContrastRule = Literal["stack", "plane", "range"]
+"""Percentiles of the whole image, of each plane, or the darkest and the brightest pixel of each plane."""
 Windows = tuple[tuple[float, float], ...]
 """What is black and what is white, one pair for each channel or one for all."""
 
@@ -37,9 +37,9 @@ class Recipe:
         Typical diameter of the objects in pixels; estimated if not given.
     channels : tuple of int or None, optional
         Which channel goes to red, green and blue; see `napari_sam.image.plane_to_rgb`.
-    contrast : {"stack", "plane"} or tuple of (float, float)
-        Percentiles of the whole image, or of each plane by itself; or what is black and what is white, for
-        each channel or one pair for all.
+    contrast : {"stack", "plane", "range"} or tuple of (float, float)
+        Percentiles of the whole image, of each plane by itself, or the darkest and the brightest pixel of
+        each plane; or what is black and what is white, for each channel or one pair for all.
     gamma : float
         Exponent applied after the contrast, as napari displays it.
     link : bool
@@ -81,6 +81,12 @@ class Recipe:
         """Return a short code that changes with every setting."""
         text = json.dumps(asdict(self), sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def automatic_changes(settings: AutomaticSettings, own: AutomaticSettings) -> dict[str, Any]:
+    """Settings of automatic masks that differ from the model's own, as `Recipe.automatic` names them."""
+    now, before = asdict(settings), asdict(own)
+    return {name: value for name, value in now.items() if value != before[name]}
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -146,14 +152,13 @@ def _recipe(found: dict[str, Any]) -> Recipe:
 
 def _contrast(found: Any) -> ContrastRule | Windows:
     """Contrast as it is written in a file; nothing stands for the whole image."""
-    if found in (None, "stack"):
-        return "stack"
-    if found == "plane":
-        return "plane"
-    if isinstance(found, str):
-        raise ValueError(
-            f"expected the contrast stack, plane or numbers such as [[100, 4000]], found {found}"
-        )
+    if isinstance(found, str) or found is None:
+        known: dict[Any, ContrastRule] = {None: "stack", "stack": "stack", "plane": "plane", "range": "range"}
+        if found not in known:
+            raise ValueError(
+                f"expected the contrast stack, plane, range or numbers such as [[100, 4000]], found {found}"
+            )
+        return known[found]
     return tuple((float(low), float(high)) for low, high in found)
 
 

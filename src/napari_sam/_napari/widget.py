@@ -263,7 +263,7 @@ class SegmentAnythingDock(Docked):
         return put_off
 
     def _begin(self, model: str, device: str) -> None:
-        self.many.begin()
+        self.many.begin(self)
         self.bench.start()
         if self.bench.image is not None:
             self.bench.use("point")

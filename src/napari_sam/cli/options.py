@@ -26,7 +26,8 @@ Channels = Annotated[
 ContrastOption = Annotated[
     str | None,
     typer.Option(
-        "--contrast", help="Percentiles of the whole 'stack' (the default), or of each 'plane' by itself."
+        "--contrast",
+        help="Percentiles of the whole 'stack' (the default) or of each 'plane', or each plane's 'range'.",
     ),
 ]
 SettingsOption = Annotated[
@@ -72,8 +73,9 @@ def read_recipe(
     if channels is not None:
         given["channels"] = _channels(channels)
     if contrast is not None:
-        if contrast not in ("stack", "plane"):
-            raise typer.BadParameter(f"Expected stack or plane, found {contrast!r}.", param_hint="--contrast")
+        if contrast not in ("stack", "plane", "range"):
+            text = f"Expected stack, plane or range, found {contrast!r}."
+            raise typer.BadParameter(text, param_hint="--contrast")
         given["contrast"] = contrast
     chosen = {name: value for name, value in automatic.items() if value is not None}
     return replace(recipe, **given, automatic={**recipe.automatic, **chosen})

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.files import ImageFile
-from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb
+from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb, range_contrast
 from napari_sam.recipe import Recipe
 from napari_sam.tiling import Read, rgb_reader
 
@@ -48,7 +48,8 @@ class Pictures(Sequence[RGB]):
 
 def recipe_picture(plane: NDArray[Any], recipe: Recipe) -> RGB:
     """Picture of a plane, shape (H, W) or (H, W, channels), as a recipe wants it."""
-    return plane_to_rgb(plane, contrast=_windows(recipe), gamma=recipe.gamma, channels=recipe.channels)
+    contrast = range_contrast(plane) if recipe.contrast == "range" else _windows(recipe)
+    return plane_to_rgb(plane, contrast=contrast, gamma=recipe.gamma, channels=recipe.channels)
 
 
 def settle_contrast(image: ImageFile, recipe: Recipe) -> Recipe:
