@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QWidget
 
-Need = Literal["offer", "image"]
+Need = Literal["offer", "image", "folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Key:
         Key sequences in Qt's words.
     text : str
         What it does, for a person.
-    need : {"offer", "image"}
-        Whether candidates must be on offer, or an image is enough.
+    need : {"offer", "image", "folder"}
+        Whether candidates must be on offer, an image is enough, or a folder must be gone through.
     leave : mapping of str to tuple of str
         Keys that are left to a layer of this type while it is active: its own tools use them.
     """
@@ -68,6 +68,9 @@ KEYS = (
     ),
     Key("toggle hover", ("H",), "Preview under the mouse on or off"),
     Key("everything", ("Shift+E",), "Segment all objects of the plane"),
+    Key("next image", ("N",), "Next image of the folder", "folder"),
+    Key("previous image", ("Shift+N",), "Previous image of the folder", "folder"),
+    Key("finish image", ("Shift+D",), "Image is done, next one", "folder"),
 )
 
 
@@ -103,7 +106,7 @@ class Shortcuts(QObject):
                 shortcut.activated.connect(lambda action=key.action: run(action))
                 self._installed.append((key, sequence, shortcut))
 
-    def adapt(self, *, image: bool, offer: bool, active: str) -> None:
+    def adapt(self, *, image: bool, offer: bool, active: str, folder: bool = False) -> None:
         """Switch shortcuts on or off.
 
         Parameters
@@ -112,8 +115,10 @@ class Shortcuts(QObject):
             Whether an image is chosen, and whether candidates are on offer.
         active : str
             Type of the active layer in lower case; empty if there is none.
+        folder : bool
+            Whether a folder of images is gone through.
         """
-        there = {"image": image, "offer": offer}
+        there = {"image": image, "offer": offer, "folder": folder}
         for key, sequence, shortcut in self._installed:
             shortcut.setEnabled(there[key.need] and sequence not in key.leave.get(active, ()))
 

@@ -142,6 +142,7 @@ class SegmentAnythingDock(Docked):
         if self._shortcuts is not None:
             self._shortcuts.remove()
             self._shortcuts = None
+        self.many.close()
         _close(self.bench, self.stack, tidy)
         self.setEnabled(False)
 
@@ -159,7 +160,7 @@ class SegmentAnythingDock(Docked):
         """Install the shortcuts."""
         if not self.bench.closed:
             self._shortcuts = Shortcuts(window.centralWidget(), lambda action: self._actions[action]())
-            self._adapt_shortcuts()
+            self.adapt_shortcuts()
 
     # --- putting together -----------------------------------------------------------------------------
 
@@ -253,6 +254,7 @@ class SegmentAnythingDock(Docked):
             "clear": bench.clear,
             "toggle hover": self.prompt_panel.hover.toggle,
             "everything": self.segment_everything,
+            **self.many.actions,
         }
 
     def _put_off(self, act: Callable[[], None]) -> bool:
@@ -321,7 +323,7 @@ class SegmentAnythingDock(Docked):
         self.image_panel.image.pick(image)
         self.image_panel.set_options(channel_options(self.viewer, image))
         self._offer_axes()
-        self._adapt_shortcuts()
+        self.adapt_shortcuts()
 
     def _on_plane(self) -> None:
         self._offer_axes()
@@ -351,9 +353,10 @@ class SegmentAnythingDock(Docked):
         self.prompt_panel.show_tool(self.bench.tool)
         binding = self.bench.binding
         self.prompt_panel.show_sign(binding is None or binding.sign == POSITIVE)
-        self._adapt_shortcuts()
+        self.adapt_shortcuts()
 
-    def _adapt_shortcuts(self) -> None:
+    def adapt_shortcuts(self) -> None:
+        """Switch shortcuts on or off as it is now."""
         if self._shortcuts is None:
             return
         active = self.viewer.layers.selection.active
@@ -361,13 +364,14 @@ class SegmentAnythingDock(Docked):
             image=self.bench.binding is not None,
             offer=bool(self.session.offers),
             active=type(active).__name__.lower() if active is not None else "",
+            folder=self.many.annotating,
         )
 
     def _show_offers(self) -> None:
         offers = self.session.offers
         self.candidate_panel.show_offer(offers[-1] if offers else None, self.session.rgb, len(offers))
         self.commit_panel.show_count(len(offers))
-        self._adapt_shortcuts()
+        self.adapt_shortcuts()
 
     def _show_history(self) -> None:
         history = self.session.history
