@@ -160,6 +160,9 @@ def test_a_broken_image_is_marked_with_its_reason_and_skipped_both_ways(images):
     assert "img1.tif cannot be read" in broken.error
     person.do("previous")
     assert person.name == "img0.tif"
+    person.do("go", 1)
+    assert person.name == "img0.tif", "who asks for it by name stays where they are, and is told why"
+    assert "img1.tif cannot be read" in person.said[-1]
     # Whoever repairs it can open it.
     tifffile.imwrite(images / "img1.tif", picture())
     person.do("go", 1)
@@ -175,6 +178,10 @@ def test_a_broken_first_image_is_no_end(images):
     person.do("go", 3)
     assert person.name == "img1.tif"
     assert "img3.tif cannot be read" in person.said[-1]
+    person.do("next")
+    person.do("next")
+    assert person.name == "img2.tif"
+    assert person.said[-1] == "This is the last image."
 
 
 def test_labels_that_do_not_fit_are_left_alone(images):

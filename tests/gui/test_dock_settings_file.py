@@ -112,7 +112,7 @@ def test_layers_that_a_file_was_split_into_are_its_channels(open_desk, tmp_path,
 
 def test_settings_are_loaded_into_the_dock(open_desk, tmp_path, monkeypatch):
     recipe = Recipe(
-        contrast=((50.0, 180.0),), gamma=0.8, link=False, automatic={"min_area": 1000, "pred_iou_thresh": 0.5}
+        contrast=((50.0, 180.0),), gamma=0.8, link=False, automatic={"min_area": 1200, "pred_iou_thresh": 0.5}
     )
     save_recipe(recipe, tmp_path / "tuned.yaml")
     desk = open_desk().wait_ready()

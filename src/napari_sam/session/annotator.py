@@ -101,7 +101,7 @@ class FolderAnnotator:
         self._session, self._snapshot, self._look = session, snapshot, look
         self.folder: AnnotationFolder | None = None
         self.current: int | None = None
-        self._way = 1
+        self._way, self._going_on = 1, True
         self._pending: dict[int, Snapshot] = {}
         self._digests: dict[int, bytes] = {}
         self._noted: dict[int, Entry] = {}
@@ -125,12 +125,8 @@ class FolderAnnotator:
         self._session.request("list", partial(open_folder, images, labels), self._take_folder)
 
     def go(self, number: int) -> None:
-        """Turn to an image."""
-        if not 0 <= number < len(self.entries) or number == self.current:
-            return
-        self.keep()
-        self._way = 1 if self.current is None or number > self.current else -1
-        self._open(number)
+        """Turn to an image; if it cannot be opened, the one on show stays."""
+        self._turn(number, on=False)
 
     def next(self) -> None:
         """Turn to the next image that can be opened."""
@@ -157,7 +153,7 @@ class FolderAnnotator:
         if left is None:
             self.said.emit("All images are done.")
         else:
-            self.go(left)
+            self._turn(left, on=True)
 
     def touch(self) -> None:
         """Note that the labels on show were changed; `keep` follows soon."""
@@ -200,6 +196,15 @@ class FolderAnnotator:
 
     # --- inside --------------------------------------------------------------------------------------
 
+    def _turn(self, number: int, *, on: bool) -> None:
+        """Turn to an image; if it cannot be opened, go on to the next one where ``on``."""
+        if not 0 <= number < len(self.entries) or number == self.current:
+            return
+        self.keep()
+        self._way = 1 if self.current is None or number > self.current else -1
+        self._going_on = on
+        self._open(number)
+
     def _step(self, way: int) -> None:
         if self.current is None:
             return
@@ -208,7 +213,7 @@ class FolderAnnotator:
             self.keep()
             self.said.emit("This is the last image." if way > 0 else "This is the first image.")
         else:
-            self.go(number)
+            self._turn(number, on=True)
 
     def _beyond(self, number: int, way: int) -> int | None:
         """The next image on a way that is not known to be broken."""
@@ -233,14 +238,14 @@ class FolderAnnotator:
         self.folder, self.current, self._ahead = folder, None, None
         self._digests, self._noted = {}, {}
         self.changed.emit()
-        self._way = 1
+        self._way, self._going_on = 1, True
         self._open(folder.first)
 
     def _take(self, number: int, found: Read | Broken) -> None:
         if isinstance(found, Broken):
             self._change(number, state="broken", error=found.error)
             self.said.emit(found.error)
-            other = self._beyond(number, self._way)
+            other = self._beyond(number, self._way) if self._going_on else None
             if other is None and self.current is None:
                 other = self._beyond(number, -self._way)
             if other is not None and other != self.current:

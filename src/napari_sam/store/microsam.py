@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,16 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from napari_sam.embedding import Embedding
+from napari_sam.embedding import Embedding, TiledEmbedding
 from napari_sam.geometry import Frame
 from napari_sam.image import RGB, fingerprint, plane_to_rgb, range_contrast
 from napari_sam.masks import Box
 from napari_sam.progress import Progress, Steps
 from napari_sam.store.disk import StoreError
 from napari_sam.store.memory import Embeddings, Key
+
+TILES = 32
+"""Tiles of a plane that are kept in memory."""
 
 
 class Part(NamedTuple):
@@ -99,6 +103,10 @@ class MicroSamStore:
                 inner = Box(y, x, y + rows, x + cols).clip(shape)
                 outer = Box(inner.y0 - dy, inner.x0 - dx, inner.y1 + dy, inner.x1 + dx).clip(shape)
                 yield str(number), Part(plane, inner, outer)
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether an array is there; it may still lack some planes."""
+        return not self.tiled or name in self._features
 
     def embedding(self, name: str, part: Part, pixels: str) -> Embedding | None:
         """Embedding of one of `parts`, or None where micro-sam had not come to it.
@@ -206,13 +214,25 @@ class MicroSamEmbeddings:
     store : MicroSamStore
     places : mapping of str to (str, Part)
         Array and place by the picture's fingerprint.
+    planes : mapping of str to int
+        Planes that are in tiles, by the whole picture's fingerprint.
+    shape : tuple of int
+        (H, W) of a plane.
     """
 
     read_only = True
 
-    def __init__(self, store: MicroSamStore, places: Mapping[str, tuple[str, Part]]) -> None:
+    def __init__(
+        self,
+        store: MicroSamStore,
+        places: Mapping[str, tuple[str, Part]],
+        planes: Mapping[str, int],
+        shape: tuple[int, int],
+    ) -> None:
         self.store = store
         self._places = places
+        self._planes = planes
+        self._shape = shape
 
     def __len__(self) -> int:
         """Return the number of planes or tiles."""
@@ -220,22 +240,47 @@ class MicroSamEmbeddings:
 
     def __contains__(self, key: Key) -> bool:
         """Tell whether a picture is among the store's planes or tiles."""
-        return key[0] in self._places and key[1] == self.store.model_id
+        pixels, model = key
+        return (pixels in self._places or pixels in self._planes) and model == self.store.model_id
 
     def get(self, key: Key) -> Embedding | None:
         """Return the embedding of a picture; None if micro-sam had not come to it."""
         if key not in self:
             return None
         pixels, _ = key
+        if pixels in self._planes:
+            return self._in_tiles(pixels)
         return self.store.embedding(*self._places[pixels], pixels)
 
     def put(self, embedding: Embedding) -> None:
         """Refuse: the store is another program's."""
         raise StoreError(f"The store {self.store.path} is micro-sam's and is only read.")
 
-    def tiles(self, plane: int) -> list[tuple[Part, str]]:
-        """Tiles of a plane and the fingerprints of their pictures."""
-        return [(part, pixels) for pixels, (_, part) in self._places.items() if part.plane == plane]
+    def _in_tiles(self, pixels: str) -> TiledEmbedding | None:
+        """The tiles of a plane as one embedding; None if micro-sam had not come to all of them."""
+        plane = self._planes[pixels]
+        parts = [(name, part) for name, part in self.store.parts(self._shape) if part.plane == plane]
+        if any(name not in self.store for name, _ in parts):
+            return None
+
+        @lru_cache(maxsize=TILES)
+        def load(number: int) -> Embedding:
+            found = self.store.embedding(*parts[number], f"{pixels}/{number}")
+            if found is None:
+                raise StoreError(
+                    f"micro-sam had not come to this tile when {self.store.path} was written. "
+                    "Let it finish, or choose another contrast to have the plane embedded here."
+                )
+            return found
+
+        return TiledEmbedding(
+            {},
+            Frame(self._shape, self._shape),
+            self.store.model_id,
+            pixels,
+            tiles=tuple((part.inner, part.outer) for _, part in parts),
+            load=load,
+        )
 
 
 def index_microsam(
@@ -264,13 +309,18 @@ def index_microsam(
         If the store belongs to another model or another image.
     """
     stack = _checked(store, image, model_id)
+    shape = int(stack.shape[1]), int(stack.shape[2])
     if verify:
         yield from _verify(store, stack)
+    planes: dict[str, int] = {}
+    for plane in range(store.planes if store.tiled else 0):
+        planes[fingerprint(picture(np.asarray(stack[plane])))] = plane
+        yield Progress(plane, store.planes, f"plane {plane + 1} of {store.planes}")
     places: dict[str, tuple[str, Part]] = {}
     for name, part, pixels in _pictures(store, stack):
         places[pixels] = name, part
         yield Progress(part.plane, store.planes, f"plane {part.plane + 1} of {store.planes}")
-    return MicroSamEmbeddings(store, places)
+    return MicroSamEmbeddings(store, places, planes, shape)
 
 
 def is_microsam(path: str | Path) -> bool:
