@@ -109,7 +109,7 @@ def folder() -> None:
         for number in range(6):
             tifffile.imwrite(images / f"well_A{number + 1}.tif", np.roll(cells, 90 * number, axis=1))
         (images / "well_A4.tif").write_bytes(b"interrupted")
-        fold(driver, "Prompts", "Candidates")
+        fold(driver, "Image and model", "Prompts")
         driver.viewer.layers.clear()
         driver.show_section("Folder of images")
         annotator, panel = driver.dock.many.annotator, driver.dock.many.folder_panel

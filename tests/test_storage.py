@@ -8,6 +8,7 @@ from tests.fakes import DiscPredictor, disc_image
 from tests.runner import QueueRunner
 from tests.test_store_microsam import MODEL, write_store
 
+from napari_sam.masks import Box
 from napari_sam.session import AnnotationSession, Storage
 from napari_sam.store import EmbeddingCache, EmbeddingStore, Shelf
 from napari_sam.store.microsam import picture
@@ -140,6 +141,26 @@ def test_a_store_of_micro_sam_is_recognised_and_used(tmp_path, rng):
     assert not desk.look(picture(image[1])).stored, "micro-sam had not come to it"
     assert desk.predictor.encoded == 1
     assert not desk.storage.writable
+
+
+def test_tiles_of_micro_sam_are_used_for_the_plane(tmp_path, rng):
+    image = rng.integers(100, 4000, (2, 96, 72)).astype(np.uint16)
+    maps = write_store(tmp_path / "e.zarr", image, tile=(40, 40))
+    desk = Desk(Sam()).load().open(tmp_path / "e.zarr")
+    assert desk.storage.text == "micro-sam's, vit_b_lm, 2 planes in tiles."
+    desk.storage.match(lambda: image)
+    desk.runner.drain()
+    assert "its 12 tiles are used" in desk.storage.text
+    assert desk.look(picture(image[0]), picture(image[1])).stored
+    assert desk.predictor.encoded == 0
+    embedding = desk.session.embedding
+    assert embedding.tiles[3] == (Box(40, 32 + 8, 80, 72), Box(32, 32, 88, 72))
+    assert np.array_equal(embedding.load(3).features["image"].numpy(), maps[1, "3"])
+    # Another store never gets what is not its own.
+    desk.open(tmp_path / "own")
+    desk.storage.precompute([picture(image[1])], lambda: 0, None)
+    desk.runner.drain()
+    assert desk.predictor.encoded == 1
 
 
 @pytest.mark.parametrize(

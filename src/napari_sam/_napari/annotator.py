@@ -116,7 +116,9 @@ class Annotator(QObject):
         if opened.features is not None:
             labels.features = opened.features
         self._labels = labels
-        bench.session.forget()
+        # What was decided on the image before cannot be taken back without its layers.
+        bench.session.history.clear()
+        bench.session.history_changed.emit()
         if len(self._layers) > 1:
             first = [n if n < len(self._layers) else None for n in (0, 1, 2)]
             named = [None if p is None or p >= len(self._layers) else self._layers[p] for p in picks or first]

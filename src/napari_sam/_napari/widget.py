@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidge
 from napari_sam._napari.automatic import AutomaticRun
 from napari_sam._napari.choices import channel_options, channels_of, models, stack_axes
 from napari_sam._napari.docked import Docked
-from napari_sam._napari.layers import MARK
+from napari_sam._napari.layers import role_of
 from napari_sam._napari.long_work import LongWork
 from napari_sam._napari.many_images import ManyImages
 from napari_sam._napari.panels.candidate_panel import CandidatePanel
@@ -166,9 +166,8 @@ class SegmentAnythingDock(Docked):
 
     def _lay_out(self) -> None:
         content = QWidget()
-        column = QVBoxLayout(content)
+        column = QVBoxLayout(content, spacing=4)
         column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(4)
         sections = {
             "Image and model": (self.image_panel, True),
             "Prompts": (self.prompt_panel, True),
@@ -336,8 +335,8 @@ class SegmentAnythingDock(Docked):
         """Layers came, went, or have another name."""
         layers = list(self.viewer.layers)
         images = [x for x in layers if isinstance(x, Image)]
-        labels = [x for x in layers if isinstance(x, Labels) and _role(x) != "preview"]
-        theirs = [x for x in layers if isinstance(x, Points | Shapes | Labels) and _role(x) is None]
+        labels = [x for x in layers if isinstance(x, Labels) and role_of(x) != "preview"]
+        theirs = [x for x in layers if isinstance(x, Points | Shapes | Labels) and role_of(x) is None]
         self.image_panel.image.set_layers(images)
         self.image_panel.image.pick(self.bench.image)
         self.commit_panel.target.set_layers(labels)
@@ -356,7 +355,7 @@ class SegmentAnythingDock(Docked):
         self.adapt_shortcuts()
 
     def adapt_shortcuts(self) -> None:
-        """Switch shortcuts on or off as it is now."""
+        """Switch shortcuts on or off."""
         if self._shortcuts is None:
             return
         active = self.viewer.layers.selection.active
@@ -390,12 +389,6 @@ class SegmentAnythingDock(Docked):
         sifted = self.session.sifted
         if sifted is not None:
             self.everything_panel.show_counts(len(sifted.objects), dict(sifted.removed))
-
-
-def _role(layer: Layer) -> str | None:
-    """What a layer was made for here; None for the person's own."""
-    mark = layer.metadata.get(MARK)
-    return mark["role"] if mark is not None else None
 
 
 def _close(bench: Workbench, stack: StackRun, tidy: bool, _: object = None) -> None:

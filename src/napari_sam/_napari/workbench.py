@@ -176,14 +176,7 @@ class Workbench(QObject):
             self.plane_changed.emit()
 
     def planes_along(self, axis: int, *, at_level: bool = False) -> Iterator[Plane]:
-        """Walk along an axis of the image with the chosen channels and contrast.
-
-        Parameters
-        ----------
-        axis : int
-        at_level : bool
-            At the chosen level of a pyramid, as the plane on show is seen, and not at full resolution.
-        """
+        """Walk along an axis as the image is seen now; at full resolution, or ``at_level`` of the pyramid."""
         level = self._level if at_level else 0
         return iter_planes(
             self.viewer, self.image, axis, self._channels, contrast=self._contrast, level=level

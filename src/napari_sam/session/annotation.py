@@ -234,11 +234,6 @@ class AnnotationSession(JobDesk):
         """Take the last click or commit back."""
         self._decide(self.history.undo)
 
-    def forget(self) -> None:
-        """Forget the decisions so far, since their layers are gone."""
-        self.history.clear()
-        self.history_changed.emit()
-
     def redo(self) -> None:
         """Make the click or commit again that was taken back."""
         self._decide(self.history.redo)

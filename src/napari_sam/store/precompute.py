@@ -120,7 +120,8 @@ def embed_stack(
             found += 1
         else:
             embedding = known.get(key) if known is not None else None
-            if embedding is None:
+            # One that is in tiles has no features of its own: it is another program's.
+            if embedding is None or not embedding.features:
                 embedding = predictor.embed(picture, diameter=diameter)
             _check_room(store, embedding.nbytes, total)
             store.put(embedding)
