@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 # Nobody's own settings: the pictures must not depend on them, nor change them.
 os.environ["NAPARI_CONFIG"] = ""
 
 import napari
+import numpy as np
+import tifffile
 from PIL import Image
 from qtpy.QtWidgets import QApplication, QDialog, QMenu, QWidget
 
@@ -111,6 +114,55 @@ def follow() -> None:
         save(driver, "follow")
 
 
+def folder() -> None:
+    """A folder of images gone through: two are done, one is being worked on, one cannot be opened."""
+    with TemporaryDirectory() as place, window("dark", samples.coins) as driver:
+        images = Path(place) / "slides"
+        images.mkdir()
+        cells = samples.cells_2d()[0][0]
+        for number in range(6):
+            tifffile.imwrite(images / f"well_A{number + 1}.tif", np.roll(cells, 90 * number, axis=1))
+        (images / "well_A4.tif").write_bytes(b"interrupted")
+        fold(driver, "Image and model", "Prompts")
+        driver.viewer.layers.clear()
+        driver.show_section("Folder of images")
+        annotator, panel = driver.dock.many.annotator, driver.dock.many.folder_panel
+        annotator.begin(str(images))
+        for number in range(2):
+            to_image(driver, number)
+            for spot in cells_of(driver, 9 - 2 * number):
+                driver.click(*spot)
+                driver.press(driver.dock.commit_panel.commit)
+            driver.press(panel.finish)
+        to_image(driver, 2)
+        annotator.work.go(3)
+        driver.wait("the broken image", lambda: "✕" in panel.images.item(3).text())
+        for spot in cells_of(driver, 5)[:-1]:
+            driver.click(*spot)
+            driver.press(driver.dock.commit_panel.commit)
+        driver.click(*cells_of(driver, 6)[-1])
+        panel.say("")
+        driver.rest(2)
+        panel.show_folder(str(images), "slides/labels")
+        driver.dock.scroll_to(driver.dock.sections["Folder of images"])
+        save(driver, "folder")
+
+
+def to_image(driver: Driver, number: int) -> None:
+    """Wait until an image of the folder is on show and ready for clicks."""
+    work = driver.dock.many.annotator.work
+    driver.wait("the image", lambda: work.current == number and driver.session.status.phase == "ready")
+    driver.rest(0.5)
+
+
+def cells_of(driver: Driver, count: int) -> list[tuple[float, float]]:
+    """Pixels (y, x) of some cells, as the model sees them, that lie well inside the image."""
+    height, width = driver.session.rgb.shape[:2]
+    seeds = driver.session.predictor.seeds(driver.session.embedding).points
+    inside = [(y, x) for y, x in seeds if 30 < y < height - 30 and 30 < x < width - 30]
+    return [(float(y), float(x)) for y, x in sorted(inside, key=lambda p: p[0] + p[1] / 3)[:count]]
+
+
 def preferences() -> None:
     """The plugin's page of the Preferences."""
     with window("dark", samples.coins) as driver:
@@ -126,7 +178,7 @@ def preferences() -> None:
         driver.rest(0.2)
 
 
-SCENES = (overview, candidates, everything, stack, follow, preferences)
+SCENES = (overview, candidates, everything, stack, follow, folder, preferences)
 
 
 def save(driver: Driver, name: str) -> None:

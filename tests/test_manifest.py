@@ -69,7 +69,9 @@ def test_settings_have_defaults_and_types(manifest):
         for group, page in manifest.contributions.configurations.items()
         for key, setting in page.properties.items()
     }
-    assert set(settings) == {"model.name", "model.device", "cache.memory_mb", "cache.folder"}
+    store = {"store.folder", "store.read_only", "store.max_gb"}
+    assert set(settings) == {"model.name", "model.device", "cache.memory_mb", "cache.folder"} | store
     assert settings["model.name"].default == "built-in"
     assert settings["model.device"].enum == ["auto", "cpu", "cuda", "mps"]
     assert settings["cache.memory_mb"].type == "integer"
+    assert (settings["store.read_only"].type, settings["store.max_gb"].type) == ("boolean", "number")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.fakes import DiscPredictor
 
+from napari_sam.export import ExportError
 from napari_sam.recipe import Recipe, RecipeError, load_recipe, save_recipe
 
 TUNED = Recipe(
@@ -10,6 +13,7 @@ TUNED = Recipe(
     diameter=32.5,
     channels=(2, None, 0),
     contrast=((10.0, 900.0), (0.0, 1.0), (5.0, 80.0)),
+    gamma=0.7,
     link=False,
     automatic={"pred_iou_thresh": 0.6, "min_area": 20},
 )
@@ -26,6 +30,28 @@ def test_only_what_was_changed_is_in_the_file(tmp_path):
     assert (tmp_path / "settings.yaml").read_text() == "model: built-in\ndiameter: 30.0\n"
     (tmp_path / "empty.yaml").write_text("")
     assert load_recipe(tmp_path / "empty.yaml") == Recipe()
+
+
+def test_the_contrast_may_be_a_word(tmp_path):
+    for text, expected in (
+        ("contrast: plane", "plane"),
+        ("contrast: stack", "stack"),
+        ("contrast:", "stack"),
+    ):
+        (tmp_path / "settings.yaml").write_text(text)
+        assert load_recipe(tmp_path / "settings.yaml").contrast == expected
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    save_recipe(TUNED, tmp_path / "settings.yaml")
+    monkeypatch.setattr(
+        Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
+    with pytest.raises(ExportError, match="No space left"):
+        save_recipe(Recipe(), tmp_path / "settings.yaml")
+    monkeypatch.undo()
+    assert load_recipe(tmp_path / "settings.yaml") == TUNED
+    assert [p.name for p in tmp_path.iterdir()] == ["settings.yaml"]
 
 
 def test_settings_are_the_models_own_with_the_changes():
@@ -46,12 +72,13 @@ def test_the_digest_changes_with_every_setting():
             replace(TUNED, diameter=33.0),
             replace(TUNED, model="vit_l_lm"),
             replace(TUNED, channels=None),
-            replace(TUNED, contrast=None),
+            replace(TUNED, contrast="plane"),
+            replace(TUNED, gamma=1.0),
             replace(TUNED, link=True),
             replace(TUNED, automatic={"min_area": 20}),
         )
     }
-    assert len(digests) == 7
+    assert len(digests) == 8
 
 
 @pytest.mark.parametrize(
@@ -62,6 +89,9 @@ def test_the_digest_changes_with_every_setting():
         ("model: [", "cannot be read"),
         ("diameter: wide", "cannot be used"),
         ("contrast: [1, 2]", "cannot be used"),
+        ("contrast: bright", "the contrast stack, plane or numbers"),
+        ("gamma: 0", "a gamma above 0, found 0"),
+        ("diameter: -3", "a diameter above 0"),
         ("automatic: 3", "names and values under 'automatic'"),
     ],
 )

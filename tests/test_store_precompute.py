@@ -5,9 +5,9 @@ from tests.fakes import DiscPredictor
 from tests.interrupt import kill_until_done
 
 from napari_sam.progress import finish, time_left
-from napari_sam.store import EmbeddingStore, StoreError, embed_stack
+from napari_sam.store import EmbeddingCache, EmbeddingStore, StoreError, embed_stack
 from napari_sam.store.entry import MARK
-from napari_sam.store.precompute import outward
+from napari_sam.store.precompute import nearest
 
 
 class Drawn:
@@ -40,7 +40,26 @@ def test_the_plane_on_show_and_its_neighbours_come_first(tmp_path):
     planes = Drawn(6)
     finish(embed_stack(DiscPredictor(), planes, EmbeddingStore(tmp_path / "s"), first=4))
     assert planes.read == [4, 5, 3, 2, 1, 0]
-    assert sorted(outward(9, 2)) == list(range(9))
+
+
+def test_the_work_follows_whoever_moves_on(tmp_path):
+    planes, here = Drawn(8), [1]
+    steps = embed_stack(DiscPredictor(), planes, EmbeddingStore(tmp_path / "s"), first=lambda: here[0])
+    for _ in range(2):
+        next(steps)
+    here[0] = 6
+    finish(steps)
+    assert planes.read == [1, 2, 6, 7, 5, 4, 3, 0]
+    assert nearest({0, 9}, 4) == 0
+
+
+def test_what_is_in_memory_is_not_computed_again(tmp_path):
+    predictor, memory = DiscPredictor(), EmbeddingCache(10**7)
+    memory.put(predictor.embed(Drawn(3)[1]))
+    store = EmbeddingStore(tmp_path / "s")
+    finish(embed_stack(predictor, Drawn(3), store, known=memory))
+    assert predictor.encoded == 3
+    assert len(store) == 3
 
 
 def test_cancel_keeps_what_is_finished_and_the_next_run_goes_on(tmp_path):

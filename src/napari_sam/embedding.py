@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_sam.geometry import Frame
+from napari_sam.masks import Box
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,3 +46,19 @@ class Embedding:
     def nbytes(self) -> int:
         """Memory held by the features in bytes."""
         return sum(t.numel() * t.element_size() for t in self.features.values())
+
+
+@dataclass(frozen=True, eq=False)
+class TiledEmbedding(Embedding):
+    """A plane of which the tiles were embedded, each by itself, as other programs do.
+
+    Parameters
+    ----------
+    tiles : tuple of (Box, Box)
+        What each tile is meant for, and what was encoded, in pixels of the plane.
+    load : callable
+        Gives the embedding of a tile by its number.
+    """
+
+    tiles: tuple[tuple[Box, Box], ...] = ()
+    load: Callable[[int], Embedding] = field(kw_only=True)

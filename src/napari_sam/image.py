@@ -48,6 +48,23 @@ def percentile_contrast(plane: NDArray[np.generic], low: float = 0.5, high: floa
     return Contrast(float(lo), float(hi if hi > lo else max(values.max(), lo)))
 
 
+def range_contrast(plane: NDArray[np.generic]) -> list[Contrast]:
+    """Contrast window of each channel from its darkest to its brightest pixel.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (H, W) or (H, W, C)
+        Any real dtype. Values that are not finite are left out.
+    """
+    channels = plane[..., None] if plane.ndim == 2 else plane
+    flat = channels.reshape(-1, channels.shape[-1])
+    limits = []
+    for c in range(flat.shape[1]):
+        finite = flat[:, c] if flat.dtype.kind != "f" else flat[np.isfinite(flat[:, c]), c]
+        limits.append(Contrast(float(finite.min()), float(finite.max())) if finite.size else Contrast(0, 1))
+    return limits
+
+
 def plane_to_rgb(
     plane: NDArray[np.generic],
     *,

@@ -6,12 +6,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from napari_sam.everything import AutomaticSettings
     from napari_sam.predictor import Predictor
+
+
+ContrastRule = Literal["stack", "plane", "range"]
+"""Percentiles of the whole image, of each plane, or the darkest and the brightest pixel of each plane."""
+Windows = tuple[tuple[float, float], ...]
+"""What is black and what is white, one pair for each channel or one for all."""
 
 
 class RecipeError(ValueError):
@@ -30,8 +37,11 @@ class Recipe:
         Typical diameter of the objects in pixels; estimated if not given.
     channels : tuple of int or None, optional
         Which channel goes to red, green and blue; see `napari_sam.image.plane_to_rgb`.
-    contrast : tuple of (float, float), optional
-        What is black and what is white, for each channel; percentiles of each plane if not given.
+    contrast : {"stack", "plane", "range"} or tuple of (float, float)
+        Percentiles of the whole image, of each plane by itself, or the darkest and the brightest pixel of
+        each plane; or what is black and what is white, for each channel or one pair for all.
+    gamma : float
+        Exponent applied after the contrast, as napari displays it.
     link : bool
         Whether the objects of a stack keep their id from plane to plane.
     automatic : mapping
@@ -42,7 +52,8 @@ class Recipe:
     model: str = "built-in"
     diameter: float | None = None
     channels: tuple[int | None, ...] | None = None
-    contrast: tuple[tuple[float, float], ...] | None = None
+    contrast: ContrastRule | Windows = "stack"
+    gamma: float = 1.0
     link: bool = True
     automatic: Mapping[str, Any] = field(default_factory=dict)
 
@@ -72,6 +83,12 @@ class Recipe:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def automatic_changes(settings: AutomaticSettings, own: AutomaticSettings) -> dict[str, Any]:
+    """Settings of automatic masks that differ from the model's own, as `Recipe.automatic` names them."""
+    now, before = asdict(settings), asdict(own)
+    return {name: value for name, value in now.items() if value != before[name]}
+
+
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe from a YAML file.
 
@@ -98,14 +115,23 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: str | Path) -> None:
-    """Write a recipe as YAML, without what is at its default."""
+    """Write a recipe as YAML, without what is at its default.
+
+    Raises
+    ------
+    ExportError
+        If the file cannot be written; a file that was there before is left as it was.
+    """
     import yaml
+
+    from napari_sam.export.atomic import replacing
 
     plain = json.loads(json.dumps(asdict(recipe)))
     default = json.loads(json.dumps(asdict(Recipe())))
     changed = {name: value for name, value in plain.items() if value != default[name] or name == "model"}
     text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    with replacing(Path(path)) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def _recipe(found: dict[str, Any]) -> Recipe:
@@ -113,13 +139,34 @@ def _recipe(found: dict[str, Any]) -> Recipe:
     values = dict(found)
     if values.get("channels") is not None:
         values["channels"] = tuple(None if c is None else int(c) for c in values["channels"])
-    if values.get("contrast") is not None:
-        values["contrast"] = tuple((float(low), float(high)) for low, high in values["contrast"])
+    if "contrast" in values:
+        values["contrast"] = _contrast(values["contrast"])
     if values.get("diameter") is not None:
-        values["diameter"] = float(values["diameter"])
+        values["diameter"] = _above_zero("diameter", values["diameter"])
+    if "gamma" in values:
+        values["gamma"] = _above_zero("gamma", values["gamma"])
     if not isinstance(values.get("automatic", {}), dict):
         raise TypeError(f"expected names and values under 'automatic', found {values['automatic']!r}")
     return Recipe(**values)
+
+
+def _contrast(found: Any) -> ContrastRule | Windows:
+    """Contrast as it is written in a file; nothing stands for the whole image."""
+    if isinstance(found, str) or found is None:
+        known: dict[Any, ContrastRule] = {None: "stack", "stack": "stack", "plane": "plane", "range": "range"}
+        if found not in known:
+            raise ValueError(
+                f"expected the contrast stack, plane, range or numbers such as [[100, 4000]], found {found}"
+            )
+        return known[found]
+    return tuple((float(low), float(high)) for low, high in found)
+
+
+def _above_zero(name: str, found: Any) -> float:
+    value = float(found)
+    if not 0 < value < inf:
+        raise ValueError(f"expected a {name} above 0, found {found}")
+    return value
 
 
 def _refuse_unknown(found: Mapping[str, Any], known: list[str], what: str) -> None:

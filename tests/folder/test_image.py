@@ -7,7 +7,7 @@ import pytest
 from tests.fakes import DiscPredictor, disc_image
 
 from napari_sam.files import open_image
-from napari_sam.folder import segment_image
+from napari_sam.folder import Pictures, segment_image, settle_contrast
 from napari_sam.progress import Progress, finish
 from napari_sam.recipe import Recipe
 
@@ -85,6 +85,48 @@ def test_the_contrast_of_the_recipe_counts(tmp_path):
     dim = plane() // 4
     assert run(dim, tmp_path)[0].count == 2  # percentiles brighten it
     assert run(dim, tmp_path, Recipe(contrast=((0.0, 255.0),)))[0].count == 0
+
+
+def stack_of_brightness(*values):
+    return np.stack([np.where(plane() > 100, v, 20) for v in values]).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "counts"),
+    [("stack", [2, 2, 0]), ("plane", [2, 2, 2])],
+)
+def test_the_planes_of_a_stack_share_one_contrast(contrast, counts, tmp_path):
+    """What is dim beside the other planes stays dim; stretched by itself every plane is bright."""
+    volume = stack_of_brightness(1000, 900, 200)
+    found, _ = run(volume, tmp_path, Recipe(link=False, contrast=contrast))
+    assert [len(np.unique(p)) - 1 for p in found.labels] == counts
+
+
+def test_one_contrast_for_each_channel_of_a_stack(tmp_path):
+    dim, bright = stack_of_brightness(100, 120), stack_of_brightness(4000, 5000)
+    np.save(tmp_path / "image.npy", np.stack([dim, bright], axis=1))
+    with open_image(tmp_path / "image.npy", axes="ZCYX") as image:
+        settled = settle_contrast(image, Recipe())
+        assert [len(settled.contrast), *settled.contrast[0]] == [2, 20, 120]
+        assert settled.contrast[1] == (20, 5000)
+        assert settle_contrast(image, Recipe(contrast="plane")) == Recipe(contrast="plane")
+        picture = Pictures(image, settled)[0]
+    assert picture[12, 14].tolist() == [204, 204, 0]
+
+
+def test_colours_of_eight_bits_and_single_planes_are_left_alone(tmp_path):
+    np.save(tmp_path / "colours.npy", np.zeros((3, 8, 8, 3), np.uint8))
+    np.save(tmp_path / "plane.npy", plane())
+    for name in ("colours", "plane"):
+        with open_image(tmp_path / f"{name}.npy") as image:
+            assert settle_contrast(image, Recipe()) == Recipe()
+
+
+def test_the_gamma_of_the_recipe_counts(tmp_path):
+    windows = ((0.0, 255.0),)
+    dim = np.where(plane() > 100, 70, 0).astype(np.uint8)
+    assert run(dim, tmp_path, Recipe(contrast=windows))[0].count == 0
+    assert run(dim, tmp_path, Recipe(contrast=windows, gamma=0.5))[0].count == 2
 
 
 def test_nothing_is_left_beside_the_results(tmp_path):

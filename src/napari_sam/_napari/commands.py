@@ -37,6 +37,15 @@ def segment_stack_command(viewer: Viewer) -> None:
         dock.segment_stack()
 
 
+def annotate_folder_command(viewer: Viewer) -> None:
+    """Choose a folder of images and label them one by one."""
+    dock = show_dock(viewer)
+    section = dock.sections["Folder of images"]
+    section.set_expanded(True)
+    dock.scroll_to(section)
+    dock.many.folder_panel.choose.click()
+
+
 def show_dock(viewer: Viewer) -> SegmentAnythingDock:
     """Open the dock in a viewer's window if it is not there, show it, and return it."""
     dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)

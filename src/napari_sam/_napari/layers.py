@@ -99,6 +99,12 @@ def is_own(layer: Layer, image_layer: Layer, role: Role | None = None) -> bool:
     return mark is not None and mark["image"] == image_layer.unique_id and role in (None, mark["role"])
 
 
+def role_of(layer: Layer) -> Role | None:
+    """What a layer was made for here; None for the person's own."""
+    mark = layer.metadata.get(MARK)
+    return mark["role"] if mark is not None else None
+
+
 def realign(viewer: ViewerModel, image_layer: Layer) -> None:
     """Put all layers that were made for an image where the image is now."""
     for layer in own_layers(viewer, image_layer):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex, plane_index
-from napari_sam.image import RGB, Contrast, plane_to_rgb
+from napari_sam.image import RGB, Contrast, plane_to_rgb, range_contrast
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-ContrastMode = Literal["displayed", "percentiles"]
+ContrastMode = Literal["displayed", "percentiles", "range"]
+"""The layer's contrast window and gamma, percentiles of the plane, or its darkest and brightest pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +53,21 @@ class Source:
     contrast: Contrast | None
     gamma: float = 1.0
     colours: bool = False
+    full_range: bool = False
 
     def read(self) -> RGB:
         """Read the plane and bring it to 8-bit RGB; nothing else of the data is read."""
         plane = np.asarray(self.data[self.slices])
         if self.transposed:
             plane = plane.swapaxes(0, 1)
-        if not self.colours:
-            return plane_to_rgb(plane, contrast=self.contrast, gamma=self.gamma)
-        plane = plane[..., :3]
+        if self.colours:
+            plane = plane[..., :3]
         if plane.dtype == bool:
             plane = plane.astype(np.uint8) * 255
+        if self.full_range:
+            return plane_to_rgb(plane, contrast=range_contrast(plane))
+        if not self.colours:
+            return plane_to_rgb(plane, contrast=self.contrast, gamma=self.gamma)
         return plane_to_rgb(plane, contrast=self.contrast, channels=(0, 1, 2))
 
 
@@ -134,8 +139,8 @@ def current_plane(
         Any dtype; RGB(A); numpy, dask, zarr or a multiscale pyramid of these; any number of axes.
     channels : Channels, optional
         Which channels become red, green and blue; as a grey or RGB picture if not given.
-    contrast : {"displayed", "percentiles"}
-        The layer's contrast window and gamma, or percentiles of the plane.
+    contrast : {"displayed", "percentiles", "range"}
+        See `ContrastMode`.
     level : int
         Level of a pyramid, 0 for full resolution.
 
@@ -165,6 +170,7 @@ def iter_planes(
     channels: Channels | None = None,
     *,
     contrast: ContrastMode = "displayed",
+    level: int = 0,
 ) -> tuple[Plane, ...]:
     """List the planes along one axis of an image layer, the other sliders staying where they are.
 
@@ -174,14 +180,19 @@ def iter_planes(
         If the axis is one that the viewer displays, does not exist or holds the channels; and as
         `current_plane`.
     """
-    here = current_plane(viewer, layer, channels, contrast=contrast)
+    here = current_plane(viewer, layer, channels, contrast=contrast, level=level)
     free = [a for a, position in enumerate(here.index.index) if position is not None]
     if axis not in free:
         raise PlaneError(
             f"Expected an axis to walk along, one of {free}, found {axis}: an axis on display or of channels "
             "is not walked along."
         )
-    return tuple(_moved(here, axis, position) for position in range(stack_size(layer, axis)))
+    data, scales = _level(layer, level)
+    last = int(data.shape[axis]) - 1
+    return tuple(
+        _moved(here, axis, position, min(round(position / scales[axis]), last))
+        for position in range(stack_size(layer, axis))
+    )
 
 
 class Pictures(Sequence[RGB]):
@@ -209,12 +220,12 @@ def stack_size(layer: Image, axis: int) -> int:
     return int(_level(layer, 0)[0].shape[axis])
 
 
-def _moved(plane: Plane, axis: int, position: int) -> Plane:
-    """Return the same plane at another position of an axis."""
+def _moved(plane: Plane, axis: int, position: int, at_level: int) -> Plane:
+    """Return the same plane at another position of an axis, ``at_level`` in the level that is read."""
     moved: dict[int, Source] = {}
     for source in plane.sources:
         if source is not None and id(source) not in moved:
-            slices = (*source.slices[:axis], position, *source.slices[axis + 1 :])
+            slices = (*source.slices[:axis], at_level, *source.slices[axis + 1 :])
             moved[id(source)] = replace(source, slices=slices)
     sources = tuple(None if s is None else moved[id(s)] for s in plane.sources)
     return replace(plane, index=plane.index.moved(axis, position), sources=sources)
@@ -240,6 +251,8 @@ def _source(
         slice(None) if i is None else min(round(i / scale), int(size) - 1)
         for i, scale, size in zip(index.index, scales, data.shape, strict=False)
     )
+    if contrast == "range":
+        return Source(data, slices, index.flipped, None, colours=bool(layer.rgb), full_range=True)
     if layer.rgb:
         return Source(data, slices, index.flipped, _colour_window(data.dtype, contrast), colours=True)
     if contrast == "percentiles":

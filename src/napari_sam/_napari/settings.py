@@ -26,13 +26,22 @@ class Preferences:
     cache_bytes : int
         Memory that embeddings may take.
     cache_folder : Path, optional
-        Where models and embeddings are kept; None for the usual place.
+        Where models are kept; None for the usual place.
+    store_folder : str
+        Folder of embeddings; empty for none.
+    store_read_only : bool
+        Whether it is only read.
+    store_gb : float
+        Disk space that it may take, in GB.
     """
 
     model: str = "built-in"
     device: str = "auto"
     cache_bytes: int = 1000 * 2**20
     cache_folder: Path | None = None
+    store_folder: str = ""
+    store_read_only: bool = False
+    store_gb: float = 20.0
 
 
 def preferences() -> Preferences:
@@ -46,6 +55,9 @@ def preferences() -> Preferences:
         device=str(settings.model.device),
         cache_bytes=int(settings.cache.memory_mb) * 2**20,
         cache_folder=Path(folder).expanduser() if folder else None,
+        store_folder=str(settings.store.folder).strip(),
+        store_read_only=bool(settings.store.read_only),
+        store_gb=float(settings.store.max_gb),
     )
 
 

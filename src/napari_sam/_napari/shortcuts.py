@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QWidget
 
-Need = Literal["offer", "image", "object", "trail"]
+Need = Literal["offer", "image", "object", "trail", "folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class Key:
         Key sequences in Qt's words.
     text : str
         What it does, for a person.
-    need : {"offer", "image", "object", "trail"}
-        Whether candidates must be on offer, an image is enough, there must be something to commit, or an
-        object that is followed.
+    need : {"offer", "image", "object", "trail", "folder"}
+        Whether candidates must be on offer, an image is enough, there must be something to commit, an
+        object that is followed, or a folder that is gone through.
     leave : mapping of str to tuple of str
         Keys that are left to a layer of this type while it is active: its own tools use them.
     """
@@ -71,6 +71,9 @@ KEYS = (
     Key("everything", ("Shift+E",), "Segment all objects of the plane"),
     Key("follow", ("Shift+F",), "Follow the object through the stack"),
     Key("weakest", ("Shift+W",), "Go to its weakest plane", "trail"),
+    Key("next image", ("N",), "Next image of the folder", "folder"),
+    Key("previous image", ("Shift+N",), "Previous image of the folder", "folder"),
+    Key("finish image", ("Shift+D",), "Image is done, next one", "folder"),
 )
 
 
@@ -106,7 +109,7 @@ class Shortcuts(QObject):
                 shortcut.activated.connect(lambda action=key.action: run(action))
                 self._installed.append((key, sequence, shortcut))
 
-    def adapt(self, *, image: bool, offer: bool, trail: bool, active: str) -> None:
+    def adapt(self, *, image: bool, offer: bool, trail: bool, active: str, folder: bool = False) -> None:
         """Switch shortcuts on or off.
 
         Parameters
@@ -115,8 +118,16 @@ class Shortcuts(QObject):
             Whether an image is chosen, candidates are on offer, and an object is followed.
         active : str
             Type of the active layer in lower case; empty if there is none.
+        folder : bool
+            Whether a folder of images is gone through.
         """
-        there = {"image": image, "offer": offer, "object": offer or trail, "trail": trail}
+        there = {
+            "image": image,
+            "offer": offer,
+            "object": offer or trail,
+            "trail": trail,
+            "folder": folder,
+        }
         for key, sequence, shortcut in self._installed:
             shortcut.setEnabled(there[key.need] and sequence not in key.leave.get(active, ()))
 

@@ -15,8 +15,9 @@ from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidge
 from napari_sam._napari.automatic import AutomaticRun
 from napari_sam._napari.choices import channel_options, channels_of, models
 from napari_sam._napari.docked import Docked
-from napari_sam._napari.layers import MARK
+from napari_sam._napari.layers import role_of
 from napari_sam._napari.long_work import LongWork
+from napari_sam._napari.many_images import ManyImages
 from napari_sam._napari.panels.candidate_panel import CandidatePanel
 from napari_sam._napari.panels.commit_panel import CommitPanel
 from napari_sam._napari.panels.everything_panel import EverythingPanel
@@ -70,6 +71,7 @@ class SegmentAnythingDock(Docked):
         self.export_panel = ExportPanel()
         self.stack = StackWork(self.bench, self.image_panel, self.commit_panel)
         self.stack_panel, self.tracks_panel = self.stack.panel, self.stack.tracks_panel
+        self.many = ManyImages(self.bench, self.image_panel)
         self._shortcuts: Shortcuts | None = None
         self._waiting: Callable[[], None] | None = None
         own = {"load": self.image_panel, "everything": self.everything_panel, "export": self.export_panel}
@@ -135,6 +137,7 @@ class SegmentAnythingDock(Docked):
         if self._shortcuts is not None:
             self._shortcuts.remove()
             self._shortcuts = None
+        self.many.close()
         _close(self.bench, self.stack, tidy)
         self.setEnabled(False)
 
@@ -152,15 +155,14 @@ class SegmentAnythingDock(Docked):
         """Install the shortcuts."""
         if not self.bench.closed:
             self._shortcuts = Shortcuts(window.centralWidget(), lambda action: self._actions[action]())
-            self._adapt_shortcuts()
+            self.adapt_shortcuts()
 
     # --- putting together -----------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
         content = QWidget()
-        column = QVBoxLayout(content)
+        column = QVBoxLayout(content, spacing=4)
         column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(4)
         sections = {
             "Image and model": (self.image_panel, True),
             "Prompts": (self.prompt_panel, True),
@@ -170,6 +172,7 @@ class SegmentAnythingDock(Docked):
             "Stack": (self.stack_panel, False),
             "Tracks": (self.tracks_panel, False),
             "Export": (self.export_panel, False),
+            **self.many.sections,
             "Shortcuts": (ShortcutsPanel(listing()), False),
         }
         self.sections = {
@@ -247,6 +250,7 @@ class SegmentAnythingDock(Docked):
             "everything": self.segment_everything,
             "follow": self.follow,
             "weakest": self.stack.trail.turn_to_weakest,
+            **self.many.actions,
         }
 
     def _put_off(self, act: Callable[[], None]) -> bool:
@@ -257,6 +261,7 @@ class SegmentAnythingDock(Docked):
         return put_off
 
     def _begin(self, model: str, device: str) -> None:
+        self.many.begin(self)
         self.bench.start()
         if self.bench.image is not None:
             self.bench.use("point")
@@ -313,7 +318,7 @@ class SegmentAnythingDock(Docked):
         self.image_panel.image.pick(image)
         self.image_panel.set_options(channel_options(self.viewer, image))
         self.stack.offer_axes()
-        self._adapt_shortcuts()
+        self.adapt_shortcuts()
 
     def _on_plane(self) -> None:
         self.stack.offer_axes()
@@ -323,8 +328,8 @@ class SegmentAnythingDock(Docked):
         """Layers came, went, or have another name."""
         layers = list(self.viewer.layers)
         images = [x for x in layers if isinstance(x, Image)]
-        labels = [x for x in layers if isinstance(x, Labels) and _role(x) != "preview"]
-        theirs = [x for x in layers if isinstance(x, Points | Shapes | Labels) and _role(x) is None]
+        labels = [x for x in layers if isinstance(x, Labels) and role_of(x) != "preview"]
+        theirs = [x for x in layers if isinstance(x, Points | Shapes | Labels) and role_of(x) is None]
         self.image_panel.image.set_layers(images)
         self.image_panel.image.pick(self.bench.image)
         self.commit_panel.target.set_layers(labels)
@@ -341,9 +346,10 @@ class SegmentAnythingDock(Docked):
         self.prompt_panel.show_tool(self.bench.tool)
         binding = self.bench.binding
         self.prompt_panel.show_sign(binding is None or binding.sign == POSITIVE)
-        self._adapt_shortcuts()
+        self.adapt_shortcuts()
 
-    def _adapt_shortcuts(self) -> None:
+    def adapt_shortcuts(self) -> None:
+        """Switch shortcuts on or off."""
         if self._shortcuts is None:
             return
         active = self.viewer.layers.selection.active
@@ -352,6 +358,7 @@ class SegmentAnythingDock(Docked):
             offer=bool(self.session.offers),
             trail=self.stack.following,
             active=type(active).__name__.lower() if active is not None else "",
+            folder=self.many.annotating,
         )
 
     def _show_offers(self) -> None:
@@ -361,7 +368,7 @@ class SegmentAnythingDock(Docked):
 
     def _show_commit(self) -> None:
         self.commit_panel.show_count(1 if self.stack.following else len(self.session.offers))
-        self._adapt_shortcuts()
+        self.adapt_shortcuts()
 
     def _show_history(self) -> None:
         history = self.session.history
@@ -380,12 +387,6 @@ class SegmentAnythingDock(Docked):
         sifted = self.session.sifted
         if sifted is not None:
             self.everything_panel.show_counts(len(sifted.objects), dict(sifted.removed))
-
-
-def _role(layer: Layer) -> str | None:
-    """What a layer was made for here; None for the person's own."""
-    mark = layer.metadata.get(MARK)
-    return mark["role"] if mark is not None else None
 
 
 def _close(bench: Workbench, stack: StackWork, tidy: bool, _: object = None) -> None:

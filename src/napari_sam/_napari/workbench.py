@@ -26,8 +26,8 @@ from napari_sam._napari.snapshot import Snapshot
 from napari_sam._napari.target import write_into
 from napari_sam._napari.workers import InferenceWorker
 from napari_sam.masks import Mask, Overlap
-from napari_sam.session import AnnotationSession, Job
-from napari_sam.store import EmbeddingCache
+from napari_sam.session import AnnotationSession, Job, Storage
+from napari_sam.store import EmbeddingCache, Shelf
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -46,6 +46,9 @@ TOOLS: dict[str, Tool] = {
     "add_polyline": "scribble",
 }
 """Modes of a Shapes layer, and what they draw."""
+
+AHEAD = {"precompute", "prefetch"}
+"""Work for later, which a second thread does: a click does not wait until an encoder has ended."""
 
 SETTLE = 100
 """Milliseconds that a plane must stay on show before it is embedded: who scrolls wants the last one."""
@@ -76,8 +79,11 @@ class Workbench(QObject):
     ) -> None:
         super().__init__()
         self.viewer = viewer
-        self.session = AnnotationSession(EmbeddingCache(cache_bytes), load_model)
+        shelf = Shelf(EmbeddingCache(cache_bytes))
+        self.session = AnnotationSession(shelf, load_model)
+        self.storage = Storage(self.session, shelf)
         self.worker = InferenceWorker(self)
+        self.behind = InferenceWorker(self, behind=self.worker)
         self.follower = ImageFollower(viewer)
         self.preview = MaskPreview(viewer)
         self.binding: PromptBinding | None = None
@@ -125,7 +131,9 @@ class Workbench(QObject):
         self._settle.stop()
         self._end_preferences()
         self.session.close()
+        self.behind.close(0.0)
         self.worker.close()
+        self.behind.close()
         self._unbind(tidy=tidy)
         self.follower.close()
         self.viewer.events.mouse_over_canvas.disconnect(self._on_mouse_left)
@@ -169,9 +177,12 @@ class Workbench(QObject):
             self.preview.prepare(self.image, plane.index)
             self.plane_changed.emit()
 
-    def planes_along(self, axis: int) -> Iterator[Plane]:
-        """Walk along an axis of the image with the chosen channels and contrast, at full resolution."""
-        return iter_planes(self.viewer, self.image, axis, self._channels, contrast=self._contrast)
+    def planes_along(self, axis: int, *, at_level: bool = False) -> Iterator[Plane]:
+        """Walk along an axis as the image is seen now; at full resolution, or ``at_level`` of the pyramid."""
+        level = self._level if at_level else 0
+        return iter_planes(
+            self.viewer, self.image, axis, self._channels, contrast=self._contrast, level=level
+        )
 
     # --- prompts -------------------------------------------------------------------------------------
 
@@ -287,9 +298,10 @@ class Workbench(QObject):
         session.failed.connect(self.failed.emit)
         session.offers_changed.connect(self.show)
         session.hover_changed.connect(self.show)
-        worker.done.connect(session.receive)
-        worker.failed.connect(session.receive_failure)
-        worker.progress.connect(session.receive_progress)
+        for one in (worker, self.behind):
+            one.done.connect(session.receive)
+            one.failed.connect(session.receive_failure)
+            one.progress.connect(session.receive_progress)
         follower.image_changed.connect(self._on_image)
         follower.plane_changed.connect(self.look)
         follower.picture_changed.connect(partial(self.look, anew=True))
@@ -304,7 +316,7 @@ class Workbench(QObject):
             self._settling = job
             self._settle.start()
         else:
-            self.worker.submit(job)
+            (self.behind if job.kind in AHEAD else self.worker).submit(job)
 
     def _submit_settled(self) -> None:
         if self._settling is not None:
@@ -315,7 +327,7 @@ class Workbench(QObject):
         if kind == "embed":
             self._settle.stop()
             self._settling = None
-        self.worker.cancel(kind)
+        (self.behind if kind in AHEAD else self.worker).cancel(kind)
 
     def _on_image(self, image: Image | None) -> None:
         self._channels, self._level = None, 0

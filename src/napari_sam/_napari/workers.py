@@ -24,7 +24,10 @@ from napari_sam.progress import Progress
 
 _log = logging.getLogger(__name__)
 
-_ORDER = ("predict", "filter", "hover", "load", "embed", "export", "everything", "follow", "track", "stack")
+_ORDER = (
+    *("predict", "filter", "hover", "save", "store", "load", "list", "open", "embed"),
+    *("export", "everything", "follow", "track", "stack", "index", "precompute", "prefetch"),
+)
 PRIORITY = {kind: rank for rank, kind in enumerate(_ORDER)}
 """Who goes first. A long computation rests between two steps while something quicker is wanted."""
 
@@ -52,6 +55,8 @@ class InferenceWorker(QObject):
     Parameters
     ----------
     parent : QObject, optional
+    behind : InferenceWorker, optional
+        One that goes first: between two steps this one rests while that one has anything to do.
     """
 
     progress = Signal(object, object)
@@ -67,13 +72,16 @@ class InferenceWorker(QObject):
 
     _arrived = Signal(object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None, behind: InferenceWorker | None = None) -> None:
         super().__init__(parent)
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
         self._queue = _Queue()
         self._alive: list[_Task] = []
         self._thread = threading.Thread(
-            target=_work, args=(self._queue, weakref.ref(self)), name="napari-sam", daemon=True
+            target=_work,
+            args=(self._queue, weakref.ref(self), None if behind is None else behind._queue.idle),
+            name="napari-sam" if behind is None else "napari-sam-behind",
+            daemon=True,
         )
         # Also when the window was not closed in order: nothing runs on when the interpreter ends.
         self._stop = weakref.finalize(self, _stop, self._queue, self._thread, 1.0)
@@ -205,10 +213,13 @@ class _Queue:
         self._changed = threading.Condition()
         self._tasks: list[_Task] = []
         self.closed = False
+        self.idle = threading.Event()
+        self.idle.set()
 
     def put(self, task: _Task) -> None:
         with self._changed:
             self._tasks.append(task)
+            self.idle.clear()
             self._changed.notify()
 
     def drop(self, tasks: list[_Task]) -> None:
@@ -231,6 +242,7 @@ class _Queue:
                 self._changed.wait_for(lambda: self._tasks or self.closed)
                 dropped = [task for task in self._tasks if task.dropped]
                 self._tasks = [task for task in self._tasks if not task.dropped]
+                self._note_idle()
                 # The sort is stable: among equals the one that came first.
                 ready = min(self._tasks, key=lambda task: task.priority, default=None)
                 closed = self.closed
@@ -245,6 +257,11 @@ class _Queue:
         with self._changed:
             if task in self._tasks:
                 self._tasks.remove(task)
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._tasks:
+            self.idle.set()
 
 
 def in_plain_words(error: BaseException) -> str:
@@ -257,9 +274,11 @@ def in_plain_words(error: BaseException) -> str:
     return f"Something went wrong inside the plugin ({type(error).__name__}: {text}). Please report it."
 
 
-def _work(queue: _Queue, owner: weakref.ref[InferenceWorker]) -> None:
-    """Run tasks to the end of the queue; the thread's body."""
+def _work(queue: _Queue, owner: weakref.ref[InferenceWorker], before: threading.Event | None) -> None:
+    """Run tasks to the end of the queue, each step when ``before`` is set; the thread's body."""
     while (task := queue.take()) is not None:
+        if before is not None and not before.wait(0.1):
+            continue  # meanwhile the task may have been dropped
         news = task.step()
         if news is None:
             continue

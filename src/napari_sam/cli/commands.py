@@ -11,10 +11,12 @@ import typer
 from napari_sam.cli.options import (
     AxesOption,
     Channels,
+    ContrastOption,
     Device,
     Diameter,
     Images,
     Model,
+    SettingsOption,
     load,
     read_numbers,
     read_recipe,
@@ -125,10 +127,7 @@ def segment(
         Path,
         typer.Option("--out", "-o", help="Folder for the labels; or, for one image, the file to write."),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Name of a model (see `napari-sam models`), or its file."),
-    ] = None,
+    model: Model = None,
     device: Device = "auto",
     diameter: Diameter = None,
     formats: Annotated[
@@ -136,6 +135,7 @@ def segment(
         typer.Option("--format", "-f", help="tiff, png, imagej, geojson, coco, ome-zarr, table; repeat it."),
     ] = None,
     channels: Channels = None,
+    contrast: ContrastOption = None,
     axes: AxesOption = None,
     predicted_iou: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least predicted IoU of a mask.")
@@ -146,9 +146,7 @@ def segment(
     link: Annotated[
         bool | None, typer.Option("--link/--no-link", help="One id for an object through a stack.")
     ] = None,
-    settings: Annotated[
-        Path | None, typer.Option("--settings", "-s", help="YAML file of settings; options here win.")
-    ] = None,
+    settings: SettingsOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Do only what the manifest does not say is done.")
     ] = False,
@@ -176,6 +174,7 @@ def segment(
             "max_area": max_area,
         },
         channels,
+        contrast,
     )
     try:
         sources = find_images(images)
@@ -227,11 +226,13 @@ def segment(
 def embed(
     images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the store; one store may serve all.")],
-    model: Model = "built-in",
+    model: Model = None,
     device: Device = "auto",
     diameter: Diameter = None,
     channels: Channels = None,
+    contrast: ContrastOption = None,
     axes: AxesOption = None,
+    settings: SettingsOption = None,
     max_gb: Annotated[
         float | None, typer.Option(min=0.01, help="Disk space of the store; the oldest make room.")
     ] = None,
@@ -242,13 +243,13 @@ def embed(
     """
     from napari_sam.files import ImageFileError, find_images, open_image
 
-    recipe = read_recipe(None, {"model": model, "diameter": diameter}, {}, channels)
+    recipe = read_recipe(settings, {"model": model, "diameter": diameter}, {}, channels, contrast)
     try:
         sources = find_images(images)
     except ImageFileError as error:
         raise typer.BadParameter(str(error), param_hint="IMAGE") from error
     predictor = load(recipe.model, device)
-    from napari_sam.folder import Pictures
+    from napari_sam.folder import Pictures, settle_contrast
     from napari_sam.store import EmbeddingStore, embed_stack
 
     store = EmbeddingStore(out, None if max_gb is None else int(max_gb * 1e9))
@@ -256,7 +257,8 @@ def embed(
     for source in sources:
         try:
             with open_image(source, axes=axes) as image:
-                steps = embed_stack(predictor, Pictures(image, recipe), store, diameter=diameter)
+                pictures = Pictures(image, settle_contrast(image, recipe))
+                steps = embed_stack(predictor, pictures, store, diameter=recipe.diameter)
                 result = show(steps, "plane", lambda step: None)
             typer.echo(f"{source}: {result.computed} planes embedded, {result.found} were there already")
         except ValueError as error:

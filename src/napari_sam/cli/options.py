@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_sam.recipe import Recipe
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="Name of a model (see `napari-sam models`), or its file.")
+    str | None, typer.Option("--model", "-m", help="Name of a model (see `napari-sam models`), or its file.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Diameter = Annotated[
@@ -22,6 +22,17 @@ Diameter = Annotated[
 Channels = Annotated[
     str | None,
     typer.Option(help="Which channels are red, green and blue, counted from 0; '-' for none: '2,0,-'."),
+]
+ContrastOption = Annotated[
+    str | None,
+    typer.Option(
+        "--contrast",
+        help="Percentiles of the whole 'stack' (the default) or of each 'plane', or each plane's 'range'.",
+    ),
+]
+SettingsOption = Annotated[
+    Path | None,
+    typer.Option("--settings", "-s", help="YAML file of settings, as the dock saves it; options here win."),
 ]
 AxesOption = Annotated[
     str | None, typer.Option("--axes", help="Letters of the axes, where the files do not say them: 'TZYX'.")
@@ -43,7 +54,11 @@ def read_table(path: Path) -> Any:
 
 
 def read_recipe(
-    path: Path | None, changes: dict[str, Any], automatic: dict[str, Any], channels: str | None
+    path: Path | None,
+    changes: dict[str, Any],
+    automatic: dict[str, Any],
+    channels: str | None,
+    contrast: str | None = None,
 ) -> Recipe:
     """Settings of a file, with those of the command line put over them."""
     from dataclasses import replace
@@ -57,6 +72,11 @@ def read_recipe(
     given = {name: value for name, value in changes.items() if value is not None}
     if channels is not None:
         given["channels"] = _channels(channels)
+    if contrast is not None:
+        if contrast not in ("stack", "plane", "range"):
+            text = f"Expected stack, plane or range, found {contrast!r}."
+            raise typer.BadParameter(text, param_hint="--contrast")
+        given["contrast"] = contrast
     chosen = {name: value for name, value in automatic.items() if value is not None}
     return replace(recipe, **given, automatic={**recipe.automatic, **chosen})
 

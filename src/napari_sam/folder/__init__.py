@@ -5,7 +5,7 @@ from __future__ import annotations
 from napari_sam.folder.cluster import Cluster, ClusterError, NamedModel, connect, local_workers, shared_out
 from napari_sam.folder.image import Segmented, segment_image
 from napari_sam.folder.manifest import MANIFEST, Report, read_manifest
-from napari_sam.folder.pictures import Pictures
+from napari_sam.folder.pictures import Pictures, recipe_picture, settle_contrast, stack_contrast
 from napari_sam.folder.run import FileDone, Job, plan, segment_files
 
 __all__ = [
@@ -22,7 +22,10 @@ __all__ = [
     "local_workers",
     "plan",
     "read_manifest",
+    "recipe_picture",
     "segment_files",
     "segment_image",
+    "settle_contrast",
     "shared_out",
+    "stack_contrast",
 ]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from napari_sam.diameter import typical_diameter
 from napari_sam.files import ImageFile, open_image
 from napari_sam.files.image_file import in_words
-from napari_sam.folder.pictures import Pictures, PlaneView, plane_reader
+from napari_sam.folder.pictures import Pictures, PlaneView, plane_reader, settle_contrast
 from napari_sam.folder.work import HUGE, tiled_path, units_of
 from napari_sam.progress import Progress, Steps, finish
 from napari_sam.recipe import Recipe
@@ -149,7 +149,7 @@ def pieces_of(
     # What is estimated for a whole image is looked up once, not by each worker for each unit.
     if len(image) == 1 and prod(shape) > HUGE:
         grid = TileGrid(shape)
-        windows = plane_contrast(PlaneView(image)) if recipe.contrast is None else None
+        windows = plane_contrast(PlaneView(image)) if isinstance(recipe.contrast, str) else None
         if windows is not None:
             recipe = replace(recipe, contrast=tuple((w.low, w.high) for w in windows))
         if recipe.diameter is None:
@@ -159,6 +159,7 @@ def pieces_of(
         open_job(job, job.identity(predictor.model_id, ""))
         return [Piece(image.path, axes, recipe, work, n, 1, grid) for n in job.tiles.missing(len(grid))]
     pieces: list[Piece] = []
+    recipe = settle_contrast(image, recipe)
     for start in range(0, len(image), depth):
         missing = units_of(work, start // depth).missing(depth)
         known = recipe

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_sam.axes import Axes
 from napari_sam.files import ImageFile
-from napari_sam.folder.pictures import Pictures, plane_reader
+from napari_sam.folder.pictures import Pictures, plane_reader, settle_contrast
 from napari_sam.folder.work import HUGE, tiled_path, units_of
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
@@ -93,6 +93,7 @@ def segment_image(
         # The mapping outlives the file's name and handle: nothing is left behind, however the run ends.
         written = np.memmap(file, np.int32, "w+", shape=(len(image), *image.shape[-2:]))
     depth = image.shape[-3]
+    recipe = settle_contrast(image, recipe)
     tables: list[pd.DataFrame] = []
     top = 0
     for start in range(0, len(image), depth):

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.files import ImageFile
-from napari_sam.image import RGB, Contrast, plane_to_rgb
+from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb, range_contrast
 from napari_sam.recipe import Recipe
 from napari_sam.tiling import Read, rgb_reader
 
+LOOKS = 9
+"""Planes that are looked at for the contrast of a stack."""
+SAMPLE = 250_000
+"""Pixels of each of them."""
+
 
 class Pictures(Sequence[RGB]):
-    """The planes of an image as 8-bit RGB, read and converted when they are asked for."""
+    """The planes of an image as 8-bit RGB, read and converted when they are asked for.
+
+    Parameters
+    ----------
+    image : ImageFile
+    recipe : Recipe
+        With the contrast that all planes have (`settle_contrast`), unless each is to have its own.
+    start, stop : int, optional
+        The first plane, and the one after the last.
+    """
 
     def __init__(self, image: ImageFile, recipe: Recipe, start: int = 0, stop: int | None = None) -> None:
         self._image, self._recipe = image, recipe
@@ -28,7 +43,42 @@ class Pictures(Sequence[RGB]):
     def __getitem__(self, number: Any) -> Any:
         """Read one plane."""
         plane = self._image.plane(self._numbers[number])
-        return plane_to_rgb(plane, contrast=_windows(self._recipe), channels=self._recipe.channels)
+        return recipe_picture(plane, self._recipe)
+
+
+def recipe_picture(plane: NDArray[Any], recipe: Recipe) -> RGB:
+    """Picture of a plane, shape (H, W) or (H, W, channels), as a recipe wants it."""
+    contrast = range_contrast(plane) if recipe.contrast == "range" else _windows(recipe)
+    return plane_to_rgb(plane, contrast=contrast, gamma=recipe.gamma, channels=recipe.channels)
+
+
+def settle_contrast(image: ImageFile, recipe: Recipe) -> Recipe:
+    """Recipe in which the contrast that all planes of an image share stands as numbers.
+
+    Planes of a stack that are stretched each by itself flicker: an object of one brightness looks different
+    in each, and a plane with nothing in it becomes noise.
+    """
+    windows = stack_contrast(image) if recipe.contrast == "stack" and len(image) > 1 else None
+    return recipe if windows is None else replace(recipe, contrast=tuple((w.low, w.high) for w in windows))
+
+
+def stack_contrast(image: ImageFile) -> list[Contrast] | None:
+    """Contrast window of each channel out of planes spread over an image; None for colours of 8 bits.
+
+    Parameters
+    ----------
+    image : ImageFile
+    """
+    count = len(image)
+    parts = []
+    for number in sorted({int(n) for n in np.linspace(0, count - 1, min(count, LOOKS)).round()}):
+        plane = image.plane(number)
+        if plane.ndim == 3 and plane.shape[2] in (3, 4) and plane.dtype == np.uint8:
+            return None
+        flat = plane.reshape(plane.shape[0] * plane.shape[1], -1)
+        parts.append(flat[:: max(1, len(flat) // SAMPLE)])
+    sample = np.concatenate(parts)
+    return [percentile_contrast(sample[:, c]) for c in range(sample.shape[1])]
 
 
 class PlaneView:
@@ -54,8 +104,14 @@ class PlaneView:
 
 def plane_reader(image: ImageFile, recipe: Recipe) -> Read:
     """Reader of boxes of an image's only plane, with one contrast for the whole plane."""
-    return rgb_reader(PlaneView(image), contrast=_windows(recipe), channels=recipe.channels)
+    return rgb_reader(
+        PlaneView(image), contrast=_windows(recipe), gamma=recipe.gamma, channels=recipe.channels
+    )
 
 
-def _windows(recipe: Recipe) -> list[Contrast] | None:
-    return None if recipe.contrast is None else [Contrast(*pair) for pair in recipe.contrast]
+def _windows(recipe: Recipe) -> Contrast | list[Contrast] | None:
+    """Contrast windows of the channels; None for percentiles of the plane."""
+    if isinstance(recipe.contrast, str):
+        return None
+    windows = [Contrast(*pair) for pair in recipe.contrast]
+    return windows[0] if len(windows) == 1 else windows

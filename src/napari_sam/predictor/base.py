@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from napari_sam.candidates import Candidate, Candidates
-from napari_sam.embedding import Embedding
+from napari_sam.embedding import Embedding, TiledEmbedding
 from napari_sam.geometry import Frame, Window
 from napari_sam.image import RGB, ImageError, fingerprint
+from napari_sam.predictor.mosaic import decode_in_tiles
 from napari_sam.prompts import PromptError, Prompts, points_from_array
 
 FOREGROUND, BACKGROUND, BOX_CORNER, OPPOSITE_CORNER, PADDING = 1, 0, 2, 3, -1
@@ -232,6 +233,8 @@ class Predictor(ABC):
                     f"{box.x0:g} to {box.x1:g}, the plane has {height} rows and {width} columns."
                 )
         before = previous or [None] * len(prompts)
+        if isinstance(embedding, TiledEmbedding):
+            return decode_in_tiles(self, embedding, prompts, before)
         groups: dict[Hashable, list[int]] = {}
         for i, p in enumerate(prompts):
             groups.setdefault(self._group(embedding, p, before[i]), []).append(i)
@@ -240,7 +243,7 @@ class Predictor(ABC):
                 self._decode(embedding, key, [prompts[i] for i in rows], [before[i] for i in rows])
                 for key, rows in groups.items()
             ]
-        return parts[0] if len(parts) == 1 else _join(parts, list(groups.values()))
+        return parts[0] if len(parts) == 1 else join(parts, list(groups.values()))
 
     def decode_points(self, embedding: Embedding, points: NDArray[np.floating]) -> Batch:
         """Decode one positive point per object; ``points`` has the shape (N, 2) in image pixels (y, x)."""
@@ -317,7 +320,7 @@ class _Joined:
         return torch.empty(0, 0, 0) if out is None else out
 
 
-def _join(parts: Sequence[Batch], members: Sequence[Sequence[int]]) -> Batch:
+def join(parts: Sequence[Batch], members: Sequence[Sequence[int]]) -> Batch:
     """One batch in the order of the prompts out of the batches of the groups."""
     count = sum(len(m) for m in members)
     iou = np.empty((count, parts[0].iou.shape[1]), np.float32)

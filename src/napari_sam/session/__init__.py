@@ -6,6 +6,7 @@ from napari_sam.session.jobs import Job, JobDesk
 from napari_sam.session.moments import Write
 from napari_sam.session.offers import Annotation, LevelMemory, Offer
 from napari_sam.session.status import Status
+from napari_sam.session.storage import Storage
 from napari_sam.session.work import Filters, Sifted
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Offer",
     "Sifted",
     "Status",
+    "Storage",
     "Write",
 ]

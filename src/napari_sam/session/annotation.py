@@ -18,7 +18,6 @@ from napari_sam.session.jobs import Job, JobDesk
 from napari_sam.session.moments import Deed, Moment, Write
 from napari_sam.session.offers import Annotation, LevelMemory, Offer, Request, plan, plan_again
 from napari_sam.session.status import Status
-from napari_sam.store import EmbeddingCache
 
 if TYPE_CHECKING:
     from napari_sam.embedding import Embedding
@@ -34,7 +33,7 @@ class AnnotationSession(JobDesk):
 
     Parameters
     ----------
-    cache : EmbeddingCache
+    cache : EmbeddingCache or Shelf
         Embeddings of the planes seen so far.
     load_model : callable, optional
         Called with a name and ``device=``; `napari_sam.load_model` if not given.
@@ -52,7 +51,7 @@ class AnnotationSession(JobDesk):
     sifted_changed = Signal()
     history_changed = Signal()
 
-    def __init__(self, cache: EmbeddingCache, load_model: work.Load | None = None) -> None:
+    def __init__(self, cache: work.Kept, load_model: work.Load | None = None) -> None:
         super().__init__()
         self.cache = cache
         self.levels = LevelMemory()
@@ -306,7 +305,7 @@ class AnnotationSession(JobDesk):
     def _take_embedding(self, ready: work.Embedded) -> None:
         unchanged = self.embedding is ready.embedding
         self._ready = ready
-        self._set_status(phase="ready", seconds=ready.embedding.seconds, cached=ready.cached)
+        self._set_status(phase="ready", **ready.told)
         if not unchanged or self._moment.offers is None:
             self._predict(plan_again(self.prompts, self.offers))
 

@@ -63,6 +63,10 @@ class History:
         """Make the decision again that was taken back last; False if there is none."""
         return self._move(self._undone, self._done, lambda d: d.redo())
 
+    def clear(self) -> None:
+        """Forget all decisions."""
+        self._done, self._undone = [], []
+
     def leave_plane(self) -> None:
         """Forget the decisions that make sense on the plane only."""
         self._done = [d for d in self._done if d.lasting]

@@ -11,7 +11,23 @@ from psygnal import Signal
 from napari_sam.progress import Progress
 
 Kind = Literal[
-    "load", "embed", "predict", "hover", "everything", "filter", "stack", "export", "follow", "track"
+    "load",
+    "embed",
+    "predict",
+    "hover",
+    "everything",
+    "filter",
+    "stack",
+    "export",
+    "follow",
+    "track",
+    "store",
+    "index",
+    "precompute",
+    "list",
+    "open",
+    "prefetch",
+    "save",
 ]
 
 

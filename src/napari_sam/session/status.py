@@ -19,8 +19,10 @@ class Status:
         How long the encoder took for this plane.
     cached : bool
         Whether the embedding was there already.
+    stored : bool
+        Whether it was in a folder and not in memory.
     message : str
-        Why it failed.
+        Why it failed, or what did not go well beside.
     """
 
     model: str = ""
@@ -28,6 +30,7 @@ class Status:
     phase: str = "no image"
     seconds: float = 0.0
     cached: bool = False
+    stored: bool = False
     message: str = ""
 
     def __str__(self) -> str:
@@ -38,7 +41,9 @@ class Status:
     def _phase(self) -> str:
         if self.phase == "ready":
             took = f"{self.seconds:.2f} s"
-            return f"embedding from memory (took {took})" if self.cached else f"embedded in {took}"
+            place = "the folder" if self.stored else "memory"
+            ready = f"embedding from {place} (took {took})" if self.cached else f"embedded in {took}"
+            return f"{ready}. {self.message}" if self.message else ready
         return {
             "no image": "open an image to begin",
             "loading": "loading the model…",

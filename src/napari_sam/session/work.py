@@ -24,13 +24,14 @@ from napari_sam.progress import Progress, Steps
 from napari_sam.prompts import Point, Prompts
 from napari_sam.session.libraries import load_torch_libraries
 from napari_sam.session.offers import Annotation, Offer, Request, describe
-from napari_sam.store import EmbeddingCache, embed_once
+from napari_sam.store import EmbeddingCache, Shelf, embed_once
 
 if TYPE_CHECKING:
     from napari_sam.everything import AutomaticResult, AutomaticSettings
     from napari_sam.predictor import Predictor
 
 Outcome = TypeVar("Outcome")
+Kept = EmbeddingCache | Shelf
 Read = Callable[[], RGB]
 """Gives the picture of a plane; called in the worker, since it may read a file."""
 
@@ -65,6 +66,16 @@ class Embedded:
     rgb: RGB
     embedding: Embedding
     cached: bool
+    stored: bool = False
+    """Whether the embedding came from a folder."""
+    trouble: str = ""
+    """Why the folder did not take it."""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the status line says about it."""
+        told = {"cached": self.cached, "stored": self.stored, "message": self.trouble}
+        return {"seconds": self.embedding.seconds, **told}
 
 
 def load(load_model: Load | None, name: str, device: str) -> Steps[Loaded]:
@@ -102,11 +113,16 @@ def in_steps(
     return future.result()
 
 
-def embed(predictor: Predictor, read: Read, cache: EmbeddingCache, diameter: float | None) -> Embedded:
+def embed(predictor: Predictor, read: Read, cache: Kept, diameter: float | None) -> Embedded:
     """Read a plane and embed it, unless its embedding is kept."""
     rgb = read()
-    cached = (predictor.pixels_key(rgb, diameter), predictor.model_id) in cache
-    return Embedded(rgb, embed_once(predictor, rgb, cache, diameter=diameter), cached)
+    key = predictor.pixels_key(rgb, diameter), predictor.model_id
+    shelf = cache if isinstance(cache, Shelf) else None
+    remembered = key in (cache if shelf is None else shelf.memory)
+    found = cache.get(key)
+    embedding = embed_once(predictor, rgb, cache, diameter=diameter) if found is None else found
+    trouble = "" if shelf is None else shelf.trouble
+    return Embedded(rgb, embedding, found is not None, found is not None and not remembered, trouble)
 
 
 def predict(
@@ -145,7 +161,7 @@ def hover(
 def everything(
     predictor: Predictor,
     read: Read,
-    cache: EmbeddingCache,
+    cache: Kept,
     diameter: float | None,
     settings: AutomaticSettings,
     region: Callable[[], Any] | None,

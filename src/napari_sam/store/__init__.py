@@ -9,10 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.store.memory import EmbeddingCache, Embeddings, Key, embed_once
+from napari_sam.store.shelf import Shelf
 
 if TYPE_CHECKING:
     from napari_sam.store.disk import EmbeddingStore, StoreError
-    from napari_sam.store.microsam import MicroSamStore, adopt_microsam
+    from napari_sam.store.microsam import (
+        MicroSamEmbeddings,
+        MicroSamStore,
+        adopt_microsam,
+        index_microsam,
+        is_microsam,
+    )
     from napari_sam.store.precompute import EmbedResult, Planes, embed_stack
 
 __all__ = [
@@ -21,22 +28,29 @@ __all__ = [
     "EmbeddingStore",
     "Embeddings",
     "Key",
+    "MicroSamEmbeddings",
     "MicroSamStore",
     "Planes",
+    "Shelf",
     "StoreError",
     "adopt_microsam",
     "embed_once",
     "embed_stack",
+    "index_microsam",
+    "is_microsam",
 ]
 
 _HOME = {
     "EmbedResult": "precompute",
     "EmbeddingStore": "disk",
+    "MicroSamEmbeddings": "microsam",
     "MicroSamStore": "microsam",
     "Planes": "precompute",
     "StoreError": "disk",
     "adopt_microsam": "microsam",
     "embed_stack": "precompute",
+    "index_microsam": "microsam",
+    "is_microsam": "microsam",
 }
 
 

@@ -23,6 +23,10 @@ class Embeddings(Protocol):
     read_only: bool
     """Whether embeddings are found here but none is added."""
 
+    def __contains__(self, key: Key, /) -> bool:
+        """Tell whether a picture's embedding is kept, without counting as a use."""
+        ...
+
     def get(self, key: Key) -> Embedding | None:
         """Return the embedding of a picture, or None if it is not kept."""
         ...

@@ -6,7 +6,8 @@ Only arrays and attributes are read. The pickles that may lie next to them are c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,16 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from napari_sam.embedding import Embedding
+from napari_sam.embedding import Embedding, TiledEmbedding
 from napari_sam.geometry import Frame
-from napari_sam.image import RGB, Contrast, fingerprint, plane_to_rgb
+from napari_sam.image import RGB, fingerprint, plane_to_rgb, range_contrast
 from napari_sam.masks import Box
 from napari_sam.progress import Progress, Steps
 from napari_sam.store.disk import StoreError
-from napari_sam.store.memory import Embeddings
+from napari_sam.store.memory import Embeddings, Key
+
+TILES = 32
+"""Tiles of a plane that are kept in memory."""
 
 
 class Part(NamedTuple):
@@ -100,6 +104,10 @@ class MicroSamStore:
                 outer = Box(inner.y0 - dy, inner.x0 - dx, inner.y1 + dy, inner.x1 + dx).clip(shape)
                 yield str(number), Part(plane, inner, outer)
 
+    def __contains__(self, name: str) -> bool:
+        """Tell whether an array is there; it may still lack some planes."""
+        return not self.tiled or name in self._features
+
     def embedding(self, name: str, part: Part, pixels: str) -> Embedding | None:
         """Embedding of one of `parts`, or None where micro-sam had not come to it.
 
@@ -145,10 +153,7 @@ def picture(raw: NDArray[np.generic]) -> RGB:
     ----------
     raw : ndarray, shape (H, W) or (H, W, C)
     """
-    channels = raw[..., None] if raw.ndim == 2 else raw
-    flat = channels.reshape(-1, channels.shape[-1])
-    limits = zip(flat.min(0), flat.max(0), strict=True)
-    return plane_to_rgb(channels, contrast=[Contrast(float(low), float(high)) for low, high in limits])
+    return plane_to_rgb(raw, contrast=range_contrast(raw))
 
 
 def adopt_microsam(
@@ -185,6 +190,148 @@ def adopt_microsam(
     StoreError
         If the store belongs to another model or another image.
     """
+    stack = _checked(store, image, model_id)
+    if verify:
+        yield from _verify(store, stack)
+    taken = 0
+    for name, part, pixels in _pictures(store, stack):
+        found = store.embedding(name, part, pixels)
+        if found is not None:
+            into.put(found)
+            taken += 1
+        yield Progress(part.plane, store.planes, f"plane {part.plane + 1} of {store.planes}")
+    return taken
+
+
+class MicroSamEmbeddings:
+    """The embeddings that a store of micro-sam holds for an image, read when they are asked for.
+
+    Made by `index_microsam`. They are found by the picture that micro-sam saw, from the darkest to the
+    brightest pixel of the plane or tile (`picture`).
+
+    Parameters
+    ----------
+    store : MicroSamStore
+    places : mapping of str to (str, Part)
+        Array and place by the picture's fingerprint.
+    planes : mapping of str to int
+        Planes that are in tiles, by the whole picture's fingerprint.
+    shape : tuple of int
+        (H, W) of a plane.
+    """
+
+    read_only = True
+
+    def __init__(
+        self,
+        store: MicroSamStore,
+        places: Mapping[str, tuple[str, Part]],
+        planes: Mapping[str, int],
+        shape: tuple[int, int],
+    ) -> None:
+        self.store = store
+        self._places = places
+        self._planes = planes
+        self._shape = shape
+
+    def __len__(self) -> int:
+        """Return the number of planes or tiles."""
+        return len(self._places)
+
+    def __contains__(self, key: Key) -> bool:
+        """Tell whether a picture is among the store's planes or tiles."""
+        pixels, model = key
+        return (pixels in self._places or pixels in self._planes) and model == self.store.model_id
+
+    def get(self, key: Key) -> Embedding | None:
+        """Return the embedding of a picture; None if micro-sam had not come to it."""
+        if key not in self:
+            return None
+        pixels, _ = key
+        if pixels in self._planes:
+            return self._in_tiles(pixels)
+        return self.store.embedding(*self._places[pixels], pixels)
+
+    def put(self, embedding: Embedding) -> None:
+        """Refuse: the store is another program's."""
+        raise StoreError(f"The store {self.store.path} is micro-sam's and is only read.")
+
+    def _in_tiles(self, pixels: str) -> TiledEmbedding | None:
+        """The tiles of a plane as one embedding; None if micro-sam had not come to all of them."""
+        plane = self._planes[pixels]
+        parts = [(name, part) for name, part in self.store.parts(self._shape) if part.plane == plane]
+        if any(name not in self.store for name, _ in parts):
+            return None
+
+        @lru_cache(maxsize=TILES)
+        def load(number: int) -> Embedding:
+            found = self.store.embedding(*parts[number], f"{pixels}/{number}")
+            if found is None:
+                raise StoreError(
+                    f"micro-sam had not come to this tile when {self.store.path} was written. "
+                    "Let it finish, or choose another contrast to have the plane embedded here."
+                )
+            return found
+
+        return TiledEmbedding(
+            {},
+            Frame(self._shape, self._shape),
+            self.store.model_id,
+            pixels,
+            tiles=tuple((part.inner, part.outer) for _, part in parts),
+            load=load,
+        )
+
+
+def index_microsam(
+    store: MicroSamStore, image: Any, model_id: str, *, verify: bool = True
+) -> Steps[MicroSamEmbeddings]:
+    """Find out which pictures of an image a store of micro-sam holds the embeddings of.
+
+    The image is read once (twice with ``verify``), the embeddings are not.
+
+    Parameters
+    ----------
+    store, image, model_id, verify
+        See `adopt_microsam`.
+
+    Yields
+    ------
+    Progress
+
+    Returns
+    -------
+    MicroSamEmbeddings
+
+    Raises
+    ------
+    StoreError
+        If the store belongs to another model or another image.
+    """
+    stack = _checked(store, image, model_id)
+    shape = int(stack.shape[1]), int(stack.shape[2])
+    if verify:
+        yield from _verify(store, stack)
+    planes: dict[str, int] = {}
+    for plane in range(store.planes if store.tiled else 0):
+        planes[fingerprint(picture(np.asarray(stack[plane])))] = plane
+        yield Progress(plane, store.planes, f"plane {plane + 1} of {store.planes}")
+    places: dict[str, tuple[str, Part]] = {}
+    for name, part, pixels in _pictures(store, stack):
+        places[pixels] = name, part
+        yield Progress(part.plane, store.planes, f"plane {part.plane + 1} of {store.planes}")
+    return MicroSamEmbeddings(store, places, planes, shape)
+
+
+def is_microsam(path: str | Path) -> bool:
+    """Whether a folder looks like an embedding store of micro-sam."""
+    path = Path(path)
+    marks = (path / ".zgroup", path / "zarr.json")
+    return any(mark.is_file() for mark in marks) and (path / "features").is_dir()
+
+
+def _checked(store: MicroSamStore, image: Any, model_id: str) -> Any:
+    """The image as a stack of planes, if it and the model may be the store's."""
     if store.model_id != model_id:
         raise StoreError(
             f"The store {store.path} was made by the model {store.model_name} "
@@ -197,24 +344,26 @@ def adopt_microsam(
             f"The store {store.path} belongs to an image of {store.planes} planes of {store.shape} pixels, "
             f"found an array of shape {tuple(image.shape)}."
         )
-    if verify:
-        yield Progress(0, store.planes, "comparing the image with the store")
-        if _signature(stack) != store.signature:
-            raise StoreError(
-                f"The store {store.path} was made from another image: the checksums differ. Choose the image "
-                "that micro-sam had, before any correction or cropping."
-            )
-    taken = 0
+    return stack
+
+
+def _verify(store: MicroSamStore, stack: Any) -> Steps[None]:
+    """Compare an image's checksum with the store's."""
+    yield Progress(0, store.planes, "comparing the image with the store")
+    if _signature(stack) != store.signature:
+        raise StoreError(
+            f"The store {store.path} was made from another image: the checksums differ. Choose the image "
+            "that micro-sam had, before any correction or cropping."
+        )
+
+
+def _pictures(store: MicroSamStore, stack: Any) -> Iterator[tuple[str, Part, str]]:
+    """Every part of a store: array, place, and fingerprint of the picture."""
     plane, raw = -1, np.empty(0)
-    for name, part in store.parts(shape):
+    for name, part in store.parts((int(stack.shape[1]), int(stack.shape[2]))):
         if part.plane != plane:
             plane, raw = part.plane, np.asarray(stack[part.plane])
-        found = store.embedding(name, part, fingerprint(picture(raw[part.outer.slices])))
-        if found is not None:
-            into.put(found)
-            taken += 1
-        yield Progress(part.plane, store.planes, f"plane {part.plane + 1} of {store.planes}")
-    return taken
+        yield name, part, fingerprint(picture(raw[part.outer.slices]))
 
 
 def _signature(stack: Any) -> str:

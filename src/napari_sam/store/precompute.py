@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from napari_sam.image import RGB
 from napari_sam.progress import Progress, Steps, time_left
 from napari_sam.store.disk import EmbeddingStore, StoreError
-from napari_sam.store.memory import Key
+from napari_sam.store.memory import Embeddings, Key
 
 if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
@@ -47,18 +47,15 @@ class EmbedResult:
     found: int
 
 
-def outward(count: int, first: int) -> Iterator[int]:
-    """All numbers below ``count``, ``first`` and its neighbours first.
+def nearest(left: set[int], here: int) -> int:
+    """Number nearest to ``here`` among those that are left, the higher of two.
 
     Examples
     --------
-    >>> list(outward(5, 1))
-    [1, 2, 0, 3, 4]
+    >>> nearest({0, 1, 3, 4}, 2)
+    3
     """
-    for distance in range(count):
-        for number in dict.fromkeys((first + distance, first - distance)):
-            if 0 <= number < count:
-                yield number
+    return min(left, key=lambda number: (abs(number - here), -number))
 
 
 def embed_stack(
@@ -66,8 +63,9 @@ def embed_stack(
     planes: Planes,
     store: EmbeddingStore,
     *,
-    first: int = 0,
+    first: int | Callable[[], int] = 0,
     diameter: float | None = None,
+    known: Embeddings | None = None,
 ) -> Steps[EmbedResult]:
     """Put the embedding of every plane into a store.
 
@@ -79,10 +77,13 @@ def embed_stack(
     predictor : Predictor
     planes : sequence of ndarray of uint8, shape (H, W, 3)
     store : EmbeddingStore
-    first : int
-        Plane to begin with, such as the one on show; its neighbours follow.
+    first : int or callable
+        Plane to begin with, such as the one on show; its neighbours follow. A callable is asked again after
+        each plane, so that the work follows whoever moves on.
     diameter : float, optional
         Typical object diameter in image pixels, for models that scale by it.
+    known : Embeddings, optional
+        Where embeddings may be found that were computed before.
 
     Yields
     ------
@@ -101,25 +102,33 @@ def embed_stack(
         If ``first`` is not a plane of the stack.
     """
     total = len(planes)
-    if not 0 <= first < max(total, 1):
+    if not callable(first) and not 0 <= first < max(total, 1):
         raise ValueError(f"Expected a first plane from 0 to {total - 1}, found {first}.")
+    if store.read_only:
+        raise StoreError(f"The store {store.path} was opened for reading only. Choose a store of your own.")
     keys: dict[int, Key] = {}
+    left = set(range(total))
     found = computed = 0
     started = time.monotonic()
-    for number in outward(total, first):
+    while left:
+        number = nearest(left, first() if callable(first) else first)
+        left.remove(number)
         picture = planes[number]
         key = predictor.pixels_key(picture, diameter), predictor.model_id
         if key in store:
             store.touch(key)
             found += 1
         else:
-            embedding = predictor.embed(picture, diameter=diameter)
+            embedding = known.get(key) if known is not None else None
+            # One that is in tiles has no features of its own: it is another program's.
+            if embedding is None or not embedding.features:
+                embedding = predictor.embed(picture, diameter=diameter)
             _check_room(store, embedding.nbytes, total)
             store.put(embedding)
             computed += 1
         keys[number] = key
-        left = time_left(time.monotonic() - started, computed, total - len(keys))
-        yield Progress(len(keys), total, f"plane {number + 1} embedded{left}")
+        rest = time_left(time.monotonic() - started, computed, len(left))
+        yield Progress(len(keys), total, f"plane {number + 1} embedded{rest}")
     return EmbedResult(tuple(keys[i] for i in range(total)), computed, found)
 
 

@@ -69,7 +69,8 @@ class ImagePanel(QWidget):
         self.contrast = choice(
             ("as displayed", "displayed"),
             ("percentiles", "percentiles"),
-            tip="What is black and white for the model: the layer's contrast limits, or percentiles",
+            ("darkest to brightest", "range"),
+            tip="What is black and white for the model: the layer's contrast limits, or what the plane says",
         )
         self.level = choice(tip="Resolution of the image pyramid that the model works on")
         self.model = choice(tip=MODEL_TIP)
@@ -111,6 +112,19 @@ class ImagePanel(QWidget):
         """The axis, ``"layers"`` or None, and what is red, green and blue."""
         red, green, blue = (box.currentData() for box in self.channels)
         return self.colours.currentData(), (red, green, blue)
+
+    def pick_channels(self, source: object, picks: Sequence[object]) -> None:
+        """Choose the axis of the channels (or ``"layers"``) and what is red, green and blue."""
+        with QSignalBlocker(self.colours):
+            self.colours.setCurrentIndex(max(self.colours.findData(source), 0))
+        self._offer_channels()
+        if self.colours.currentData() is not None:
+            for box, pick in zip(self.channels, picks, strict=True):
+                # Layers are compared by identity, which Qt's own search does not do.
+                found = (i for i in range(box.count()) if box.itemData(i) is pick or box.itemData(i) == pick)
+                with QSignalBlocker(box):
+                    box.setCurrentIndex(next(found, 0))
+        self.picture_changed.emit()
 
     def set_models(self, models: Sequence[tuple[str, str, str]]) -> None:
         """Offer models by (text, name, licence and authors); a file of one's own comes last."""

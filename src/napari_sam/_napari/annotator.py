@@ -1,0 +1,211 @@
+"""The images of a folder in the window, one after the other, with their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Points, Shapes
+from qtpy.QtCore import QObject, QTimer
+
+from napari_sam._napari.layers import add_labels_layer, own_layers, remove_layer
+from napari_sam.axes import METRES, SECONDS
+from napari_sam.session.annotator import FolderAnnotator, Look
+
+if TYPE_CHECKING:
+    from napari_sam._napari.panels.folder_panel import FolderPanel
+    from napari_sam._napari.widget import SegmentAnythingDock
+    from napari_sam.folder.annotate import Opened, Snapshot
+
+PAUSE = 1000
+"""Milliseconds after a change of the labels before they are saved."""
+KNOWN = {*METRES, *SECONDS, "pixel"}
+"""Units of files that napari knows too."""
+COLOURS = ("red", "green", "blue", "magenta", "cyan", "yellow")
+
+
+class Annotator(QObject):
+    """Puts images and labels into the viewer, and saves what is drawn.
+
+    Parameters
+    ----------
+    dock : SegmentAnythingDock
+    panel : FolderPanel
+    """
+
+    def __init__(self, dock: SegmentAnythingDock, panel: FolderPanel) -> None:
+        super().__init__()
+        self._dock, self._panel, self._bench = dock, panel, dock.bench
+        self.work = FolderAnnotator(dock.session, self._snapshot, self._look)
+        self._layers: list[Image] = []
+        self._labels: Labels | None = None
+        self._opened: Opened | None = None
+        self._step: Any = None
+        self._pause = QTimer(self, singleShot=True, interval=PAUSE)
+        self._pause.timeout.connect(self.work.keep)
+        work = self.work
+        panel.folder_picked.connect(self.begin)
+        panel.image_picked.connect(work.go)
+        panel.previous_requested.connect(work.previous)
+        panel.next_requested.connect(work.next)
+        panel.done_requested.connect(work.finish)
+        panel.done_toggled.connect(work.mark)
+        work.changed.connect(self._show)
+        work.opened.connect(self._on_opened)
+        work.said.connect(panel.say)
+        dock.session.failed.connect(self._on_failed)
+        self._bench.viewer.layers.events.removed.connect(self._on_removed)
+
+    def begin(self, images: str, labels: str | None = None) -> None:
+        """Work through a folder; the labels go into its folder ``labels`` if no other is given."""
+        self._panel.say("")
+        self.work.begin(images, labels or str(Path(images) / "labels"))
+
+    def close(self) -> None:
+        """Save everything, and let go of the viewer."""
+        self._pause.stop()
+        trouble = self.work.close()
+        self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._watch(False)
+        self._labels = None
+        if trouble:
+            self._bench.failed.emit(f"Not everything could be saved. {trouble}")
+
+    # --- for the behaviour below --------------------------------------------------------------------
+
+    def _snapshot(self, number: int) -> Snapshot | None:
+        """Labels on show as they are now."""
+        from napari_sam.folder.annotate import Snapshot
+
+        if self._labels is None or self._opened is None:
+            return None
+        return Snapshot(number, np.array(self._labels.data), self._labels.features.copy(), self._opened.axes)
+
+    def _look(self) -> Look:
+        """How the dock looks at its image, for the one that is embedded ahead."""
+        panel = self._dock.image_panel
+        return Look(self._picks(), panel.contrast.currentData(), panel.diameter.value() or None)
+
+    def _picks(self) -> tuple[int | None, ...] | None:
+        """Channels by their numbers, if the image has several."""
+        source, picks = self._dock.image_panel.picked_channels()
+        if source != "layers":
+            return None
+        numbers = {id(layer): number for number, layer in enumerate(self._layers)}
+        return tuple(numbers.get(id(pick)) for pick in picks)
+
+    # --- showing ------------------------------------------------------------------------------------
+
+    def _on_opened(self, opened: Opened) -> None:
+        """Show another image instead of the one before."""
+        viewer, bench = self._bench.viewer, self._bench
+        tool, picks = bench.tool, self._picks()
+        old, old_labels = self._layers, self._labels
+        shape_before = self._opened.shape if self._opened is not None else None
+        self._watch(False)
+        self._labels, self._opened = None, opened
+        entry = self.work.entries[self.work.current or 0]
+        self._layers = self._add_images(opened, entry.source.stem, str(entry.source))
+        # The new image is taken up before the old one goes, so that no other comes in between.
+        bench.follower.turn_to(self._layers[0])
+        self._forget(old, old_labels)
+        labels = add_labels_layer(viewer, self._layers[0], name=f"{entry.source.stem}: objects")
+        if opened.labels is not None:
+            labels.data = opened.labels
+        if opened.features is not None:
+            labels.features = opened.features
+        self._labels = labels
+        # What was decided on the image before cannot be taken back without its layers.
+        bench.session.history.clear()
+        bench.session.history_changed.emit()
+        if len(self._layers) > 1:
+            first = [n if n < len(self._layers) else None for n in (0, 1, 2)]
+            named = [None if p is None or p >= len(self._layers) else self._layers[p] for p in picks or first]
+            self._dock.image_panel.pick_channels("layers", named)
+        if opened.middle:
+            lead = viewer.dims.ndim - len(opened.shape)
+            for axis, position in enumerate(opened.middle):
+                viewer.dims.set_current_step(lead + axis, position)
+        if opened.shape != shape_before:
+            viewer.reset_view()
+        bench.use(tool or "point")
+        self._dock.commit_panel.target.pick(labels)
+        self._dock.export_panel.labels.pick(labels)
+        self._watch(True)
+
+    def _add_images(self, opened: Opened, name: str, path: str) -> list[Image]:
+        """Add a layer for each channel."""
+        axes, viewer = opened.axes, self._bench.viewer
+        several = len(opened.channels) > 1
+        layers = []
+        for number, pixels in enumerate(opened.channels):
+            keywords: dict[str, Any] = {"rgb": True} if opened.rgb else {"rgb": False}
+            if opened.contrast:
+                keywords["contrast_limits"] = opened.contrast[number]
+            if several:
+                keywords |= {"colormap": COLOURS[number % len(COLOURS)], "blending": "additive"}
+            layer = Image(
+                pixels,
+                name=f"{name}: channel {number}" if several else name,
+                scale=axes.spacing,
+                units=[unit if unit in KNOWN else "pixel" for unit in axes.units],
+                axis_labels=tuple(axes.names.lower()),
+                metadata={"path": path},
+                **keywords,
+            )
+            viewer.add_layer(layer)
+            layers.append(layer)
+        return layers
+
+    def _forget(self, images: list[Image], labels: Labels | None) -> None:
+        """Take an image out of the viewer, with all that was made for it."""
+        viewer = self._bench.viewer
+        for image in images:
+            for layer in own_layers(viewer, image):
+                if isinstance(layer, Points | Shapes):
+                    # napari may crash in its next drawing when one with content is removed (napari#6472).
+                    layer.selected_data = set()
+                    layer.data = []
+                remove_layer(viewer, layer)
+            remove_layer(viewer, image)
+        remove_layer(viewer, labels)
+
+    # --- listening ----------------------------------------------------------------------------------
+
+    def _watch(self, on: bool) -> None:
+        """Begin or end to listen for changes of the labels."""
+        if self._labels is None:
+            return
+        events = self._labels.events
+        for emitter in (events.paint, events.data, events.features, events.set_data):
+            (emitter.connect if on else emitter.disconnect)(self._on_labels)
+        self._step = self._bench.viewer.dims.current_step
+
+    def _on_labels(self, event: Any) -> None:
+        """The labels were drawn, filled or taken back; napari says so too when a slider moved."""
+        step = self._bench.viewer.dims.current_step
+        moved, self._step = step != self._step, step
+        if not moved and self.work.current is not None:
+            if event.type != "set_data":
+                self.work.touch()
+            self._pause.start()
+
+    def _on_removed(self, event: Any) -> None:
+        """Whoever removes the labels has not asked for what is saved to be deleted."""
+        if self._labels is not None and event.value is self._labels:
+            self._watch(False)
+            snapshot = self._snapshot(self.work.current) if self.work.current is not None else None
+            self._labels = None
+            self.work.keep(snapshot)
+
+    def _on_failed(self, message: str) -> None:
+        """A folder that cannot be used says so in its section too."""
+        if self.work.folder is None:
+            self._panel.say(message)
+
+    def _show(self) -> None:
+        folder = self.work.folder
+        if folder is not None:
+            self._panel.show_folder(str(folder.images), str(folder.labels))
+        self._panel.show_entries(self.work.entries, self.work.current)

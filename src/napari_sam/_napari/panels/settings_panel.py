@@ -1,0 +1,44 @@
+"""Write what was tuned here to a file, and take it from one."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
+
+from napari_sam._napari.panels.form import column, note, row
+
+KINDS = "Settings (*.yaml *.yml)"
+
+
+class SettingsPanel(QWidget):
+    """Save settings, load settings."""
+
+    save_requested = Signal(str)
+    load_requested = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.save = QPushButton("Save settings…")
+        self.save.setToolTip("Model, diameter, channels, contrast and filters, for napari-sam segment")
+        self.load = QPushButton("Load settings…")
+        self.text = note("What is tuned here runs on whole folders:\nnapari-sam segment --settings FILE")
+        layout = column(self)
+        layout.addLayout(row(self.save, self.load))
+        layout.addWidget(self.text)
+        self.save.clicked.connect(self._on_save)
+        self.load.clicked.connect(self._on_load)
+
+    def say(self, text: str) -> None:
+        """Show what became of it."""
+        self.text.setText(text)
+
+    def _on_save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save settings", "settings.yaml", KINDS)
+        if path:
+            ended = path.lower().endswith((".yaml", ".yml"))
+            self.save_requested.emit(path if ended else f"{path}.yaml")
+
+    def _on_load(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Load settings", "", KINDS)
+        if path:
+            self.load_requested.emit(path)

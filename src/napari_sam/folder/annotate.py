@@ -1,0 +1,375 @@
+"""A folder of images that a person works through: labels of each in a folder, and how far the work is.
+
+What is in the labels folder is all there is to know: ``NAME_labels.tif`` for each image, what is stored
+about its objects in ``NAME_labels.features.csv``, and `STATE_FILE`. Names are relative, so that the folders
+may move to another machine. Each file is replaced as a whole: whatever interrupts the work, the last saved
+state stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.axes import Axes
+from napari_sam.export import export
+from napari_sam.export.atomic import replacing
+from napari_sam.files import ImageFile, ImageFileError, find_images, open_image
+from napari_sam.files.image_file import COLOURS, in_words
+from napari_sam.folder.manifest import MANIFEST, read_manifest
+from napari_sam.folder.pictures import stack_contrast
+from napari_sam.folder.run import plan
+from napari_sam.image import RGB, Contrast, plane_to_rgb, range_contrast
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+STATE_FILE = "annotation.json"
+FORMAT, VERSION = "napari-sam annotation", 1
+LARGEST = 4 * 2**30
+"""Bytes of an image above which it is not read whole."""
+
+State = Literal["new", "in work", "done", "broken"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An image of the folder.
+
+    Parameters
+    ----------
+    source : Path
+    labels : Path
+        Where its labels are.
+    state : {"new", "in work", "done", "broken"}
+    objects : int
+    error : str
+        Why it cannot be opened.
+    """
+
+    source: Path
+    labels: Path
+    state: State = "new"
+    objects: int = 0
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        """File name of the image."""
+        return self.source.name
+
+    @property
+    def features(self) -> Path:
+        """Where the table of its objects is."""
+        return self.labels.with_suffix(".features.csv")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Opened:
+    """An image that was read, with its labels.
+
+    Parameters
+    ----------
+    channels : tuple of ndarray
+        One array for each channel, in the order of ``axes``; of a colour picture one, with colours last.
+    rgb : bool
+        Whether it is a colour picture.
+    axes : Axes
+    contrast : tuple of Contrast
+        What is black and white, for each channel; of a colour picture nothing.
+    labels : ndarray of int, optional
+        In the order of ``axes``; None where nothing is saved yet.
+    features : DataFrame, optional
+        What is stored about the objects, with their ids in ``index``.
+    """
+
+    channels: tuple[NDArray[Any], ...]
+    rgb: bool
+    axes: Axes
+    contrast: tuple[Contrast, ...]
+    labels: NDArray[np.integer] | None
+    features: DataFrame | None
+
+    @property
+    def objects(self) -> int:
+        """Number of objects that are saved."""
+        return 0 if self.labels is None else count(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a label image."""
+        return tuple(int(n) for n in self.channels[0].shape[: len(self.axes.names)])
+
+    @property
+    def middle(self) -> tuple[int, ...]:
+        """The plane in the middle: a position on each axis but Y and X."""
+        return tuple(n // 2 for n in self.shape[:-2])
+
+    def picture(self, plane: Sequence[int], picks: Sequence[int | None] | None, rule: str) -> RGB:
+        """Picture of a plane as the dock gives it to the model.
+
+        Parameters
+        ----------
+        plane : sequence of int
+            A position on each axis but Y and X.
+        picks : sequence of (int or None), optional
+            Channels that are red, green and blue; the first one for all if not given.
+        rule : {"displayed", "percentiles", "range"}
+            Contrast of the dock.
+        """
+        where = tuple(plane)
+        if self.rgb:
+            colours = self.channels[0][where][..., :3]
+            whole = colours.dtype == np.uint8 and rule != "range"
+            limits = Contrast(0, 255) if whole else _colour_window(colours, rule)
+            return plane_to_rgb(colours, contrast=limits, channels=(0, 1, 2))
+        picks = (0, 0, 0) if picks is None else picks
+        picture = np.zeros((*self.shape[-2:], 3), np.uint8)
+        for colour, channel in enumerate(picks):
+            if channel is not None and channel < len(self.channels):
+                pixels = self.channels[channel][where]
+                window: Contrast | list[Contrast] | None = None
+                if rule != "percentiles":
+                    window = range_contrast(pixels) if rule == "range" else self.contrast[channel]
+                picture[..., colour] = plane_to_rgb(pixels, contrast=window)[..., 0]
+        return picture
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Snapshot:
+    """Labels of an image as they were at a moment.
+
+    Parameters
+    ----------
+    number : int
+        Which image of the folder.
+    labels : ndarray of int
+    features : DataFrame, optional
+    axes : Axes
+    """
+
+    number: int
+    labels: NDArray[np.integer]
+    features: DataFrame | None
+    axes: Axes
+
+    def digest(self) -> bytes:
+        """Return a code that changes with every pixel and every entry of the table, not with the dtype."""
+        plain = np.ascontiguousarray(self.labels, dtype=np.uint32)
+        digest = hashlib.blake2b(repr(plain.shape).encode(), digest_size=16)
+        digest.update(plain.reshape(-1).view(np.uint8).data)
+        if self.features is not None and len(self.features):
+            digest.update(self.features.to_csv(index=False).encode())
+        return digest.digest()
+
+
+class AnnotationFolder:
+    """The images of a folder, with state and labels in another folder.
+
+    Parameters
+    ----------
+    images, labels : str or Path
+        Folders; that of the labels is made if it is missing.
+
+    Raises
+    ------
+    ImageFileError
+        If there is no such folder, it holds no image, or the labels folder cannot be made.
+    """
+
+    def __init__(self, images: str | Path, labels: str | Path) -> None:
+        self.images, self.labels = Path(images).expanduser().absolute(), Path(labels).expanduser().absolute()
+        if not self.images.is_dir():
+            raise ImageFileError(f"There is no folder {self.images}.")
+        try:
+            self.labels.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImageFileError(
+                f"The folder {self.labels} for the labels cannot be made ({error.strerror or error}). "
+                "Choose one in which you may write."
+            ) from error
+        self._lock = Lock()
+        noted = self._read()
+        self.current = str(noted.get("current", ""))
+        sources = find_images([self.images])
+        known: Mapping[str, Any] = noted["images"]
+        names = {s.name: known[s.name]["labels"] for s in sources if s.name in known}
+        planned = {job.source: job.outputs[0] for job in plan(sources, self.labels)}
+        written = {path.resolve() for path in planned.values()}
+        # Labels that lie beside their images are no images.
+        sources = [s for s in sources if s.resolve() not in written and s.name not in names.values()]
+        counts = self._counts()
+        self.entries = [
+            self._entry(s, self.labels / names.get(s.name, planned[s].name), known.get(s.name), counts)
+            for s in sources
+        ]
+        if not self.entries:
+            raise ImageFileError(f"Expected images in {self.images}, found nothing but labels.")
+
+    @property
+    def first(self) -> int:
+        """The image to begin with: the one that was open last, else the first that is not done."""
+        names = [entry.name for entry in self.entries]
+        if self.current in names:
+            return names.index(self.current)
+        return next((i for i, e in enumerate(self.entries) if e.state in ("new", "in work")), 0)
+
+    def open(self, number: int) -> Opened:
+        """Read an image and its labels.
+
+        Raises
+        ------
+        ImageFileError
+            If one of them cannot be read, or they do not fit together.
+        """
+        entry = self.entries[number]
+        with open_image(entry.source) as image:
+            opened = _read_image(image)
+        labels = features = None
+        if entry.labels.exists():
+            labels = _read_labels(entry.labels, opened)
+            features = _read_features(entry.features, labels)
+        return replace(opened, labels=labels, features=features)
+
+    def save(self, snapshot: Snapshot) -> int:
+        """Write an image's labels and table; returns how many objects there are.
+
+        An image that has neither labels nor a file stays without one.
+
+        Raises
+        ------
+        ExportError
+            If they cannot be written; the files that were there stay as they were.
+        """
+        entry = self.entries[snapshot.number]
+        objects = count(snapshot.labels)
+        with self._lock:
+            if not objects and not entry.labels.exists():
+                return 0
+            if snapshot.features is not None and len(snapshot.features):
+                with replacing(entry.features) as beside:
+                    snapshot.features.to_csv(beside, index=False)
+            export(snapshot.labels, entry.labels, format="tiff", axes=snapshot.axes)
+        return objects
+
+    def note(self, entries: Sequence[Entry], current: str) -> None:
+        """Write how far the work on some images is; what the file says about others stays.
+
+        Raises
+        ------
+        ExportError
+            If the file cannot be written.
+        """
+        with self._lock:
+            noted = self._read()
+            for entry in entries:
+                about = {k: v for k, v in asdict(entry).items() if k in ("state", "objects", "error")}
+                noted["images"][entry.name] = {**about, "labels": entry.labels.name}
+            noted["current"] = current
+            with replacing(self.labels / STATE_FILE) as beside:
+                beside.write_text(json.dumps(noted, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    def _read(self) -> dict[str, Any]:
+        """What the state file says."""
+        path = self.labels / STATE_FILE
+        fresh: dict[str, Any] = {"format": FORMAT, "version": VERSION, "current": "", "images": {}}
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return fresh
+        except (OSError, ValueError) as error:
+            raise ImageFileError(
+                f"{path} cannot be read ({in_words(error)}). Repair or remove it."
+            ) from error
+        if not isinstance(found, dict) or (found.get("format"), found.get("version")) != (FORMAT, VERSION):
+            raise ImageFileError(
+                f"Expected the state of a folder's annotation (version {VERSION}) in {path}, found something "
+                "else. Choose another folder for the labels."
+            )
+        return {**fresh, **found}
+
+    def _counts(self) -> dict[str, int]:
+        """Objects by labels file of what ``napari-sam segment`` has written here."""
+        reports = read_manifest(self.labels / MANIFEST).values()
+        return {Path(output).name: report.objects for report in reports for output in report.outputs}
+
+    @staticmethod
+    def _entry(source: Path, labels: Path, known: Any, counts: Mapping[str, int]) -> Entry:
+        """Entry of an image; one that was broken gets another chance."""
+        state: State = "in work" if labels.exists() else "new"
+        objects = counts.get(labels.name, 0) if state == "in work" else 0
+        with suppress(TypeError, KeyError, ValueError):
+            objects = int(known["objects"])
+            if known["state"] in ("done", "in work"):
+                state = known["state"]
+        return Entry(source=source, labels=labels, state=state, objects=objects)
+
+
+def count(labels: NDArray[np.integer]) -> int:
+    """Count the objects of a label image."""
+    return int(np.count_nonzero(np.unique(labels)))
+
+
+def _read_image(image: ImageFile) -> Opened:
+    """Read all pixels of an image, its channels apart."""
+    nbytes = image.dtype.itemsize * int(np.prod(image.array.shape))
+    if nbytes > LARGEST:
+        raise ImageFileError(
+            f"{image.path.name} has {nbytes / 1e9:.0f} GB and is not read whole. Open it by itself, with "
+            "File > Open."
+        )
+    pixels = np.asarray(image.intensities())
+    size = image.array.shape[image.names.index(COLOURS)] if COLOURS in image.names else 0
+    if pixels.ndim == len(image.shape):
+        channels: tuple[NDArray[Any], ...] = (pixels,)
+    elif size in (3, 4) and pixels.shape[-1] == size:
+        return Opened((pixels,), True, image.axes, (), None, None)
+    else:
+        channels = tuple(np.ascontiguousarray(pixels[..., c]) for c in range(pixels.shape[-1]))
+    windows = stack_contrast(image) or [Contrast(0, 255)] * len(channels)
+    return Opened(channels, False, image.axes, tuple(_open_window(w) for w in windows), None, None)
+
+
+def _open_window(window: Contrast) -> Contrast:
+    """Window whose ends differ, as napari wants them."""
+    return window if window.low < window.high else Contrast(window.low, window.low + 1)
+
+
+def _colour_window(colours: NDArray[Any], rule: str) -> Contrast | list[Contrast] | None:
+    """Contrast of a colour picture that is not of 8 bits."""
+    if rule != "displayed":
+        return range_contrast(colours) if rule == "range" else None
+    return Contrast(0, 1) if colours.dtype.kind == "f" else Contrast(0, float(np.iinfo(colours.dtype).max))
+
+
+def _read_labels(path: Path, opened: Opened) -> NDArray[np.integer]:
+    """Read the labels of an image, in its shape."""
+    with open_image(path) as image:
+        labels = np.asarray(image.labels())
+    if [n for n in labels.shape if n > 1] != [n for n in opened.shape if n > 1]:
+        raise ImageFileError(
+            f"The labels {path.name} have the shape {labels.shape}, the image has {opened.shape}. "
+            "Move that file away, or choose another folder for the labels."
+        )
+    top = labels.max(initial=0)
+    return labels.reshape(opened.shape).astype(np.uint16 if top < 2**16 else np.uint32)
+
+
+def _read_features(path: Path, labels: NDArray[np.integer]) -> DataFrame | None:
+    """Read what is stored about the objects that there are; None where it is missing or unreadable."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path)
+        return table[table["index"].isin(np.unique(labels))].reset_index(drop=True)
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,386 @@
+"""Working through a folder of images: previous, next, jump, done; saved on every occasion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sam.progress import Progress, Steps
+from napari_sam.store import embed_once
+
+if TYPE_CHECKING:
+    from napari_sam.folder.annotate import AnnotationFolder, Entry, Opened, Snapshot
+    from napari_sam.predictor import Predictor
+    from napari_sam.session.annotation import AnnotationSession
+    from napari_sam.session.work import Kept
+
+
+class Look(NamedTuple):
+    """How the dock looks at an image: see `napari_sam.folder.annotate.Opened.picture`."""
+
+    picks: Sequence[int | None] | None
+    rule: str
+    diameter: float | None
+
+
+class Saved(NamedTuple):
+    """What became of a snapshot: its code and objects, or why it could not be written."""
+
+    snapshot: Snapshot
+    digest: bytes = b""
+    objects: int = 0
+    error: str = ""
+
+
+class Outcome(NamedTuple):
+    """What a job of saving did.
+
+    Parameters
+    ----------
+    saved : list of Saved
+    noted : mapping
+        States that were written.
+    trouble : str
+        Why the states could not be written; empty if they were.
+    """
+
+    saved: list[Saved]
+    noted: Mapping[int, Entry]
+    trouble: str = ""
+
+
+class Read(NamedTuple):
+    """An image that was read, the code of its labels as they are on disk, and its number of objects."""
+
+    opened: Opened
+    digest: bytes
+    objects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An image that cannot be opened, and why."""
+
+    error: str
+
+
+class FolderAnnotator:
+    """One person's way through a folder.
+
+    Nothing is lost by going on: what was drawn on an image is noted before the next one is shown, and stays
+    noted until it is on disk.
+
+    Parameters
+    ----------
+    session : AnnotationSession
+        Its jobs read and write.
+    snapshot : callable
+        Gives the labels of the image on show, None if there are none; called with the image's number.
+    look : callable
+        Gives the `Look` with which the next image is embedded ahead of time.
+    """
+
+    changed = Signal()
+    """The list, the state of an image, or which one is open."""
+    opened = Signal(object)
+    """An image is to be shown: `napari_sam.folder.annotate.Opened`."""
+    said = Signal(str)
+
+    def __init__(
+        self,
+        session: AnnotationSession,
+        snapshot: Callable[[int], Snapshot | None],
+        look: Callable[[], Look],
+    ) -> None:
+        self._session, self._snapshot, self._look = session, snapshot, look
+        self.folder: AnnotationFolder | None = None
+        self.current: int | None = None
+        self._way, self._going_on = 1, True
+        self._pending: dict[int, Snapshot] = {}
+        self._digests: dict[int, bytes] = {}
+        self._noted: dict[int, Entry] = {}
+        self._ahead: tuple[int, Read] | None = None
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The images, in the order in which they are gone through."""
+        return self.folder.entries if self.folder is not None else ()
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether something is not on disk yet."""
+        return bool(self._pending)
+
+    # --- what the person asks for --------------------------------------------------------------------
+
+    def begin(self, images: str, labels: str) -> None:
+        """Take up a folder of images, with the labels in another; work goes on where it was left."""
+        self.keep()
+        self._session.request("list", partial(open_folder, images, labels), self._take_folder)
+
+    def go(self, number: int) -> None:
+        """Turn to an image; if it cannot be opened, the one on show stays."""
+        self._turn(number, on=False)
+
+    def next(self) -> None:
+        """Turn to the next image that can be opened."""
+        self._step(1)
+
+    def previous(self) -> None:
+        """Turn to the image before that can be opened."""
+        self._step(-1)
+
+    def mark(self, done: bool) -> None:
+        """Say that the image on show is done, or is not."""
+        if self.current is not None:
+            self._change(self.current, state="done" if done else "in work")
+            self.keep()
+
+    def finish(self) -> None:
+        """Say that the image on show is done and turn to the next that is not."""
+        if self.current is None:
+            return
+        self.mark(True)
+        count = len(self.entries)
+        after = [(self.current + i) % count for i in range(1, count)]
+        left = next((n for n in after if self.entries[n].state in ("new", "in work")), None)
+        if left is None:
+            self.said.emit("All images are done.")
+        else:
+            self._turn(left, on=True)
+
+    def touch(self) -> None:
+        """Note that the labels on show were changed; `keep` follows soon."""
+        if self.current is not None and self.entries[self.current].state == "new":
+            self._change(self.current, state="in work")
+
+    def keep(self, snapshot: Snapshot | None = None) -> None:
+        """Write the labels on show, and all that is not on disk yet.
+
+        Parameters
+        ----------
+        snapshot : Snapshot, optional
+            The labels, if they are not on show any more.
+        """
+        if self.folder is None:
+            return
+        if snapshot is None and self.current is not None:
+            snapshot = self._snapshot(self.current)
+        if snapshot is not None:
+            self._pending[snapshot.number] = snapshot
+        if self._pending or self._noted:
+            self._session.request("save", self._saving(self.folder), self._take_saved)
+
+    def close(self) -> str:
+        """Write everything now; returns why something could not be written, or nothing."""
+        if self.folder is None:
+            return ""
+        if self.current is not None:
+            snapshot = self._snapshot(self.current)
+            if snapshot is not None:
+                self._pending[snapshot.number] = snapshot
+        self._session.cancel("save")
+        troubles = ""
+        if self._pending or self._noted:
+            done = self._saving(self.folder)()
+            troubles = " ".join([*(s.error for s in done.saved if s.error), done.trouble]).strip()
+        self.folder, self.current = None, None
+        self._pending, self._noted, self._ahead = {}, {}, None
+        return troubles
+
+    # --- inside --------------------------------------------------------------------------------------
+
+    def _turn(self, number: int, *, on: bool) -> None:
+        """Turn to an image; if it cannot be opened, go on to the next one where ``on``."""
+        if not 0 <= number < len(self.entries) or number == self.current:
+            return
+        self.keep()
+        self._way = 1 if self.current is None or number > self.current else -1
+        self._going_on = on
+        self._open(number)
+
+    def _step(self, way: int) -> None:
+        if self.current is None:
+            return
+        number = self._beyond(self.current, way)
+        if number is None:
+            self.keep()
+            self.said.emit("This is the last image." if way > 0 else "This is the first image.")
+        else:
+            self._turn(number, on=True)
+
+    def _beyond(self, number: int, way: int) -> int | None:
+        """The next image on a way that is not known to be broken."""
+        numbers = range(number + way, len(self.entries) if way > 0 else -1, way)
+        return next((n for n in numbers if self.entries[n].state != "broken"), None)
+
+    def _open(self, number: int) -> None:
+        if self.folder is None:
+            return
+        self._session.cancel("prefetch")
+        ahead, self._ahead = self._ahead, None
+        # What is not on disk yet is shown as it was drawn.
+        unsaved = self._pending.get(number)
+        if unsaved is None and ahead is not None and ahead[0] == number:
+            self._session.cancel("open")
+            self._take(number, ahead[1])
+        else:
+            run = partial(open_entry, self.folder, number, unsaved)
+            self._session.request("open", run, partial(self._take, number))
+
+    def _take_folder(self, folder: AnnotationFolder) -> None:
+        self.folder, self.current, self._ahead = folder, None, None
+        self._digests, self._noted = {}, {}
+        self.changed.emit()
+        self._way, self._going_on = 1, True
+        self._open(folder.first)
+
+    def _take(self, number: int, found: Read | Broken) -> None:
+        if isinstance(found, Broken):
+            self._change(number, state="broken", error=found.error)
+            self.said.emit(found.error)
+            other = self._beyond(number, self._way) if self._going_on else None
+            if other is None and self.current is None:
+                other = self._beyond(number, -self._way)
+            if other is not None and other != self.current:
+                self._open(other)
+            else:
+                self.keep()
+            return
+        self.current = number
+        if number not in self._pending:
+            self._digests[number] = found.digest
+        entry = self.entries[number]
+        state = "new" if entry.state == "broken" else entry.state
+        if state == "new" and found.objects:
+            state = "in work"
+        self.opened.emit(found.opened)
+        # Noted also where nothing changed: this is the image that is open now.
+        self._change(number, state=state, objects=found.objects, error="")
+        self.keep()
+        self._prefetch()
+
+    def _prefetch(self) -> None:
+        """Read the next image and embed its plane in the middle while the person works on this one."""
+        number = None if self.current is None else self._beyond(self.current, self._way)
+        if self.folder is not None and number is not None and number not in self._pending:
+            session = self._session
+            args = (self.folder, number, session.predictor, session.cache, self._look())
+            session.request("prefetch", partial(prefetch, *args), partial(self._take_ahead, number))
+
+    def _take_ahead(self, number: int, found: Read | Broken) -> None:
+        if isinstance(found, Broken):
+            self._change(number, state="broken", error=found.error)
+            self._prefetch()
+        elif number != self.current:
+            self._ahead = number, found
+
+    def _change(self, number: int, **changes: Any) -> None:
+        if self.folder is not None:
+            entry = replace(self.folder.entries[number], **changes)
+            self.folder.entries[number] = self._noted[number] = entry
+            self.changed.emit()
+
+    def _saving(self, folder: AnnotationFolder) -> Callable[[], Outcome]:
+        name = self.entries[self.current].name if self.current is not None else ""
+        snapshots = list(self._pending.values())
+        return partial(save_all, folder, snapshots, dict(self._digests), dict(self._noted), name)
+
+    def _take_saved(self, outcome: Outcome) -> None:
+        trouble = outcome.trouble
+        for one in outcome.saved:
+            number = one.snapshot.number
+            if one.error:
+                trouble = f"{one.error} Nothing is lost: it is tried again."
+                continue
+            self._digests[number] = one.digest
+            if self._pending.get(number) is one.snapshot:
+                del self._pending[number]
+            entry = self.entries[number]
+            state = "in work" if entry.state == "new" and one.objects else entry.state
+            if (one.objects, state) != (entry.objects, entry.state):
+                self._change(number, objects=one.objects, state=state)
+        if outcome.trouble or trouble:
+            self.said.emit(trouble)
+        if not outcome.trouble:
+            written = outcome.noted
+            self._noted = {n: e for n, e in self._noted.items() if written.get(n) is not e}
+
+
+def open_folder(images: str, labels: str) -> Steps[AnnotationFolder]:
+    """List the images of a folder and how far the work on them is."""
+    yield Progress(0, 1, "Reading the folder")
+    from napari_sam.folder.annotate import AnnotationFolder
+
+    return AnnotationFolder(images, labels)
+
+
+def open_entry(folder: AnnotationFolder, number: int, unsaved: Snapshot | None = None) -> Read | Broken:
+    """Read an image and its labels, or those that are not on disk yet."""
+    from napari_sam.folder.annotate import Snapshot
+
+    try:
+        opened = folder.open(number)
+    # One bad image, whatever is wrong with it, must not end the work on the others.
+    except Exception as error:  # noqa: BLE001
+        from napari_sam.files.image_file import in_words
+
+        return Broken(in_words(error))
+    labels = np.zeros(opened.shape, np.uint16) if opened.labels is None else opened.labels
+    digest = Snapshot(number, labels, opened.features, opened.axes).digest()
+    if unsaved is not None:
+        opened = replace(opened, labels=unsaved.labels, features=unsaved.features)
+    return Read(opened, digest, opened.objects)
+
+
+def prefetch(
+    folder: AnnotationFolder, number: int, predictor: Predictor | None, kept: Kept, look: Look
+) -> Steps[Read | Broken]:
+    """Read an image and keep the embedding of its plane in the middle."""
+    yield Progress(0, 2, "Reading the next image")
+    found = open_entry(folder, number)
+    yield Progress(1, 2, "Embedding the next image")
+    if predictor is not None and not isinstance(found, Broken):
+        # What is wrong with its pixels is said when it is on show.
+        with suppress(ValueError, OSError):
+            picture = found.opened.picture(found.opened.middle, look.picks, look.rule)
+            embed_once(predictor, picture, kept, diameter=look.diameter)
+    return found
+
+
+def save_all(
+    folder: AnnotationFolder,
+    snapshots: Sequence[Snapshot],
+    digests: Mapping[int, bytes],
+    noted: Mapping[int, Entry],
+    current: str,
+) -> Outcome:
+    """Write labels that differ from what was written last, then the state; one failure hinders no other."""
+    saved: list[Saved] = []
+    entries = dict(noted)
+    for snapshot in snapshots:
+        number = snapshot.number
+        digest = snapshot.digest()
+        if digest == digests.get(number):
+            saved.append(Saved(snapshot, digest, folder.entries[number].objects))
+            continue
+        try:
+            objects = folder.save(snapshot)
+        except (OSError, ValueError) as error:
+            saved.append(Saved(snapshot, error=str(error)))
+            continue
+        saved.append(Saved(snapshot, digest, objects))
+        entry = entries.get(number, folder.entries[number])
+        state = "in work" if entry.state == "new" and objects else entry.state
+        entries[number] = replace(entry, objects=objects, state=state)
+    try:
+        folder.note(list(entries.values()), current)
+    except (OSError, ValueError) as error:
+        return Outcome(saved, noted, str(error))
+    return Outcome(saved, noted)

@@ -1,0 +1,143 @@
+"""What is tuned in the dock runs from a terminal, with the same labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from tests.fakes import DiscPredictor
+from tests.gui.dock import DISCS, disc_picture
+from typer.testing import CliRunner
+
+import napari_sam.predictor
+from napari_sam import cli
+from napari_sam._napari.panels import settings_panel
+from napari_sam.recipe import Recipe, load_recipe, save_recipe
+
+pytestmark = pytest.mark.gui
+
+
+def segment_with(path, image, tmp_path, monkeypatch):
+    """Labels of the command line with a settings file."""
+    monkeypatch.setattr(napari_sam.predictor, "load_model", lambda name, **_: DiscPredictor())
+    tifffile.imwrite(
+        tmp_path / "image.tif", image, photometric="minisblack", metadata={"axes": "CYX"[-image.ndim :]}
+    )
+    words = ["segment", tmp_path / "image.tif", "-o", tmp_path / "labels.tif", "--settings", path]
+    result = CliRunner().invoke(cli.app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return tifffile.imread(tmp_path / "labels.tif")
+
+
+def save(desk, path, monkeypatch):
+    """Press the button and type the name of a file."""
+    desk.press_button(desk.dock.sections["Settings file"].button)
+    monkeypatch.setattr(settings_panel.QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    desk.press_button(desk.dock.many.settings_panel.save)
+    assert "Saved to" in desk.dock.many.settings_panel.text.text(), desk.errors
+
+
+def segment_all(desk):
+    desk.dock.segment_everything()
+    desk.until(lambda: desk.session.sifted is not None and not desk.session.running, 30_000)
+
+
+def accepted(desk):
+    desk.press_button(desk.dock.everything_panel.accept)
+    return np.asarray(desk.target.data)
+
+
+def test_the_labels_of_the_command_line_are_those_of_the_dock(open_desk, tmp_path, monkeypatch):
+    image = disc_picture().astype(np.uint16) * 10
+    image[40:56, 140] = 100  # one disc is dimmer than the contrast lets through
+    desk = open_desk(image=image).wait_ready()
+    layer = desk.dock.bench.image
+    layer.contrast_limits = (300, 2400)
+    layer.gamma = 1.3
+    desk.dock.image_panel.diameter.setValue(40)
+    desk.until(lambda: desk.session.status.phase == "ready" and not desk.session.running)
+    segment_all(desk)
+    panel = desk.dock.everything_panel
+    panel.area.setValue((500, 980))
+    panel.predicted_iou.setValue(620)
+    desk.until(lambda: not desk.session.running)
+    save(desk, tmp_path / "tuned.yaml", monkeypatch)
+    mine = accepted(desk)
+
+    recipe = load_recipe(tmp_path / "tuned.yaml")
+    assert recipe.model == "built-in"
+    assert recipe.contrast == ((300.0, 2400.0),)
+    assert (recipe.gamma, recipe.diameter) == (1.3, None), "this model does not use a diameter"
+    assert recipe.automatic["pred_iou_thresh"] == 0.62
+    assert 0 < recipe.automatic["min_area"] < recipe.automatic["max_area"]
+    theirs = segment_with(tmp_path / "tuned.yaml", image, tmp_path, monkeypatch)
+    np.testing.assert_array_equal(theirs, mine)
+
+
+def test_channels_and_the_grid_are_saved_too(open_desk, tmp_path, monkeypatch):
+    image = np.stack([np.zeros_like(disc_picture()), disc_picture(), disc_picture()[:, ::-1]])
+    desk = open_desk(image=image).wait_ready()
+    panel = desk.dock.image_panel
+    panel.colours.setCurrentIndex(1)
+    for box, pick in zip(panel.channels, (2, None, 2), strict=True):
+        box.setCurrentIndex(box.findData(pick))
+    desk.dock.everything_panel.prompts.setCurrentIndex(1)
+    desk.dock.everything_panel.side.setValue(5)
+    desk.until(lambda: desk.session.status.phase == "ready" and not desk.session.running)
+    segment_all(desk)
+    save(desk, tmp_path / "tuned", monkeypatch)
+    recipe = load_recipe(tmp_path / "tuned.yaml")
+    assert recipe.channels == (2, None, 2)
+    assert recipe.automatic["prompts"] == "grid"
+    assert recipe.automatic["points_per_side"] == 5
+    theirs = segment_with(tmp_path / "tuned.yaml", image, tmp_path, monkeypatch)
+    np.testing.assert_array_equal(theirs, accepted(desk))
+
+
+def test_layers_that_a_file_was_split_into_are_its_channels(open_desk, tmp_path, monkeypatch):
+    image = np.stack([disc_picture() // 2, disc_picture()[:, ::-1]])
+    desk = open_desk(image=image[0]).wait_ready()
+    desk.viewer.add_image(image[1], name="second", contrast_limits=(10, 150))
+    desk.until(lambda: desk.dock.bench.image.name == "second")
+    desk.dock.image_panel.pick_channels("layers", [desk.viewer.layers["second"]] * 3)
+    desk.until(lambda: desk.session.status.phase == "ready" and not desk.session.running)
+    segment_all(desk)
+    save(desk, tmp_path / "tuned.yaml", monkeypatch)
+    recipe = load_recipe(tmp_path / "tuned.yaml")
+    assert recipe.channels == (1, 1, 1)
+    assert recipe.contrast[1] == (10.0, 150.0)
+    theirs = segment_with(tmp_path / "tuned.yaml", image, tmp_path, monkeypatch)
+    np.testing.assert_array_equal(theirs, accepted(desk))
+
+
+def test_settings_are_loaded_into_the_dock(open_desk, tmp_path, monkeypatch):
+    recipe = Recipe(
+        contrast=((50.0, 180.0),), gamma=0.8, link=False, automatic={"min_area": 1200, "pred_iou_thresh": 0.5}
+    )
+    save_recipe(recipe, tmp_path / "tuned.yaml")
+    desk = open_desk().wait_ready()
+    desk.press_button(desk.dock.sections["Settings file"].button)
+    panel = desk.dock.many.settings_panel
+    monkeypatch.setattr(
+        settings_panel.QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "tuned.yaml"), "")
+    )
+    desk.press_button(panel.load)
+    assert panel.text.text() == "Loaded from tuned.yaml"
+    layer = desk.dock.bench.image
+    assert (list(layer.contrast_limits), layer.gamma) == ([50, 180], 0.8)
+    assert not desk.dock.stack_panel.link.isChecked()
+    desk.until(lambda: desk.session.status.phase == "ready" and not desk.session.running)
+    segment_all(desk)
+    assert len(desk.session.sifted.objects) == 2, f"of {DISCS} the smallest is below the least area"
+    # What was loaded is what would be saved.
+    saved = desk.dock.many.settings.recipe()
+    assert (saved.contrast, saved.gamma, saved.link) == (recipe.contrast, 0.8, False)
+    assert saved.automatic["pred_iou_thresh"] == 0.5
+
+    (tmp_path / "wrong.yaml").write_text("modle: vit_b")
+    monkeypatch.setattr(
+        settings_panel.QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "wrong.yaml"), "")
+    )
+    desk.press_button(panel.load)
+    assert "found modle" in panel.text.text()
+    assert "found modle" in desk.errors[0]

@@ -1,0 +1,130 @@
+"""The folder of embeddings in the real window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from tests.fakes import DiscPredictor
+from tests.gui.dock import DISCS, disc_picture
+from tests.test_storage import Sam
+from tests.test_store_microsam import write_store
+
+from napari_sam._napari.settings import preferences, set_preference
+from napari_sam.store import EmbeddingStore
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture(autouse=True)
+def _own_preferences():
+    before = preferences()
+    yield
+    set_preference("store", "folder", before.store_folder)
+    set_preference("store", "read_only", before.store_read_only)
+    set_preference("store", "max_gb", before.store_gb)
+
+
+def stack(count=6):
+    return np.stack([np.roll(disc_picture(), 3 * z, axis=1) for z in range(count)])
+
+
+def choose(desk, folder):
+    """Unfold the section and type a folder."""
+    section = desk.dock.sections["Embeddings on disk"]
+    if not section.content.isVisible():
+        desk.press_button(section.button)
+        desk.dock.scroll_to(section)
+    panel = desk.dock.many.store_panel
+    panel.path.setFocus()
+    panel.path.selectAll()
+    QTest.keyClicks(panel.path, str(folder))
+    QTest.keyClick(panel.path, Qt.Key.Key_Return)
+    desk.until(lambda: "store" not in desk.session.running)
+    return panel
+
+
+def test_every_plane_ahead_of_time_and_the_encoder_rests_ever_after(open_desk, tmp_path):
+    desk = open_desk(image=stack()).wait_ready()
+    desk.viewer.dims.set_current_step(0, 4)
+    desk.until(lambda: desk.session.status.phase == "ready")
+    panel = choose(desk, tmp_path / "store")
+    assert panel.text.text() == "0 embeddings, 0 MB of 20 GB."
+    said = []
+    desk.session.progressed.connect(lambda kind, p: said.append(p.message) if kind == "precompute" else None)
+    desk.press_button(panel.run)
+    desk.until(lambda: "Every plane is in the folder: 6 embedded." in panel.text.text())
+    assert panel.run.isEnabled()
+    desk.dock.close_down()
+    desk.dock.window().hide()
+
+    assert preferences().store_folder == str(tmp_path / "store")
+    again = open_desk(image=stack()).wait_ready()
+    for z in range(6):
+        again.viewer.dims.set_current_step(0, z)
+        again.until(lambda: again.session.status.phase == "ready")
+        again.click(DISCS[0][0], DISCS[0][1] + 3 * z)
+        again.wait_offers()
+        again.dock.bench.clear()
+    assert again.predictor.encoded == 0
+    assert "from the folder" in again.dock.image_panel.status.text()
+    assert again.errors == []
+
+
+def test_cancel_keeps_what_is_done_and_clicks_do_not_wait(open_desk, tmp_path):
+    slow = DiscPredictor(encode_seconds=0.25)
+    desk = open_desk(image=stack(12), predictor=slow).wait_ready()
+    panel = choose(desk, tmp_path / "store")
+    desk.press_button(panel.run)
+    store = EmbeddingStore(tmp_path / "store")
+    desk.until(lambda: len(store) >= 2)
+    # The plane on show is there: a click is answered although an encoder is at work.
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    assert "precompute" in desk.session.running
+    assert "left" in panel.progress.text.text()
+    desk.press_button(panel.progress.button)
+    desk.until(lambda: not panel.progress.isVisible())
+    desk.qtbot.wait(600)
+    done = len(store)
+    assert 2 <= done < 12
+    slow.encode_seconds = 0
+    desk.press_button(panel.run)
+    desk.until(lambda: f"{12 - done} embedded, {done} were there before" in panel.text.text())
+
+
+def test_what_is_wrong_with_a_folder_is_said_and_work_goes_on(open_desk, tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    desk = open_desk(image=stack()).wait_ready()
+    panel = choose(desk, tmp_path / "other")
+    assert "found other files" in panel.text.text()
+    assert not panel.run.isEnabled()
+    choose(desk, tmp_path / "store")
+    assert panel.run.isEnabled()
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr("napari_sam.store.disk.write_entry", lambda *_: (_ for _ in ()).throw(full))
+    desk.viewer.dims.set_current_step(0, 3)
+    desk.until(lambda: "No space left" in desk.dock.image_panel.status.text())
+    desk.click(DISCS[0][0], DISCS[0][1] + 9)
+    desk.wait_offers()
+    monkeypatch.undo()
+    desk.press_button(panel.read_only)
+    desk.until(lambda: "only read" in panel.text.text())
+    assert not panel.run.isEnabled()
+
+
+def test_a_store_of_micro_sam_serves_its_image(open_desk, tmp_path):
+    # Each plane has another brightness, so that its own range is not that of the layer.
+    image = stack(3).astype(np.uint16) * np.array([20, 40, 60], np.uint16)[:, None, None]
+    write_store(tmp_path / "e.zarr", image)
+    desk = open_desk(image=image, predictor=Sam()).wait_ready()
+    encoded = desk.predictor.encoded
+    panel = choose(desk, tmp_path / "e.zarr")
+    desk.until(lambda: "its 3 planes are used" in panel.text.text())
+    assert desk.dock.image_panel.contrast.currentText() == "darkest to brightest"
+    for z in range(3):
+        desk.viewer.dims.set_current_step(0, z)
+        desk.until(lambda: desk.session.status.phase == "ready" and desk.session.status.stored)
+    assert desk.predictor.encoded == encoded
