@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape, lies_on
 from napari_sam._napari.ids import next_label, note_label
+from napari_sam._napari.large_labels import finest, is_stored, put
 from napari_sam._napari.layers import twin_plane
 from napari_sam.masks import Box, Mask, Overlap, paint
 
@@ -196,7 +197,7 @@ def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int 
     """
     name, shape = labels_layer.name, layer_shape(image_layer)
     fitting = {shape} | ({shape[1:]} if channel_axis == 0 or shape[0] == 1 else set())
-    if labels_layer.multiscale:
+    if labels_layer.multiscale and not is_stored(labels_layer):
         raise CommitError(f"The layer {name!r} is a pyramid, which cannot be painted. Make a new layer.")
     own = layer_shape(labels_layer)
     if own not in fitting or len(own) < 2:
@@ -258,7 +259,7 @@ def _commit(
 
 def _read(layer: Labels, plane: PlaneIndex, box: Box) -> NDArray[np.integer]:
     """Ids inside a box of a plane, as a copy in the order (y, x); the first of several channels speaks."""
-    crop = np.array(layer.data[_region(plane, box, 0)])
+    crop = np.array(finest(layer)[_region(plane, box, 0)])
     return crop.T if plane.flipped else crop
 
 
@@ -271,6 +272,13 @@ def _write(
         return
     picked = values[rows, columns].astype(layer.data.dtype)
     open_axes = [a for a, i in enumerate(plane.index) if i is None and a not in plane.axes]
+    if is_stored(layer):
+        crop = _read(layer, plane, box)
+        crop[rows, columns] = picked
+        put(layer, _region(plane, box, None), open_axes, crop.T if plane.flipped else crop)
+        note_label(layer, int(picked.max()))
+        layer.refresh(extent=False)
+        return
     if _fancy(layer.data):
         indices = [np.full(rows.size, i or 0) for i in plane.index]
         indices[plane.rows] = rows + int(box.y0)
@@ -305,7 +313,7 @@ def _fancy(data: Any) -> bool:
 
 def _check_writable(layer: Labels) -> None:
     """Refuse arrays that cannot be changed, before anything is changed."""
-    data = layer.data
+    data = finest(layer)
     if isinstance(data, np.ndarray) and not data.flags.writeable:
         raise CommitError(
             f"The layer {layer.name!r} is read-only. Duplicate it or make a new layer, and choose that."

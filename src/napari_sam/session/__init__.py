@@ -6,7 +6,7 @@ from napari_sam.session.jobs import Job, JobDesk
 from napari_sam.session.moments import Write
 from napari_sam.session.offers import Annotation, LevelMemory, Offer
 from napari_sam.session.status import Status
-from napari_sam.session.work import Filters, Sifted
+from napari_sam.session.work import Filters, Sifted, View
 
 __all__ = [
     "Annotation",
@@ -20,5 +20,6 @@ __all__ = [
     "Offer",
     "Sifted",
     "Status",
+    "View",
     "Write",
 ]

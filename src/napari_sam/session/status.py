@@ -21,6 +21,8 @@ class Status:
         Whether the embedding was there already.
     message : str
         Why it failed.
+    part : str
+        Size and resolution of what is embedded of a large plane.
     """
 
     model: str = ""
@@ -29,6 +31,7 @@ class Status:
     seconds: float = 0.0
     cached: bool = False
     message: str = ""
+    part: str = ""
 
     def __str__(self) -> str:
         """Return one line for a person to read."""
@@ -38,7 +41,8 @@ class Status:
     def _phase(self) -> str:
         if self.phase == "ready":
             took = f"{self.seconds:.2f} s"
-            return f"embedding from memory (took {took})" if self.cached else f"embedded in {took}"
+            where = f"in view: {self.part}, " if self.part else ""
+            return where + (f"embedding from memory (took {took})" if self.cached else f"embedded in {took}")
         return {
             "no image": "open an image to begin",
             "loading": "loading the model…",

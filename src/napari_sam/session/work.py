@@ -29,10 +29,30 @@ from napari_sam.store import EmbeddingCache, embed_once
 if TYPE_CHECKING:
     from napari_sam.everything import AutomaticResult, AutomaticSettings
     from napari_sam.predictor import Predictor
+    from napari_sam.tiling.view import LargePlane, Seen, Sight
 
 Outcome = TypeVar("Outcome")
 Read = Callable[[], RGB]
 """Gives the picture of a plane; called in the worker, since it may read a file."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class View:
+    """What is looked at of a plane that is not read whole; stands where else a plane's `Read` does.
+
+    Parameters
+    ----------
+    plane : LargePlane
+    sight : Sight
+        Which part of it, and how finely.
+    """
+
+    plane: LargePlane
+    sight: Sight
+
+    def __call__(self) -> RGB:
+        """Read what is looked at."""
+        return self.plane.read(self.sight)
 
 
 class Load(Protocol):
@@ -60,11 +80,26 @@ class Loaded:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Embedded:
-    """A plane that is ready for prompts."""
+    """A plane that is ready for prompts; of a large one, the part that was looked at (``view``)."""
 
     rgb: RGB
     embedding: Embedding
     cached: bool
+    view: View | None = None
+
+    def shows(self, other: Embedded | None) -> bool:
+        """Whether this is another part of the same large plane with the same contrast."""
+        mine, theirs = self.view, other.view if other is not None else None
+        return mine is not None and theirs is not None and mine.plane is theirs.plane
+
+    @property
+    def seen(self) -> Seen:
+        """The part that was looked at, of a large plane."""
+        from napari_sam.tiling.view import Seen
+
+        if self.view is None:
+            raise ValueError("Expected a large plane, found one that was embedded whole.")
+        return Seen(self.view.sight, self.rgb, self.embedding)
 
 
 def load(load_model: Load | None, name: str, device: str) -> Steps[Loaded]:
@@ -104,21 +139,25 @@ def in_steps(
 
 def embed(predictor: Predictor, read: Read, cache: EmbeddingCache, diameter: float | None) -> Embedded:
     """Read a plane and embed it, unless its embedding is kept."""
+    view = read if isinstance(read, View) else None
     rgb = read()
+    if view is not None:
+        diameter = view.plane.diameter(predictor, view.sight, rgb, diameter)
     cached = (predictor.pixels_key(rgb, diameter), predictor.model_id) in cache
-    return Embedded(rgb, embed_once(predictor, rgb, cache, diameter=diameter), cached)
+    return Embedded(rgb, embed_once(predictor, rgb, cache, diameter=diameter), cached, view)
 
 
 def predict(
     predictor: Predictor,
-    embedding: Embedding,
+    ready: Embedded,
     requests: Sequence[Request],
     choose: Callable[[Candidates], int],
+    cache: EmbeddingCache,
+    diameter: float | None,
 ) -> tuple[Offer, ...]:
     """Offers for all objects; those that still hold are kept as they are."""
     new = [r for r in requests if r.kept is None]
-    previous = [r.before.choice if r.before else None for r in new]
-    found = iter(predictor.predict_each(embedding, [r.prompts for r in new], previous) if new else [])
+    found = iter(_candidates(predictor, ready, new, cache, diameter) if new else [])
     offers: list[Offer] = []
     for request in requests:
         if request.kept is not None:
@@ -134,12 +173,32 @@ def predict(
     return tuple(offers)
 
 
+def _candidates(
+    predictor: Predictor,
+    ready: Embedded,
+    requests: Sequence[Request],
+    cache: EmbeddingCache,
+    diameter: float | None,
+) -> list[Candidates]:
+    """Candidates for all requests, as the plane is small or large."""
+    prompts = [r.prompts for r in requests]
+    before = [r.before.choice if r.before else None for r in requests]
+    if ready.view is None:
+        return predictor.predict_each(ready.embedding, prompts, before)
+    from napari_sam.tiling.view import predict_seen
+
+    plane, kept = ready.view.plane, (cache,)
+    return predict_seen(predictor, plane, ready.seen, prompts, before, diameter=diameter, kept=kept)
+
+
 def hover(
-    predictor: Predictor, embedding: Embedding, y: float, x: float, choose: Callable[[Candidates], int]
+    predictor: Predictor, ready: Embedded, y: float, x: float, choose: Callable[[Candidates], int]
 ) -> Mask:
-    """Mask that a click at ``(y, x)`` would give."""
-    candidates = predictor.predict(embedding, Prompts((Point(y, x),)))
-    return candidates[choose(candidates)].mask
+    """Mask that a click at ``(y, x)`` would give, as far as it is in view."""
+    prompts, sight = Prompts((Point(y, x),)), ready.view.sight if ready.view else None
+    candidates = predictor.predict(ready.embedding, sight.to_picture(prompts) if sight else prompts)
+    mask = candidates[choose(candidates)].mask
+    return sight.to_plane(mask) if sight else mask
 
 
 def everything(
