@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_sam._napari.choices import axis_name
 from napari_sam._napari.commit import write_plane
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex
 from napari_sam._napari.layers import add_labels_layer, twin_plane
 from napari_sam._napari.planes import Plane
 from napari_sam.image import RGB
+from napari_sam.linking import MOVIE, LinkSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +79,9 @@ class StackRun(QObject):
         )
         self._planes, self._done = planes, 0
         settings = session.automatic_settings
-        work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache)
+        over_time = axis_name(bench.image, axis).lower() in ("t", "time", "frame")
+        linking = link and (MOVIE if over_time else LinkSettings())
+        work = partial(segment, session.predictor, planes, settings, linking, diameter, session.cache)
         session.request("stack", work)
 
     def close(self) -> None:
@@ -154,7 +158,7 @@ def segment(
     predictor: Predictor,
     planes: Sequence[Plane],
     settings: AutomaticSettings,
-    link: bool,
+    link: LinkSettings | bool,
     diameter: float | None,
     cache: EmbeddingCache,
 ) -> Steps[Segmented]:

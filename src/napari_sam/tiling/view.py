@@ -215,6 +215,8 @@ class LargePlane:
     def serves(self, sight: Sight, view: Box, scale: float) -> bool:
         """Whether a view needs no other sight than the one there is."""
         view, area = view.clip(self.shape), sight.area
+        if view.height < 1 or view.width < 1:
+            return True  # nothing of the plane is on show
         held = view.intersect(area) == view
         return held and float(np.mean(sight.factors)) <= SHARPER * max(scale, 1.0)
 
