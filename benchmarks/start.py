@@ -90,7 +90,6 @@ def work(viewer: napari.Viewer) -> None:
     from napari_sam._napari.coordinates import PlaneIndex
     from napari_sam._napari.panels.candidate_panel import CandidatePanel
     from napari_sam.candidates import Candidate, Candidates
-    from napari_sam.everything import settings_for
     from napari_sam.geometry import Frame, Window
     from napari_sam.prompts import Point, Prompts
     from napari_sam.session.offers import Offer

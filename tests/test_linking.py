@@ -126,8 +126,21 @@ def test_one_object_does_not_become_two_of_the_same_id_in_a_plane():
     assert ids_at(link_labels(planes), (1, 20, 14), (1, 20, 26)) == [2, 1]
 
 
+def test_cells_on_top_of_each_other_are_two():
+    """A cell that tapers and swells again is another one."""
+    radii = [4, 9, 12, 9, 5, 8, 12, 10, 5]
+    planes = stack_of(*([(20, 20, r)] for r in radii))
+    linked = link_labels(planes)
+    assert [np.unique(plane)[1:].tolist() for plane in linked] == [[1]] * 5 + [[2]] * 4
+    assert link_labels(planes, LinkSettings(swell=0)).max() == 1
+    # What is outlined a little differently in each plane stays one.
+    planes = stack_of(*([(20, 20, r)] for r in (10, 12, 11, 12, 11, 12, 9)))
+    assert link_labels(planes).max() == 1
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"min_iou": 0}, {"min_iou": 1.5}, {"min_inside": 0}, {"max_gap": -1}, {"min_length": 0}]
+    "wrong",
+    [{"min_iou": 0}, {"min_iou": 1.5}, {"min_inside": 0}, {"swell": 1.2}, {"max_gap": -1}, {"min_length": 0}],
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="Expected"):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Window
+from napari_sam.image import RGB
 from napari_sam.masks import Mask
 
 SINGLE = 0
@@ -51,6 +52,16 @@ class Candidate:
     def area(self) -> int:
         """Area in pixels of the image."""
         return self.mask.area
+
+    @property
+    def picture(self) -> RGB | None:
+        """The part of a large plane in which the mask was found; None if that is the whole plane."""
+        return None
+
+    @property
+    def picture_mask(self) -> Mask:
+        """The mask in pixels of what was encoded: of `picture`, where that is not the whole plane."""
+        return self.mask
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import Any, NamedTuple
 
@@ -36,6 +36,10 @@ class LinkSettings:
         What is left over is linked when this part of the smaller outline, or more, lies in the larger one:
         the caps of a round cell are much smaller in one plane than in the next. Above 0; more than 1 turns it
         off, as suits movies, in which objects do not taper.
+    swell : float
+        An object that has tapered to this part of its largest outline, or less, and grows again by as much,
+        is another one that begins where the first ends: cells that lie on top of each other. From 0, which
+        turns it off, to 1.
     max_gap : int
         Number of planes in between in which the object may be missing.
     min_length : int
@@ -49,6 +53,7 @@ class LinkSettings:
 
     min_iou: float = 0.5
     min_inside: float = 0.8
+    swell: float = 0.75
     max_gap: int = 1
     min_length: int = 1
 
@@ -58,6 +63,8 @@ class LinkSettings:
             raise ValueError(f"Expected a smallest IoU above 0 and at most 1, found {self.min_iou}.")
         if not self.min_inside > 0:
             raise ValueError(f"Expected a smallest part inside above 0, found {self.min_inside}.")
+        if not 0 <= self.swell <= 1:
+            raise ValueError(f"Expected a part between 0 and 1 for tapered objects, found {self.swell}.")
         if self.max_gap < 0 or self.min_length < 1:
             raise ValueError(
                 "Expected a gap of zero planes or more and a length of one plane or more, "
@@ -80,7 +87,7 @@ class LinkSettings:
         Examples
         --------
         >>> LinkSettings.measured(0.5, gap=1, length=3)
-        LinkSettings(min_iou=0.5, min_inside=0.8, max_gap=2, min_length=6)
+        LinkSettings(min_iou=0.5, min_inside=0.8, swell=0.75, max_gap=2, min_length=6)
         """
         if step <= 0 or gap < 0 or length < 0:
             raise ValueError(
@@ -89,6 +96,14 @@ class LinkSettings:
             )
         almost = 1e-9  # 0.3 / 0.1 is a little less than 3
         return cls(max_gap=floor(gap / step + almost), min_length=max(ceil(length / step - almost), 1))
+
+    def over_time(self) -> LinkSettings:
+        """Return the same for a movie: what moves and divides neither tapers nor lies on top of its like."""
+        return replace(self, min_inside=2.0, swell=0.0)
+
+
+MOVIE = LinkSettings().over_time()
+"""For movies."""
 
 
 class Overlaps(NamedTuple):
@@ -179,6 +194,8 @@ class Linker:
         self.settings = settings or LinkSettings()
         self._recent: deque[_Seen] = deque(maxlen=self.settings.max_gap + 1)
         self._lengths: list[int] = [0]
+        self._peak: list[int] = [0]
+        self._since: list[int] = [0]
 
     def add(self, labels: Labels) -> Lookup:
         """Link the next plane.
@@ -193,7 +210,8 @@ class Linker:
         ndarray of int32, shape (labels.max() + 1,)
             Id in the stack of each object, so that ``lookup[labels]`` is the plane with linked ids.
         """
-        present = np.flatnonzero(np.bincount(labels.ravel()))
+        area = np.bincount(labels.ravel())
+        present = np.flatnonzero(area)
         present = present[present > 0]
         lookup = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
         continued: set[int] = set()
@@ -201,6 +219,7 @@ class Linker:
             pairs = overlaps(seen.labels, labels)
             # An object that went on in a nearer plane is not looked for where it was before.
             pairs = pairs.take(~np.isin(seen.ids[pairs.first], list(continued)))
+            pairs = pairs.take(~self._swells(seen.ids[pairs.first], area[pairs.second]))
             # Something small that comes back after a gap is no cap: only whole outlines are taken up again.
             taper = (pairs.inside >= self.settings.min_inside) & (seen is self._recent[-1])
             for good in (pairs.iou >= self.settings.min_iou, taper):
@@ -210,11 +229,20 @@ class Linker:
             continued.update(int(i) for i in seen.ids)
         new = present[lookup[present] == 0]
         lookup[new] = np.arange(len(self._lengths), len(self._lengths) + len(new))
-        self._lengths += [0] * len(new)
-        for index in lookup[present]:
+        for known in (self._lengths, self._peak, self._since):
+            known += [0] * len(new)
+        for index, size in zip(lookup[present].tolist(), area[present].tolist(), strict=True):
             self._lengths[index] += 1
+            grown = size > self._peak[index]
+            self._peak[index] = size if grown else self._peak[index]
+            self._since[index] = size if grown else min(self._since[index], size)
         self._recent.append(_Seen(labels, lookup))
         return lookup
+
+    def _swells(self, ids: NDArray[np.integer], area: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Whether objects that have tapered would grow again with outlines of these areas."""
+        peak, since = (np.array([known[i] for i in ids.tolist()]) for known in (self._peak, self._since))
+        return (since < self.settings.swell * peak) & (since < self.settings.swell * area)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.coordinates import layer_shape, visible_box
-from napari_sam._napari.layers import twin_plane
-from napari_sam._napari.preview import Backdrop, colour_numbers
-from napari_sam._napari.pyramid import box_to_level, labels_to_full, mask_to_level
+from napari_sam._napari.large_run import LargeRun
+from napari_sam._napari.layers import Frame, twin_plane
+from napari_sam._napari.preview import WHOLE, Backdrop, colour_numbers
 from napari_sam._napari.target import write_into
+from napari_sam.levels import box_to_level, labels_to_full, labels_to_grid, mask_to_level
 from napari_sam.masks import Box, Mask, Overlap
 from napari_sam.session import Filters
 
@@ -22,8 +25,10 @@ if TYPE_CHECKING:
 
     from napari_sam._napari.coordinates import PlaneIndex
     from napari_sam._napari.planes import Plane
-    from napari_sam._napari.pyramid import Factors
     from napari_sam._napari.workbench import Workbench
+    from napari_sam.levels import Factors
+    from napari_sam.session import Annotation
+    from napari_sam.tiling.view import Sight
 
 Where = Literal["plane", "unlabelled", "view"]
 
@@ -41,6 +46,8 @@ class AutomaticRun(QObject):
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
+        self.large = LargeRun(bench)
+        self._sight: Sight | None = None
         self._plane: Plane | None = None
         self._image: Image | None = None
         bench.session.sifted_changed.connect(self._show)
@@ -64,9 +71,20 @@ class AutomaticRun(QObject):
             return
         if prompts == "grid":
             settings = replace(settings, prompts="grid", points_per_side=points_per_side)
+        view = bench.lookout.view
+        if view is not None and where == "plane":
+            self.large.run(settings, bench.labels_folder)
+            return
+        if view is not None and where == "unlabelled":
+            self.failed.emit(
+                "This plane is too large to look for what is free on it. Choose the whole plane, or what the "
+                "canvas shows."
+            )
+            return
         region = self._region(where, bench.plane, target)
         session.drop_automatic()
         self._plane, self._image = bench.plane, bench.image
+        self._sight = view.sight if view is not None else None
         session.segment_everything(settings, region)
 
     def filters(self) -> Filters | None:
@@ -84,18 +102,31 @@ class AutomaticRun(QObject):
         bench, plane = self._bench, self._plane
         if plane is None or bench.session.sifted is None:
             return 0
-        return bench.attempt(
-            target,
-            lambda layer: bench.session.accept_automatic(
-                partial(write_into, bench.viewer, layer, plane.index, plane.factors, overlap)
-            ),
-        )
+        corner, factors = self._lie(plane)
+
+        def write(layer: Labels, objects: Sequence[Annotation]) -> Callable[[], None]:
+            moved = [replace(o, mask=o.mask.shift(int(corner[0]), int(corner[1]))) for o in objects]
+            return write_into(bench.viewer, layer, plane.index, factors, overlap, moved)
+
+        return bench.attempt(target, lambda layer: bench.session.accept_automatic(partial(write, layer)))
+
+    def _lie(self, plane: Plane) -> tuple[tuple[float, float], Factors]:
+        """Where the masks' pixels lie: their corner, and full-resolution pixels per pixel of them."""
+        if self._sight is None:
+            return (0, 0), plane.factors
+        (fy, fx), (y, x) = self._sight.factors, plane.factors
+        return (self._sight.box.y0, self._sight.box.x0), (fy * y, fx * x)
 
     def _region(self, where: Where, plane: Plane, target: Labels | None) -> Any:
         """What gives the region in the worker; None for the whole plane."""
         if where == "view":
-            box = Box(*visible_box(self._bench.viewer, self._bench.image))
-            return partial(_clipped, box_to_level(box, plane.factors), plane.shape)
+            box = box_to_level(Box(*visible_box(self._bench.viewer, self._bench.image)), plane.factors)
+            view = self._bench.lookout.view
+            if view is None:
+                return partial(_clipped, box, plane.shape)
+            seen = view.sight.box
+            box = box_to_level(box, view.sight.factors).shift(-seen.y0, -seen.x0)
+            return partial(_clipped, box, (int(seen.height), int(seen.width)))
         if where == "unlabelled" and target is not None:
             index = twin_plane(plane.index, target.ndim)
             return partial(_unlabelled, target.data, index, plane.factors)
@@ -106,12 +137,22 @@ class AutomaticRun(QObject):
         sifted, image, plane = self._bench.session.sifted, self._image, self._plane
         backdrop = None
         if sifted is not None and image is not None and plane is not None:
-            shape = layer_shape(image)
-            size = (shape[plane.index.rows], shape[plane.index.columns])
-            picture = colour_numbers(labels_to_full(sifted.labels, plane.factors, size))
-            backdrop = Backdrop(image, plane.index, picture)
+            backdrop = self._backdrop(image, plane, colour_numbers(sifted.labels))
         self._bench.preview.set_behind(backdrop)
         self._bench.show()
+
+    def _backdrop(self, image: Image, plane: Plane, colours: NDArray[np.uint8]) -> Backdrop:
+        """What is shown of all masks: the plane, or of a large one the part that they cover."""
+        shape = layer_shape(image)
+        size = (shape[plane.index.rows], shape[plane.index.columns])
+        corner, factors = self._lie(plane)
+        if self._sight is None and size[0] * size[1] <= WHOLE:
+            return Backdrop(image, plane.index, labels_to_full(colours, factors, size))
+        (y, x), (fy, fx), (height, width) = corner, factors, colours.shape
+        box = Box(y * fy, x * fx, (y + height) * fy, (x + width) * fx).clip(size)
+        frame = Frame(box, max(1, round(min(factors))))
+        picture = labels_to_grid(colours, factors, corner, box, int(frame.step))
+        return Backdrop(image, plane.index, picture, frame)
 
 
 def _clipped(box: Box, shape: tuple[int, int]) -> Box:

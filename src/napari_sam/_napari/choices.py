@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 
 from napari_sam._napari.coordinates import layer_shape
+from napari_sam._napari.large import ON_DISK
 from napari_sam._napari.panels.image_panel import ChannelOptions
 from napari_sam._napari.planes import Channels
 from napari_sam.weights.registry import entries
@@ -37,9 +39,14 @@ def channel_options(viewer: ViewerModel, image: Image | None) -> ChannelOptions:
     """Tell what may become red, green and blue of an image, and its resolution levels."""
     if image is None:
         return ChannelOptions()
-    levels: list[str] = []
+    levels: list[tuple[str, int | None]] = []
     if image.multiscale:
-        levels = [" × ".join(str(n) for n in level.shape[: image.ndim]) for level in image.data]
+        levels = [
+            (" × ".join(str(n) for n in level.shape[: image.ndim]), number)
+            for number, level in enumerate(image.data)
+        ]
+        if prod(layer_shape(image)[-2:]) > ON_DISK:
+            levels.insert(0, ("as in view", None))
     if image.rgb:
         return ChannelOptions(levels=levels)
     shape = layer_shape(image)

@@ -20,6 +20,7 @@ from napari_sam._napari.label_pixels import (
     read_box,
     write_patches,
 )
+from napari_sam._napari.large_labels import is_stored
 from napari_sam._napari.layers import twin_plane
 from napari_sam.masks import Box, Mask, Overlap, paint
 
@@ -244,7 +245,7 @@ def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int 
     """
     name, shape = labels_layer.name, layer_shape(image_layer)
     fitting = {shape} | ({shape[1:]} if channel_axis == 0 or shape[0] == 1 else set())
-    if labels_layer.multiscale:
+    if labels_layer.multiscale and not is_stored(labels_layer):
         raise CommitError(f"The layer {name!r} is a pyramid, which cannot be painted. Make a new layer.")
     own = layer_shape(labels_layer)
     if own not in fitting or len(own) < 2:

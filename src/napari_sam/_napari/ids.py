@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from napari_sam._napari.large_labels import highest_stored, store_highest
+
 if TYPE_CHECKING:
     from napari.layers import Labels
 
@@ -32,7 +34,8 @@ def next_label(layer: Labels) -> int:
         highest = int(data.max(initial=0))
     else:
         if layer not in _highest:
-            _highest[layer] = _read_highest(data)
+            known = highest_stored(layer)
+            _highest[layer] = _read_highest(data) if known is None else known
             layer.events.paint.connect(_on_paint)
             layer.events.data.connect(_on_data)
         highest = _highest[layer]
@@ -48,6 +51,7 @@ def note_label(layer: Labels, label: int) -> None:
     """Take note of an id that was written into a layer without napari's being told."""
     if layer in _highest:
         _highest[layer] = max(_highest[layer], label)
+    store_highest(layer, label)
 
 
 def _read_highest(data: Any) -> int:

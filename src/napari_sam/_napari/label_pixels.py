@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneIndex
 from napari_sam._napari.ids import note_label
+from napari_sam._napari.large_labels import finest, is_stored, put
 from napari_sam.masks import Box
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class CommitError(ValueError):
 
 def read_box(layer: Labels, plane: PlaneIndex, box: Box) -> NDArray[np.integer]:
     """Ids inside a box of a plane, as a copy in the order (y, x); the first of several channels speaks."""
-    crop = np.array(layer.data[_region(plane, box, 0)])
+    crop = np.array(finest(layer)[_region(plane, box, 0)])
     return crop.T if plane.flipped else crop
 
 
@@ -43,18 +44,22 @@ def write_patches(layer: Labels, patches: Sequence[Patch]) -> None:
     patches = [patch for patch in patches if patch.where.any()]
     if not patches:
         return
-    if _fancy(layer.data):
+    if not is_stored(layer) and _fancy(layer.data):
         places, values = zip(*(part for patch in patches for part in _pixels(layer, patch)), strict=True)
         indices = tuple(np.concatenate(axis) for axis in zip(*places, strict=True))
         with layer.block_history():
             layer.data_setitem(indices, np.concatenate(values))
         return
-    # dask has no assignment by lists of positions: the box is read, changed and put back, and the
-    # session's own undo is the only one.
+    # dask has no assignment by lists of positions, and a pyramid has several levels: the box is read, changed
+    # and put back, and the session's own undo is the only one.
     for plane, box, values, where in patches:
         crop = read_box(layer, plane, box)
         crop[where] = values[where]
-        layer.data[_region(plane, box, None)] = crop.T if plane.flipped else crop
+        crop = crop.T if plane.flipped else crop
+        if is_stored(layer):
+            put(layer, _region(plane, box, None), _open_axes(plane), crop)
+        else:
+            layer.data[_region(plane, box, None)] = crop
         note_label(layer, int(values[where].max()))
     layer.refresh(extent=False)
 
@@ -67,11 +72,16 @@ def _pixels(layer: Labels, patch: Patch) -> Iterator[tuple[list[NDArray[np.intp]
     indices = [np.full(rows.size, i or 0) for i in plane.index]
     indices[plane.rows] = rows + int(box.y0)
     indices[plane.columns] = columns + int(box.x0)
-    open_axes = [a for a, i in enumerate(plane.index) if i is None and a not in plane.axes]
+    open_axes = _open_axes(plane)
     for positions in product(*(range(layer.data.shape[a]) for a in open_axes)):
         for axis, position in zip(open_axes, positions, strict=True):
             indices[axis] = np.full(rows.size, position)
         yield list(indices), picked
+
+
+def _open_axes(plane: PlaneIndex) -> list[int]:
+    """Axes that the plane has all of, besides its own two."""
+    return [a for a, i in enumerate(plane.index) if i is None and a not in plane.axes]
 
 
 def _region(plane: PlaneIndex, box: Box, channel: int | None) -> tuple[int | slice, ...]:
@@ -89,7 +99,7 @@ def _fancy(data: Any) -> bool:
 
 def check_writable(layer: Labels) -> None:
     """Refuse arrays that cannot be changed, before anything is changed."""
-    data = layer.data
+    data = finest(layer)
     if isinstance(data, np.ndarray) and not data.flags.writeable:
         raise CommitError(
             f"The layer {layer.name!r} is read-only. Duplicate it or make a new layer, and choose that."

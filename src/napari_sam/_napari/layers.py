@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Labels, Points, Shapes
+from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import (
     PlaneIndex,
@@ -15,11 +18,49 @@ from napari_sam._napari.coordinates import (
     unit_factors,
 )
 from napari_sam._napari.signs import CLICK_COLOURS, LINE_COLOURS, POSITIVE
+from napari_sam.masks import Box, Mask
 
 if TYPE_CHECKING:
     import pint
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Part of a plane that a layer covers, every ``step``-th pixel of it.
+
+    Parameters
+    ----------
+    box : Box
+        Whole-pixel box of the plane.
+    step : int or float
+        Pixels of the plane per pixel of the layer; a whole number where masks are thinned out.
+    """
+
+    box: Box
+    step: float = 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the layer."""
+        return ceil(self.box.height / self.step), ceil(self.box.width / self.step)
+
+    def holds(self, box: Box) -> bool:
+        """Whether a box of the plane lies inside."""
+        return box.intersect(self.box) == box
+
+    def place(self, box: Box) -> Box:
+        """Pixels of the layer whose first pixel of the plane lies in a box of the plane."""
+        y0, x0, y1, x1 = box.shift(-self.box.y0, -self.box.x0)
+        return Box(*(ceil(v / self.step) for v in (y0, x0, y1, x1)))
+
+    def thin(self, mask: Mask, box: Box) -> NDArray[np.bool_]:
+        """What of a mask is in a box of the plane, in pixels of the layer."""
+        step = int(self.step)
+        y, x = (-int(v) % step for v in (box.y0 - self.box.y0, box.x0 - self.box.x0))
+        return mask.crop(box)[y::step, x::step]
+
 
 Role = Literal["points", "shapes", "labels", "preview"]
 
@@ -95,8 +136,8 @@ def own_layers(viewer: ViewerModel, image_layer: Layer, role: Role | None = None
 
 def is_own(layer: Layer, image_layer: Layer, role: Role | None = None) -> bool:
     """Whether a layer was made here for an image: its last axes are the image's pixels."""
-    mark = layer.metadata.get(MARK)
-    return mark is not None and mark["image"] == image_layer.unique_id and role in (None, mark["role"])
+    said = layer.metadata.get(MARK)
+    return said is not None and said["image"] == image_layer.unique_id and role in (None, said["role"])
 
 
 def role_of(layer: Layer) -> Role | None:
@@ -108,18 +149,18 @@ def role_of(layer: Layer) -> Role | None:
 def realign(viewer: ViewerModel, image_layer: Layer) -> None:
     """Put all layers that were made for an image where the image is now."""
     for layer in own_layers(viewer, image_layer):
-        mark = layer.metadata[MARK]
-        if mark["role"] == "labels":
+        said = layer.metadata[MARK]
+        if said["role"] == "labels":
             geometry = twin(image_layer, layer.ndim)
         else:
             geometry = shown_twin(viewer, image_layer, layer.ndim)
-        if "plane" in mark:
-            mark["translate"] = geometry.pop("translate")
+        if "plane" in said:
+            said["translate"], said["scale"] = geometry.pop("translate"), geometry.pop("scale")
         for name, value in geometry.items():
             if not _equal(getattr(layer, name), value):
                 setattr(layer, name, value)
-        if "plane" in mark:
-            place_preview(layer, mark["plane"])
+        if "plane" in said:
+            place_preview(layer, said["plane"], said["frame"])
 
 
 def add_points_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: int | None = None) -> Points:
@@ -139,10 +180,10 @@ def add_points_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: i
         border_color="white",
         border_width=0.12,
         size=_click_size(image_layer, ndim),
-        metadata=_mark("points", image_layer),
+        metadata=mark("points", image_layer),
         **shown_twin(viewer, image_layer, ndim),
     )
-    return _add_on_top(viewer, layer)
+    return add_layer_on_top(viewer, layer)
 
 
 def add_shapes_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: int | None = None) -> Shapes:
@@ -156,10 +197,10 @@ def add_shapes_layer(viewer: ViewerModel, image_layer: Image, *, channel_axis: i
         edge_color=LINE_COLOURS[POSITIVE],
         face_color="transparent",
         edge_width=_line_width(image_layer, ndim),
-        metadata=_mark("shapes", image_layer),
+        metadata=mark("shapes", image_layer),
         **shown_twin(viewer, image_layer, ndim),
     )
-    return _add_on_top(viewer, layer)
+    return add_layer_on_top(viewer, layer)
 
 
 def add_labels_layer(
@@ -186,47 +227,60 @@ def add_labels_layer(
     layer = Labels(
         np.zeros(layer_shape(image_layer)[-ndim:], dtype),
         name=name or f"{image_layer.name}: objects",
-        metadata=_mark("labels", image_layer),
+        metadata=mark("labels", image_layer),
         **twin(image_layer, ndim),
     )
-    return _add_on_top(viewer, layer, activate=False)
+    return add_layer_on_top(viewer, layer, activate=False)
 
 
-def add_preview_layer(viewer: ViewerModel, image_layer: Image, plane: PlaneIndex) -> Labels:
+def add_preview_layer(
+    viewer: ViewerModel, image_layer: Image, plane: PlaneIndex, frame: Frame | None = None
+) -> Labels:
     """Add the layer that shows the chosen candidate before it is committed.
 
-    It holds one plane only, at the place of that plane: memory does not grow with the stack.
+    It holds one plane only, or a part of it, at the place of that plane: memory does not grow with the stack.
     """
     geometry = shown_twin(viewer, image_layer)
+    origin = {"translate": geometry["translate"], "scale": np.array(geometry["scale"], float)}
     layer = Labels(
-        np.zeros(preview_shape(image_layer, plane), np.uint8),
+        np.zeros(preview_shape(image_layer, plane, frame), np.uint8),
         name=f"{image_layer.name}: preview",
         opacity=0.5,
-        metadata=_mark("preview", image_layer, translate=geometry["translate"]),
+        metadata=mark("preview", image_layer, **origin),
         **geometry,
     )
-    place_preview(layer, plane)
+    place_preview(layer, plane, frame)
     layer.editable = False
-    return _add_on_top(viewer, layer, activate=False)
+    return add_layer_on_top(viewer, layer, activate=False)
 
 
-def place_preview(preview: Labels, plane: PlaneIndex) -> None:
-    """Move a preview to another plane of its image."""
-    mark = preview.metadata[MARK]
-    mark["plane"] = plane
+def place_preview(preview: Labels, plane: PlaneIndex, frame: Frame | None = None) -> None:
+    """Move a preview to another plane of its image, or another part of the plane."""
+    said = preview.metadata[MARK]
+    said["plane"], said["frame"] = plane, frame
     start = np.array([0.0 if i is None else i for i in plane.index])
-    moved = np.subtract(preview.data_to_world(start), preview.data_to_world(start * 0))
+    steps = np.ones(len(start))
+    if frame is not None:
+        steps[list(plane.axes)] = frame.step
+        # The middle of the first pixel of the layer.
+        start[list(plane.axes)] = np.array(frame.box[:2]) + (frame.step - 1) / 2
+    scale = said["scale"] * steps
+    if not np.array_equal(preview.scale, scale):
+        preview.scale = scale
+    moved = np.subtract(preview.data_to_world(start / steps), preview.data_to_world(start * 0))
     linear = np.asarray(preview.affine)[:-1, :-1]
     # The affine comes after the translation, hence its inverse here.
-    translate = mark["translate"] + np.linalg.solve(linear, moved)
+    translate = said["translate"] + np.linalg.solve(linear, moved)
     if not np.array_equal(preview.translate, translate):
         preview.translate = translate
 
 
-def preview_shape(image_layer: Image, plane: PlaneIndex) -> tuple[int, ...]:
+def preview_shape(image_layer: Image, plane: PlaneIndex, frame: Frame | None = None) -> tuple[int, ...]:
     """Shape of a preview: one pixel thick along the axes that are not displayed."""
-    shape = layer_shape(image_layer)
-    return tuple(shape[axis] if axis in plane.axes else 1 for axis in range(len(shape)))
+    shape = list(layer_shape(image_layer))
+    if frame is not None:
+        shape[plane.rows], shape[plane.columns] = frame.shape
+    return tuple(n if axis in plane.axes else 1 for axis, n in enumerate(shape))
 
 
 def remove_layer(viewer: ViewerModel, layer: Layer | None) -> None:
@@ -253,7 +307,7 @@ def twin_plane(plane: PlaneIndex, ndim: int) -> PlaneIndex:
     return PlaneIndex(plane.index[lead:], plane.rows - lead, plane.columns - lead)
 
 
-def _mark(role: Role, image_layer: Layer, **more: Any) -> dict[str, dict[str, Any]]:
+def mark(role: Role, image_layer: Layer, **more: Any) -> dict[str, dict[str, Any]]:
     """Metadata that says what the layer is for."""
     return {MARK: {"role": role, "image": image_layer.unique_id, **more}}
 
@@ -272,7 +326,7 @@ def _equal(one: Any, other: Any) -> bool:
     return np.array_equal(np.asarray(one), np.asarray(other))
 
 
-def _add_on_top(viewer: ViewerModel, layer: Any, *, activate: bool = True) -> Any:
+def add_layer_on_top(viewer: ViewerModel, layer: Any, *, activate: bool = True) -> Any:
     """Add a layer; the active layer stays active unless the new one is to be worked in."""
     active = viewer.layers.selection.active
     viewer.add_layer(layer)

@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex, plane_index
 from napari_sam.image import RGB, Contrast, plane_to_rgb, range_contrast
+from napari_sam.masks import Box
+from napari_sam.tiling.read import sampled_contrast
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -43,6 +46,9 @@ class Channels:
         return self.red, self.green, self.blue
 
 
+Windows = Contrast | Sequence[Contrast]
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """Where one colour of a plane comes from, with everything needed to read it from any thread."""
@@ -50,14 +56,14 @@ class Source:
     data: Any
     slices: tuple[int | slice, ...]
     transposed: bool
-    contrast: Contrast | None
+    contrast: Windows | None
     gamma: float = 1.0
     colours: bool = False
     full_range: bool = False
 
-    def read(self) -> RGB:
-        """Read the plane and bring it to 8-bit RGB; nothing else of the data is read."""
-        plane = np.asarray(self.data[self.slices])
+    def read(self, box: Box | None = None) -> RGB:
+        """Read the plane, or a box of it, and bring it to 8-bit RGB; nothing else of the data is read."""
+        plane = np.asarray(self.data[self.slices if box is None else self._within(box)])
         if self.transposed:
             plane = plane.swapaxes(0, 1)
         if self.colours:
@@ -69,6 +75,37 @@ class Source:
         if not self.colours:
             return plane_to_rgb(plane, contrast=self.contrast, gamma=self.gamma)
         return plane_to_rgb(plane, contrast=self.contrast, channels=(0, 1, 2))
+
+    def windows(self) -> Windows:
+        """Contrast that holds for the whole plane, out of blocks spread over it if none was chosen."""
+        return sampled_contrast(_Blocks(self)) if self.contrast is None else self.contrast
+
+    def raw(self, box: Box) -> NDArray[Any]:
+        """Values in a box as they are, (y, x) or (y, x, colour) as displayed."""
+        part = np.asarray(self.data[self._within(box)])
+        part = part.swapaxes(0, 1) if self.transposed else part
+        return part[..., :3] if self.colours else part
+
+    def _within(self, box: Box) -> tuple[int | slice, ...]:
+        """Slices of a box, which is (y, x) as displayed."""
+        rows, columns = box.slices[::-1] if self.transposed else box.slices
+        across = iter((rows, columns))
+        return tuple(next(across) if isinstance(s, slice) else s for s in self.slices)
+
+
+class _Blocks:
+    """A source as an array of which only the blocks that are asked for are read."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        sizes = [n for n, s in zip(source.data.shape, source.slices, strict=False) if isinstance(s, slice)]
+        self.shape = tuple(sizes[::-1] if source.transposed else sizes)
+        if source.colours:
+            self.shape = (*self.shape, min(int(source.data.shape[-1]), 3))
+
+    def __getitem__(self, where: tuple[slice, slice]) -> NDArray[Any]:
+        rows, columns = (s.indices(n)[:2] for s, n in zip(where, self.shape, strict=False))
+        return self._source.raw(Box(rows[0], columns[0], rows[1], columns[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +134,8 @@ class Plane:
     factors: tuple[float, float]
     sources: tuple[Source | None, ...]
 
-    def read(self) -> RGB:
-        """Read the pixels, from any thread.
+    def read(self, box: Box | None = None) -> RGB:
+        """Read the pixels, or those of a whole-pixel box of them, from any thread.
 
         Returns
         -------
@@ -110,16 +147,33 @@ class Plane:
             If the pixels are no real numbers or none is finite.
         """
         if len(self.sources) == 1 and self.sources[0] is not None:
-            return self.sources[0].read()
+            return self.sources[0].read(box)
         # Colours that come from the same place are read once.
         read: dict[int, RGB] = {}
-        picture = np.zeros((*self.shape, 3), np.uint8)
+        shape = self.shape if box is None else (int(box.height), int(box.width))
+        picture = np.zeros((*shape, 3), np.uint8)
         for colour, source in enumerate(self.sources):
             if source is not None:
                 if id(source) not in read:
-                    read[id(source)] = source.read()
+                    read[id(source)] = source.read(box)
                 picture[..., colour] = read[id(source)][..., 0]
         return picture
+
+    def windows(self) -> tuple[Windows | None, ...]:
+        """Contrast of each source that holds for all of it, as `with_windows` takes it; reads blocks."""
+        found: dict[int, Windows] = {}
+        for source in self.sources:
+            if source is not None and id(source) not in found:
+                found[id(source)] = source.windows()
+        return tuple(None if s is None else found[id(s)] for s in self.sources)
+
+    def with_windows(self, windows: Sequence[Windows | None]) -> Plane:
+        """Return this plane with other contrasts, one for each source."""
+        moved: dict[int, Source] = {}
+        for source, window in zip(self.sources, windows, strict=True):
+            if source is not None and id(source) not in moved:
+                moved[id(source)] = replace(source, contrast=window)
+        return replace(self, sources=tuple(None if s is None else moved[id(s)] for s in self.sources))
 
 
 def current_plane(

@@ -10,8 +10,8 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_sam._napari.coordinates import PlaneIndex
-from napari_sam._napari.layers import add_preview_layer, place_preview, preview_shape, remove_layer
+from napari_sam._napari.coordinates import PlaneIndex, layer_shape
+from napari_sam._napari.layers import Frame, add_preview_layer, place_preview, preview_shape, remove_layer
 from napari_sam.masks import Box, Mask
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ COLOURS = ("#ffc400", "#00b8d9", "#ff6f91", "#7bd88f", "#b388ff", "#ff9e5e", "#5
 
 
 NOWHERE = Box(0, 0, 0, 0)
+WHOLE = 4096**2
+"""Pixels of a plane up to which the layer covers all of it; of larger ones, what the masks need."""
+SIDE = 4096
+"""Pixels of the layer on a side at most; larger masks are shown more coarsely."""
+ROOM = 256
+"""The layer's edges lie at multiples of this, so that it need not follow every mask."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,11 +41,14 @@ class Backdrop:
     plane : PlaneIndex
     picture : ndarray of uint8, shape (H, W)
         0 where no mask is, else the number of a colour from 1; see `colour_numbers`.
+    frame : Frame, optional
+        What part of the plane it shows; all of it if not given.
     """
 
     image: Image
     plane: PlaneIndex
     picture: NDArray[np.uint8]
+    frame: Frame | None = None
 
 
 def colour_numbers(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -64,6 +73,7 @@ class MaskPreview:
         self._image: Image | None = None
         self._layer: Labels | None = None
         self._plane: PlaneIndex | None = None
+        self._frame: Frame | None = None
         self._drawn = NOWHERE
         self._behind: Backdrop | None = None
         self._painted: Backdrop | None = None
@@ -95,14 +105,22 @@ class MaskPreview:
         if not masks and behind is None:
             self.clear()
             return
-        layer = self._layer_for(image, plane)
+        boxes = [mask.box for mask in masks if mask.pixels.size]
+        if behind is not None and behind.frame is not None and not all(map(behind.frame.holds, boxes)):
+            behind = None  # shown again when these are committed
+        frame = behind.frame if behind is not None else self._frame_for(image, plane, boxes)
+        layer = self._layer_for(image, plane, frame)
         canvas = _as_plane(layer, plane)
         self._wipe(canvas, behind)
+        frame = frame or Frame(Box(0, 0, *canvas.shape))
         for number, mask in reversed(list(enumerate(masks))):
-            box = mask.box.clip(canvas.shape)
-            canvas[box.slices][mask.crop(box)] = 1 + number % len(COLOURS)
-        boxes = [mask.box for mask in masks if mask.pixels.size]
-        self._drawn = Box.union(boxes).clip(canvas.shape) if boxes else NOWHERE
+            box = mask.box.intersect(frame.box)
+            if box.height > 0 and box.width > 0:
+                inside = frame.thin(mask, box)
+                canvas[frame.place(box).slices][inside] = 1 + number % len(COLOURS)
+        both = [box.intersect(frame.box) for box in boxes]
+        seen = [frame.place(box) for box in both if box.height > 0 and box.width > 0]
+        self._drawn = Box.union(seen) if seen else NOWHERE
         layer.opacity = opacity if behind is None else 0.5
         layer.visible = True
         layer.refresh(extent=False)
@@ -110,7 +128,7 @@ class MaskPreview:
     def prepare(self, image: Image, plane: PlaneIndex) -> None:
         """Make the layer, hidden: napari takes its time for a layer, which no click needs to wait for."""
         if self.layer is None or image is not self._image:
-            self._layer_for(image, plane).visible = False
+            self._layer_for(image, plane, self._frame_for(image, plane, [])).visible = False
 
     def clear(self) -> None:
         """Show nothing; the layer stays, hidden, for the next time."""
@@ -128,7 +146,7 @@ class MaskPreview:
     def remove(self) -> None:
         """Take the layer out of the viewer."""
         remove_layer(self._viewer, self.layer)
-        self._layer = self._image = self._plane = self._painted = None
+        self._layer = self._image = self._plane = self._frame = self._painted = None
         self._drawn = NOWHERE
 
     def _wipe(self, canvas: np.ndarray, behind: Backdrop | None) -> None:
@@ -137,21 +155,45 @@ class MaskPreview:
         canvas[where] = 0 if behind is None else behind.picture[where]
         self._painted, self._drawn = behind, NOWHERE
 
-    def _layer_for(self, image: Image, plane: PlaneIndex) -> Labels:
+    def _frame_for(self, image: Image, plane: PlaneIndex, boxes: Sequence[Box]) -> Frame | None:
+        """Part of a large plane that the layer is to cover; None for all of a plane."""
+        shape = layer_shape(image)
+        size = shape[plane.rows], shape[plane.columns]
+        if size[0] * size[1] <= WHOLE:
+            return None
+        box = Box.union(boxes).clip(size) if boxes else Box(0, 0, 1, 1)
+        step = max(1, -(-int(max(box.height, box.width)) // SIDE))
+        if self._frame is not None and self._frame.step == step and self._frame.holds(box):
+            return self._frame
+        room = ROOM * step
+        y0, x0 = (int(v) // room * room for v in box[:2])
+        y1, x1 = (-(-int(v) // room) * room for v in box[2:])
+        return Frame(Box(y0, x0, y1, x1).clip(size), step)
+
+    def _layer_for(self, image: Image, plane: PlaneIndex, frame: Frame | None) -> Labels:
         """The layer, at the place of a plane."""
         layer = self.layer
-        fits = layer is not None and image is self._image and layer.data.shape == preview_shape(image, plane)
+        shape = preview_shape(image, plane, frame)
+        fits = layer is not None and image is self._image
+        if fits and frame is None:
+            fits = self._frame is None and layer.data.shape == shape
         if not fits:
             self.remove()
-            layer = add_preview_layer(self._viewer, image, plane)
+            layer = add_preview_layer(self._viewer, image, plane, frame)
             colours = dict(enumerate(COLOURS, start=1))
             layer.colormap = DirectLabelColormap(
                 color_dict={None: "transparent", 0: "transparent", **colours}
             )
             self._layer, self._image = layer, image
-        elif plane != self._plane:
-            place_preview(layer, plane)
-        self._plane = plane
+        elif plane != self._plane or frame != self._frame:
+            if layer.data.shape != shape:
+                layer.data = np.zeros(shape, np.uint8)
+            elif frame != self._frame:
+                layer.data[...] = 0
+            place_preview(layer, plane, frame)
+        if frame != self._frame:
+            self._painted, self._drawn = None, NOWHERE
+        self._plane, self._frame = plane, frame
         return layer
 
 

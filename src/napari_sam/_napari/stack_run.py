@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_sam._napari.choices import axis_name
 from napari_sam._napari.commit import write_plane
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex
 from napari_sam._napari.layers import add_labels_layer, twin_plane
 from napari_sam._napari.planes import Pictures, Plane
 from napari_sam.axes import unit_symbol, voxel_volume
+from napari_sam.linking import LinkSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     from napari_sam._napari.workbench import Workbench
     from napari_sam.everything import AutomaticSettings
-    from napari_sam.linking import LinkSettings
     from napari_sam.predictor import Predictor
     from napari_sam.progress import Progress, Steps
     from napari_sam.stack import StackResult
@@ -80,6 +81,9 @@ class StackRun(QObject):
         )
         self._planes, self._done = planes, 0
         settings = session.automatic_settings
+        over_time = axis_name(bench.image, axis).lower() in ("t", "time", "frame")
+        if over_time and isinstance(link, LinkSettings):
+            link = link.over_time()
         voxel = _voxel(bench.image, axis, planes[0].index)
         work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache, voxel)
         session.request("stack", work)

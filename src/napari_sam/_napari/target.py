@@ -5,19 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam._napari.commit import commit_labels, commit_mask, commit_through, take_back
-from napari_sam._napari.coordinates import PlaneIndex
-from napari_sam._napari.pyramid import FULL, Factors, mask_to_full
+from napari_sam._napari.coordinates import PlaneIndex, layer_shape
+from napari_sam._napari.large import IN_MEMORY
+from napari_sam._napari.large_labels import add_large_labels, folder_of
+from napari_sam._napari.layers import add_labels_layer
+from napari_sam.levels import FULL, Factors, mask_to_full
 from napari_sam.masks import Mask, Overlap
 from napari_sam.session import Annotation
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from napari_sam._napari.commit import Committed
+
+
+def make_target(
+    viewer: ViewerModel,
+    image: Image,
+    folder: Path,
+    channel_axis: int | None,
+    tell: Callable[[str], None],
+) -> Labels:
+    """Add a Labels layer for objects: in memory, or in a folder for an image whose planes are large."""
+    if prod(layer_shape(image)[-2:]) <= IN_MEMORY:
+        return add_labels_layer(viewer, image, channel_axis=channel_axis)
+    layer = add_large_labels(viewer, image, folder, channel_axis=channel_axis)
+    tell(f"This image is large: its labels are kept on disk, in {folder_of(layer)}")
+    return layer
 
 
 def write_into(

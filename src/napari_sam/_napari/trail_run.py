@@ -11,8 +11,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex, layer_shape, turn_to_plane
 from napari_sam._napari.planes import Pictures, Plane
-from napari_sam._napari.pyramid import mask_to_full
 from napari_sam._napari.target import write_through
+from napari_sam.levels import mask_to_full
 from napari_sam.masks import Mask, Overlap
 from napari_sam.session import Decision
 from napari_sam.session.trail import ChoiceMemory, Trail, settled

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Points, Shapes
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
@@ -198,7 +198,9 @@ class SegmentAnythingDock(Docked):
         bench.plane_changed.connect(self._on_plane)
         bench.tool_changed.connect(self._on_tool)
         bench.target_made.connect(self._on_target_made)
+        bench.told.connect(show_info)
         self.automatic.failed.connect(self._fail)
+        self.automatic.large.show_in(self.everything_panel)
         self.stack.failed.connect(self._fail)
         self.stack.changed.connect(self._show_commit)
         session.status_changed.connect(self._show_status)
@@ -280,7 +282,7 @@ class SegmentAnythingDock(Docked):
         self.bench.set_picture(
             channels_of(panel.picked_channels()),
             panel.contrast.currentData(),
-            max(panel.level.currentIndex(), 0),
+            panel.level.currentData(),
         )
         self.stack.offer_axes()
 

@@ -16,17 +16,19 @@ from napari_sam._napari.binding import PromptBinding
 from napari_sam._napari.commit import CommitError, check_target
 from napari_sam._napari.coordinates import PlaneError, world_to_pixels
 from napari_sam._napari.follow import ImageFollower
-from napari_sam._napari.layers import add_labels_layer, remove_layer
+from napari_sam._napari.large import Lookout
+from napari_sam._napari.large_labels import usual_folder
+from napari_sam._napari.layers import remove_layer
 from napari_sam._napari.planes import Channels, ContrastMode, Plane, current_plane, iter_planes
 from napari_sam._napari.preview import MaskPreview
-from napari_sam._napari.pyramid import mask_to_full, to_level
 from napari_sam._napari.settings import Preferences, on_preferences_changed
 from napari_sam._napari.signs import NEGATIVE, POSITIVE
 from napari_sam._napari.snapshot import Snapshot
-from napari_sam._napari.target import write_into
+from napari_sam._napari.target import make_target, write_into
 from napari_sam._napari.workers import InferenceWorker
+from napari_sam.levels import mask_to_full, to_level
 from napari_sam.masks import Mask, Overlap
-from napari_sam.session import AnnotationSession, Job, Storage
+from napari_sam.session import AnnotationSession, Job, Storage, View
 from napari_sam.store import EmbeddingCache, Shelf
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ class Workbench(QObject):
     tool_changed = Signal()
     target_made = Signal(object)
     """A Labels layer was added for the objects."""
+    told = Signal(str)
+    """Something worth knowing, in words."""
     failed = Signal(str)
 
     def __init__(
@@ -85,9 +89,11 @@ class Workbench(QObject):
         self.worker = InferenceWorker(self)
         self.behind = InferenceWorker(self, behind=self.worker)
         self.follower = ImageFollower(viewer)
+        self.lookout = Lookout(viewer)
         self.preview = MaskPreview(viewer)
         self.binding: PromptBinding | None = None
         self.plane: Plane | None = None
+        self.labels_folder = usual_folder()
         self.batch = False
         self.hovering = True
         self.at_hand: Callable[[Plane], Sequence[Mask]] = lambda plane: ()
@@ -96,7 +102,7 @@ class Workbench(QObject):
         self._drawn_in = False
         self._channels: Channels | None = None
         self._contrast: ContrastMode = "displayed"
-        self._level = 0
+        self._level: int | None = None
         self._settling: Job | None = None
         self._settle = QTimer(self, singleShot=True, interval=SETTLE)
         self._settle.timeout.connect(self._submit_settled)
@@ -136,6 +142,7 @@ class Workbench(QObject):
         self.behind.close()
         self._unbind(tidy=tidy)
         self.follower.close()
+        self.lookout.close()
         self.viewer.events.mouse_over_canvas.disconnect(self._on_mouse_left)
         if self._on_mouse_move in self.viewer.mouse_move_callbacks:
             self.viewer.mouse_move_callbacks.remove(self._on_mouse_move)
@@ -144,8 +151,8 @@ class Workbench(QObject):
 
     # --- picture -------------------------------------------------------------------------------------
 
-    def set_picture(self, channels: Channels | None, contrast: ContrastMode, level: int) -> None:
-        """Choose what the model sees of the image."""
+    def set_picture(self, channels: Channels | None, contrast: ContrastMode, level: int | None) -> None:
+        """Choose what the model sees of the image; at the level of the view if ``level`` is None."""
         axis_before, tool = self.channel_axis, self.tool
         self._channels, self._contrast, self._level = channels, contrast, level
         if self.channel_axis != axis_before:
@@ -161,7 +168,7 @@ class Workbench(QObject):
             return
         try:
             plane = current_plane(
-                self.viewer, self.image, self._channels, contrast=self._contrast, level=self._level
+                self.viewer, self.image, self._channels, contrast=self._contrast, level=self._level or 0
             )
         except PlaneError as error:
             self._see_nothing(str(error))
@@ -171,7 +178,8 @@ class Workbench(QObject):
             return
         moved = place != self.session.place
         self.plane = plane
-        self.session.look_at(place, plane.read)
+        picture = self._channels, self._contrast, self._level
+        self.session.look_at(place, self.lookout.turn_to(self.image, plane, *picture))
         if moved:
             self.read_prompts()
             self.preview.prepare(self.image, plane.index)
@@ -260,7 +268,8 @@ class Workbench(QObject):
         if image is None:
             return 0
         made = target is None or target not in self.viewer.layers
-        layer = add_labels_layer(self.viewer, image, channel_axis=self.channel_axis) if made else target
+        making = self.viewer, image, self.labels_folder, self.channel_axis, self.told.emit
+        layer = make_target(*making) if made else target
         written = 0
         try:
             check_target(layer, image, channel_axis=self.channel_axis)
@@ -302,6 +311,7 @@ class Workbench(QObject):
             one.done.connect(session.receive)
             one.failed.connect(session.receive_failure)
             one.progress.connect(session.receive_progress)
+        self.lookout.moved.connect(self._on_view)
         follower.image_changed.connect(self._on_image)
         follower.plane_changed.connect(self.look)
         follower.picture_changed.connect(partial(self.look, anew=True))
@@ -330,7 +340,7 @@ class Workbench(QObject):
         (self.behind if kind in AHEAD else self.worker).cancel(kind)
 
     def _on_image(self, image: Image | None) -> None:
-        self._channels, self._level = None, 0
+        self._channels, self._level = None, None
         self._bind(image)
         self.session.drop_automatic()
         self.preview.remove()
@@ -361,6 +371,10 @@ class Workbench(QObject):
             self.binding.disconnect(remove_layers=tidy and not self._drawn_in)
             self.binding = None
 
+    def _on_view(self, view: View) -> None:
+        """Encode what has come into view of a large plane; prompts and offers stay."""
+        self.session.look_at(self.session.place, view)
+
     def _on_prompt_layers(self) -> None:
         for layer in self.binding.layers if self.binding is not None else ():
             if layer not in self.binding.adopted:
@@ -376,6 +390,7 @@ class Workbench(QObject):
     def _see_nothing(self, reason: str) -> None:
         if self.plane is not None or self.session.place is not None or reason:
             self.plane = None
+            self.lookout.forget()
             self.session.look_away(reason)
             self.plane_changed.emit()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -82,12 +83,11 @@ def _evaluate_stack(
 
     from napari_sam.evaluation.report import read_planes
     from napari_sam.evaluation.stacks import evaluate_stack, movie_of, read_stack
-    from napari_sam.linking import LinkSettings
+    from napari_sam.linking import MOVIE, LinkSettings
     from napari_sam.predictor import load_model
     from napari_sam.progress import Progress, finish
 
-    # What moves does not taper: in a movie, a small outline in a large one is no cap of it.
-    settings = LinkSettings(min_inside=2.0 if movie else 0.8, min_length=min_planes)
+    settings = replace(MOVIE if movie else LinkSettings(), min_length=min_planes)
     try:
         pictures, truth = movie_of(read_planes(image)) if labels is None else read_stack(image, labels)
         predictor = load_model(model, device=device)

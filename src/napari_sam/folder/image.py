@@ -17,6 +17,7 @@ from napari_sam.axes import Axes
 from napari_sam.files import ImageFile
 from napari_sam.folder.pictures import Pictures, plane_reader, settle_contrast
 from napari_sam.folder.work import HUGE, tiled_path, units_of
+from napari_sam.linking import MOVIE, LinkSettings
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
 from napari_sam.recipe import Recipe
@@ -103,7 +104,7 @@ def segment_image(
             predictor,
             pictures,
             settings,
-            link=recipe.link,
+            link=recipe.link and (MOVIE if image.axes.names[-3] == "T" else LinkSettings()),
             diameter=recipe.diameter,
             finished=None if work is None else units_of(work, start // depth),
         )

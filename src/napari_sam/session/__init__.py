@@ -7,7 +7,7 @@ from napari_sam.session.moments import Write
 from napari_sam.session.offers import Annotation, LevelMemory, Offer
 from napari_sam.session.status import Status
 from napari_sam.session.storage import Storage
-from napari_sam.session.work import Filters, Sifted
+from napari_sam.session.work import Filters, Sifted, View
 
 __all__ = [
     "Annotation",
@@ -22,5 +22,6 @@ __all__ = [
     "Sifted",
     "Status",
     "Storage",
+    "View",
     "Write",
 ]

@@ -64,7 +64,7 @@ class AnnotationSession(JobDesk):
         self.hovered: Mask | None = None
         self._load_model = load_model
         self._read: work.Read | None = None
-        self._diameter: float | None = None
+        self.diameter: float | None = None
         self._ready: work.Embedded | None = None
         self._moment = Moment()
         self._hover_next: tuple[float, float] | None = None
@@ -112,7 +112,8 @@ class AnnotationSession(JobDesk):
         place : hashable
             Which plane of which image this is. The prompts are dropped when it changes.
         read : callable
-            Gives the picture; called in the worker.
+            Gives the picture; called in the worker. A `View` of a plane that is too large to be read whole:
+            prompts and masks are in its full-resolution pixels, wherever on the plane they lie.
         """
         if place != self.place:
             self._leave(place)
@@ -129,9 +130,9 @@ class AnnotationSession(JobDesk):
 
     def set_diameter(self, diameter: float | None) -> None:
         """Typical object diameter in image pixels, for models that scale by it; None means estimated."""
-        if diameter == self._diameter:
+        if diameter == self.diameter:
             return
-        self._diameter = diameter
+        self.diameter = diameter
         if self.predictor is not None and self.predictor.uses_diameter:
             self._embed()
 
@@ -181,7 +182,7 @@ class AnnotationSession(JobDesk):
             # One at a time: a mouse that keeps moving would overtake every answer.
             self._hover_next = y, x
         else:
-            args = (self.predictor, self.embedding, y, x, self.levels.preselect)
+            args = (self.predictor, self._ready, y, x, self.levels.preselect)
             self.request("hover", partial(work.hover, *args), self._take_hover)
 
     def end_hover(self) -> None:
@@ -257,7 +258,7 @@ class AnnotationSession(JobDesk):
             self.failed.emit("Nothing to segment yet: wait for the model to load and choose an image.")
             return
         self.drop_automatic()
-        args = (self.predictor, self._read, self.cache, self._diameter, settings, region)
+        args = (self.predictor, self._read, self.cache, self.diameter, settings, region)
         self.request("everything", partial(work.everything, *args), self._take_automatic)
 
     def filter_automatic(self, filters: work.Filters) -> None:
@@ -299,11 +300,12 @@ class AnnotationSession(JobDesk):
         if self.predictor is None or self._read is None:
             return
         self._set_status(phase="embedding", message="")
-        args = (self.predictor, self._read, self.cache, self._diameter)
+        args = (self.predictor, self._read, self.cache, self.diameter)
         self.request("embed", partial(work.embed, *args), self._take_embedding)
 
     def _take_embedding(self, ready: work.Embedded) -> None:
-        unchanged = self.embedding is ready.embedding
+        # Who moves on over a large plane has not said anything new about the object that is on offer.
+        unchanged = self.embedding is ready.embedding or ready.shows(self._ready)
         self._ready = ready
         self._set_status(phase="ready", **ready.told)
         if not unchanged or self._moment.offers is None:
@@ -355,7 +357,7 @@ class AnnotationSession(JobDesk):
     def _predict(self, requests: Sequence[Request]) -> None:
         """Ask for the offers of the present prompts, where there are any and the plane is ready."""
         if requests and self.predictor is not None and self.embedding is not None:
-            args = (self.predictor, self.embedding, requests, self.levels.preselect)
+            args = (self.predictor, self._ready, requests, self.levels.preselect, self.cache, self.diameter)
             self.request("predict", partial(work.predict, *args), self._take_offers)
 
     def _replay(self, moment: Moment) -> None:

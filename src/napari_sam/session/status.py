@@ -23,6 +23,8 @@ class Status:
         Whether it was in a folder and not in memory.
     message : str
         Why it failed, or what did not go well beside.
+    part : str
+        Size and resolution of what is embedded of a large plane.
     """
 
     model: str = ""
@@ -32,6 +34,7 @@ class Status:
     cached: bool = False
     stored: bool = False
     message: str = ""
+    part: str = ""
 
     def __str__(self) -> str:
         """Return one line for a person to read."""
@@ -43,6 +46,7 @@ class Status:
             took = f"{self.seconds:.2f} s"
             place = "the folder" if self.stored else "memory"
             ready = f"embedding from {place} (took {took})" if self.cached else f"embedded in {took}"
+            ready = f"in view: {self.part}, {ready}" if self.part else ready
             return f"{ready}. {self.message}" if self.message else ready
         return {
             "no image": "open an image to begin",

@@ -29,11 +29,31 @@ from napari_sam.store import EmbeddingCache, Shelf, embed_once
 if TYPE_CHECKING:
     from napari_sam.everything import AutomaticResult, AutomaticSettings
     from napari_sam.predictor import Predictor
+    from napari_sam.tiling.view import LargePlane, Seen, Sight
 
 Outcome = TypeVar("Outcome")
 Kept = EmbeddingCache | Shelf
 Read = Callable[[], RGB]
 """Gives the picture of a plane; called in the worker, since it may read a file."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class View:
+    """What is looked at of a plane that is not read whole; stands where else a plane's `Read` does.
+
+    Parameters
+    ----------
+    plane : LargePlane
+    sight : Sight
+        Which part of it, and how finely.
+    """
+
+    plane: LargePlane
+    sight: Sight
+
+    def __call__(self) -> RGB:
+        """Read what is looked at."""
+        return self.plane.read(self.sight)
 
 
 class Load(Protocol):
@@ -61,7 +81,7 @@ class Loaded:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Embedded:
-    """A plane that is ready for prompts."""
+    """A plane that is ready for prompts; of a large one, the part that was looked at (``view``)."""
 
     rgb: RGB
     embedding: Embedding
@@ -70,12 +90,28 @@ class Embedded:
     """Whether the embedding came from a folder."""
     trouble: str = ""
     """Why the folder did not take it."""
+    view: View | None = None
 
     @property
     def told(self) -> dict[str, Any]:
         """What the status line says about it."""
         told = {"cached": self.cached, "stored": self.stored, "message": self.trouble}
-        return {"seconds": self.embedding.seconds, **told}
+        part = str(self.view.sight) if self.view is not None else ""
+        return {"seconds": self.embedding.seconds, "part": part, **told}
+
+    def shows(self, other: Embedded | None) -> bool:
+        """Whether this is another part of the same large plane with the same contrast."""
+        mine, theirs = self.view, other.view if other is not None else None
+        return mine is not None and theirs is not None and mine.plane is theirs.plane
+
+    @property
+    def seen(self) -> Seen:
+        """The part that was looked at, of a large plane."""
+        from napari_sam.tiling.view import Seen
+
+        if self.view is None:
+            raise ValueError("Expected a large plane, found one that was embedded whole.")
+        return Seen(self.view.sight, self.rgb, self.embedding)
 
 
 def load(load_model: Load | None, name: str, device: str) -> Steps[Loaded]:
@@ -115,26 +151,32 @@ def in_steps(
 
 def embed(predictor: Predictor, read: Read, cache: Kept, diameter: float | None) -> Embedded:
     """Read a plane and embed it, unless its embedding is kept."""
+    view = read if isinstance(read, View) else None
     rgb = read()
+    if view is not None:
+        diameter = view.plane.diameter(predictor, view.sight, rgb, diameter)
+        if isinstance(cache, Shelf):
+            cache = cache.memory  # what was in view is hardly ever in view again, to the pixel
     key = predictor.pixels_key(rgb, diameter), predictor.model_id
     shelf = cache if isinstance(cache, Shelf) else None
     remembered = key in (cache if shelf is None else shelf.memory)
     found = cache.get(key)
     embedding = embed_once(predictor, rgb, cache, diameter=diameter) if found is None else found
     trouble = "" if shelf is None else shelf.trouble
-    return Embedded(rgb, embedding, found is not None, found is not None and not remembered, trouble)
+    return Embedded(rgb, embedding, found is not None, found is not None and not remembered, trouble, view)
 
 
 def predict(
     predictor: Predictor,
-    embedding: Embedding,
+    ready: Embedded,
     requests: Sequence[Request],
     choose: Callable[[Candidates], int],
+    cache: EmbeddingCache,
+    diameter: float | None,
 ) -> tuple[Offer, ...]:
     """Offers for all objects; those that still hold are kept as they are."""
     new = [r for r in requests if r.kept is None]
-    previous = [r.before.choice if r.before else None for r in new]
-    found = iter(predictor.predict_each(embedding, [r.prompts for r in new], previous) if new else [])
+    found = iter(_candidates(predictor, ready, new, cache, diameter) if new else [])
     offers: list[Offer] = []
     for request in requests:
         if request.kept is not None:
@@ -150,12 +192,32 @@ def predict(
     return tuple(offers)
 
 
+def _candidates(
+    predictor: Predictor,
+    ready: Embedded,
+    requests: Sequence[Request],
+    cache: EmbeddingCache,
+    diameter: float | None,
+) -> list[Candidates]:
+    """Candidates for all requests, as the plane is small or large."""
+    prompts = [r.prompts for r in requests]
+    before = [r.before.choice if r.before else None for r in requests]
+    if ready.view is None:
+        return predictor.predict_each(ready.embedding, prompts, before)
+    from napari_sam.tiling.view import predict_seen
+
+    plane, kept = ready.view.plane, (cache,)
+    return predict_seen(predictor, plane, ready.seen, prompts, before, diameter=diameter, kept=kept)
+
+
 def hover(
-    predictor: Predictor, embedding: Embedding, y: float, x: float, choose: Callable[[Candidates], int]
+    predictor: Predictor, ready: Embedded, y: float, x: float, choose: Callable[[Candidates], int]
 ) -> Mask:
-    """Mask that a click at ``(y, x)`` would give."""
-    candidates = predictor.predict(embedding, Prompts((Point(y, x),)))
-    return candidates[choose(candidates)].mask
+    """Mask that a click at ``(y, x)`` would give, as far as it is in view."""
+    prompts, sight = Prompts((Point(y, x),)), ready.view.sight if ready.view else None
+    candidates = predictor.predict(ready.embedding, sight.to_picture(prompts) if sight else prompts)
+    mask = candidates[choose(candidates)].mask
+    return sight.to_plane(mask) if sight else mask
 
 
 def everything(

@@ -78,9 +78,8 @@ def crop_around(
     Box
         Square, or what the plane leaves of it; the prompts' points, negative ones too, lie in it.
     """
-    boxes = [prompts.extent, *(Box.around(p.y, p.x) for p in prompts.points)]
-    extent = Box.union(boxes)
-    if current is not None and _well_inside(extent, current, shape):
+    extent = _extent(prompts)
+    if current is not None and lies_well_inside(prompts, current, shape):
         return current
     side = max(side, int(np.ceil(max(extent.height, extent.width) / FILL)))
     step = max(side // STEP, 1)
@@ -137,16 +136,17 @@ def predict_anywhere(
     before = chosen if box == current else None
     for _ in range(WIDER + 1):
         embedding = embed_once(predictor, read(box), *kept, diameter=diameter)
-        offer = CropOffer(box, predictor.predict(embedding, _moved(prompts, box), previous=before))
+        offer = CropOffer(box, predictor.predict(embedding, move_prompts(prompts, box), previous=before))
         wider = crop_around(prompts, shape, side=2 * int(max(box.height, box.width)))
-        if wider == box or not _runs_out(offer, shape):
+        if wider == box or not runs_out(offer.best, box, shape):
             break
         box, before = wider, None
     return offer
 
 
-def _well_inside(extent: Box, crop: Box, shape: tuple[int, int]) -> bool:
+def lies_well_inside(prompts: Prompts, crop: Box, shape: tuple[int, int]) -> bool:
     """Whether prompts leave an eighth of a crop on every side that is no edge of the plane."""
+    extent = _extent(prompts)
     margin = max(crop.height, crop.width) / 8
     return (
         extent.y0 >= crop.y0 + margin * (crop.y0 > 0)
@@ -156,9 +156,8 @@ def _well_inside(extent: Box, crop: Box, shape: tuple[int, int]) -> bool:
     )
 
 
-def _runs_out(offer: CropOffer, shape: tuple[int, int]) -> bool:
-    """Whether the preferred mask reaches an edge of the crop that is no edge of the plane."""
-    mask, crop = offer.best, offer.box
+def runs_out(mask: Mask, crop: Box, shape: tuple[int, int]) -> bool:
+    """Whether a mask of the plane reaches an edge of the crop that is no edge of the plane."""
     if not mask.pixels.size:
         return False
     return (
@@ -169,8 +168,8 @@ def _runs_out(offer: CropOffer, shape: tuple[int, int]) -> bool:
     )
 
 
-def _moved(prompts: Prompts, crop: Box) -> Prompts:
-    """Prompts in pixels of a crop."""
+def move_prompts(prompts: Prompts, crop: Box) -> Prompts:
+    """Bring prompts of the plane into pixels of a crop."""
     dy, dx = crop.y0, crop.x0
     box = prompts.box
     return Prompts(
@@ -178,3 +177,8 @@ def _moved(prompts: Prompts, crop: Box) -> Prompts:
         None if box is None else Box(box.y0 - dy, box.x0 - dx, box.y1 - dy, box.x1 - dx),
         None if prompts.mask is None else prompts.mask.shift(-int(dy), -int(dx)),
     )
+
+
+def _extent(prompts: Prompts) -> Box:
+    """Smallest box around everything that was said, negative points too."""
+    return Box.union([prompts.extent, *(Box.around(p.y, p.x) for p in prompts.points)])

@@ -1,7 +1,9 @@
-"""Labels of a huge plane as an OME-Zarr image that fills tile by tile, all levels at once."""
+"""Labels of huge planes as an OME-Zarr image that fills tile by tile, all levels at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from napari_sam.axes import METRES, Axes
+from napari_sam.axes import METRES, SECONDS, Axes, make_axes
 from napari_sam.masks import Box
 from napari_sam.progress import Progress, Steps
 
@@ -22,7 +24,7 @@ OWN = "napari_sam"
 
 
 class LabelPyramid:
-    """An OME-Zarr label image of one plane (version 0.5, zarr format 3).
+    """An OME-Zarr label image of one plane, or of a stack of planes (version 0.5, zarr format 3).
 
     Every tile is one chunk on every level that is written tile by tile, so that several processes may write
     at the same time. `finish` adds the coarser levels.
@@ -40,31 +42,32 @@ class LabelPyramid:
         self.levels: list[Any] = [self.group[d["path"]] for d in ome["multiscales"][0]["datasets"]]
 
     @staticmethod
-    def create(path: Path, shape: tuple[int, int], side: int, axes: Axes | None = None) -> LabelPyramid:
+    def create(path: Path, shape: Sequence[int], side: int, axes: Axes | None = None) -> LabelPyramid:
         """Make an empty label image.
 
         Parameters
         ----------
         path : Path
             Folder to make; nothing may be there.
-        shape : tuple of int
-            (H, W) of the plane.
+        shape : sequence of int
+            (..., H, W); levels are coarser along the last two axes only.
         side : int
             Side of a tile in pixels, and of a chunk of the finest level.
         axes : Axes, optional
-            Distance between pixels and units of Y and X.
+            Names of the axes, distances between pixels and units.
         """
-        axes = axes or Axes("YX", (1.0, 1.0), ("pixel", "pixel"))
+        axes = axes or make_axes(len(shape))
         group = zarr.create_group(path)
-        shapes = [shape]
-        while max(shapes[-1]) > COARSEST:
-            height, width = shapes[-1]
-            shapes.append((-(-height // 2), -(-width // 2)))
+        shapes = [tuple(shape)]
+        while max(shapes[-1][-2:]) > COARSEST:
+            *lead, height, width = shapes[-1]
+            shapes.append((*lead, -(-height // 2), -(-width // 2)))
+        names = [name.lower() for name in axes.names]
         for k, size in enumerate(shapes):
             # Levels beyond those that tiles write have chunks of the first's side again.
             chunk = side >> k if _by_tile(side, k) else side
-            chunks = min(chunk, size[0]), min(chunk, size[1])
-            group.create_array(str(k), shape=size, chunks=chunks, dtype=np.uint32, dimension_names=["y", "x"])
+            chunks = (*(1 for _ in size[:-2]), *(min(chunk, n) for n in size[-2:]))
+            group.create_array(str(k), shape=size, chunks=chunks, dtype=np.uint32, dimension_names=names)
         group.attrs["ome"] = _metadata(path.name.split(".")[0], len(shapes), axes)
         return LabelPyramid(path)
 
@@ -78,8 +81,38 @@ class LabelPyramid:
     def notes(self, value: dict[str, Any]) -> None:
         self.group.attrs[OWN] = value
 
+    def put(self, region: Sequence[int | slice], labels: NDArray[np.integer]) -> None:
+        """Change a part of the image on all levels: what a person draws after the tiles are done.
+
+        Parameters
+        ----------
+        region : sequence of int or slice
+            One entry an axis, of the finest level.
+        labels : ndarray of int
+            The part as it is to be, one axis for each slice.
+        """
+        shape = self.levels[0].shape
+        spans = [
+            range(*s.indices(n)) if isinstance(s, slice) else range(s, s + 1)
+            for s, n in zip(region, shape, strict=True)
+        ]
+        values = np.asarray(labels, np.uint32).reshape([len(span) for span in spans])
+        for k, level in enumerate(self.levels):
+            # Every 2**k-th pixel of the image, down and to the right, is one of the level.
+            step = 1 << k
+            skip = [-span.start % step for span in spans[-2:]]
+            part = values[..., skip[0] :: step, skip[1] :: step]
+            if not part.size:
+                continue
+            starts = [span.start for span in spans[:-2]]
+            starts += [(span.start + s) // step for span, s in zip(spans[-2:], skip, strict=True)]
+            level[tuple(slice(a, a + n) for a, n in zip(starts, part.shape, strict=True))] = part
+
     def write(self, box: Box, labels: NDArray[np.int32], side: int) -> None:
-        """Write the labels of a tile's inner ``box`` to every level that is written tile by tile."""
+        """Write the labels of a tile's inner ``box`` to every level that is written tile by tile.
+
+        Several processes may do so at a time; `put` writes to all levels, but from one process only.
+        """
         for k, level in enumerate(self.levels):
             if not _by_tile(side, k):
                 break
@@ -94,10 +127,12 @@ class LabelPyramid:
             if _by_tile(side, k):
                 continue
             fine, coarse = self.levels[k - 1], self.levels[k]
-            for y in range(0, coarse.shape[0], side):
-                yield Progress(y, coarse.shape[0], f"coarser level {k}")
-                rows = fine[2 * y : 2 * (y + side)]
-                coarse[y : y + side] = rows[::2, ::2]
+            height = coarse.shape[-2]
+            for at in product(*(range(n) for n in coarse.shape[:-2])):
+                for y in range(0, height, side):
+                    yield Progress(y, height, f"coarser level {k}")
+                    rows = fine[(*at, slice(2 * y, 2 * (y + side)))]
+                    coarse[(*at, slice(y, y + side))] = rows[::2, ::2]
 
 
 def _by_tile(side: int, level: int) -> bool:
@@ -109,14 +144,16 @@ def _metadata(name: str, levels: int, axes: Axes) -> dict[str, Any]:
     """Multiscale metadata of a label image."""
     described: list[dict[str, str]] = []
     for axis, unit in zip(axes.names, axes.units, strict=True):
-        described.append(
-            {"name": axis.lower(), "type": "space", **({"unit": unit} if unit in METRES else {})}
-        )
+        kind = {"T": "time", "C": "channel"}.get(axis, "space")
+        known = unit in (SECONDS if kind == "time" else METRES)
+        described.append({"name": axis.lower(), "type": kind, **({"unit": unit} if known else {})})
     datasets = [
         {
             "path": str(k),
             # Every second pixel from the first on: the origin, a pixel's centre, stays where it is.
-            "coordinateTransformations": [{"type": "scale", "scale": [s * 2**k for s in axes.spacing]}],
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [*axes.spacing[:-2], *(s * 2**k for s in axes.spacing[-2:])]}
+            ],
         }
         for k in range(levels)
     ]

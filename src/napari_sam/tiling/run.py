@@ -117,9 +117,18 @@ class TiledJob:
         return tile
 
     def run_tile(
-        self, predictor: Predictor, read: Read, number: int, kept: Sequence[Embeddings] = ()
+        self,
+        predictor: Predictor,
+        read: Read,
+        number: int,
+        kept: Sequence[Embeddings] = (),
+        *,
+        alone: bool = False,
     ) -> Generator[Progress, None, None]:
-        """Segment one tile, keep it, and show it in the label image with ids for the time being."""
+        """Segment one tile, keep it, and show it in the label image with ids for the time being.
+
+        ``alone`` says that no other process writes tiles: then they are seen on the coarsest levels too.
+        """
         tile = yield from segment_tile(
             predictor, read(self.grid.outer(number)), self.settings, diameter=self.diameter, kept=kept
         )
@@ -128,7 +137,11 @@ class TiledJob:
         y, x = int(inner.y0 - outer.y0), int(inner.x0 - outer.x0)
         labels = tile.labels[y : y + int(inner.height), x : x + int(inner.width)]
         shown = np.where(labels > 0, labels + (number % (SPREAD // 2)) * SPREAD, 0).astype(np.int32)
-        LabelPyramid(self.path).write(inner, shown, self.grid.side)
+        pyramid = LabelPyramid(self.path)
+        if alone:
+            pyramid.put(inner.slices, shown)
+        else:
+            pyramid.write(inner, shown, self.grid.side)
 
     def paint(self, number: int, seams: Seams, load: Load | None = None) -> NDArray[np.int64]:
         """Write the final labels of one tile; return the pixels of each id in it, from 0."""
@@ -211,7 +224,7 @@ def segment_plane(
     for count, number in enumerate(missing):
         done = total - len(missing) + count
         left = time_left(time.monotonic() - started, count, len(missing) - count)
-        for step in job.run_tile(predictor, read, number, kept):
+        for step in job.run_tile(predictor, read, number, kept, alone=True):
             yield Progress(done, total, f"tile {done + 1} of {total}: {step.message}{left}")
         yield TileDone(done + 1, total, f"tile {done + 1} of {total}{left}", tile=number)
     return (yield from finish_job(job))

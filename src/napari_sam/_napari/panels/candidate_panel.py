@@ -94,9 +94,11 @@ class CandidatePanel(QWidget):
         """
         candidates = tuple(offer.candidates) if offer is not None and rgb is not None else ()
         if candidates:
-            view = common_view([c.mask for c in candidates], rgb.shape[:2])
+            seen = candidates[0].picture
+            rgb = rgb if seen is None else seen
+            view = common_view([c.picture_mask for c in candidates], rgb.shape[:2])
             for index, candidate in enumerate(candidates):
-                picture = thumbnail(rgb, candidate.mask, view, 2 * SIDE)
+                picture = thumbnail(rgb, candidate.picture_mask, view, 2 * SIDE)
                 pixmap = to_pixmap(picture, SIDE, self.devicePixelRatioF())
                 self.cards[index].show_candidate(candidate, pixmap)
                 self.cards[index].setChecked(index == offer.chosen)

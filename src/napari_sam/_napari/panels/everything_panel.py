@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from math import exp, inf, log
+from pathlib import Path
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QLabel, QPushButton, QSlider, QSpinBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QSlider, QSpinBox, QWidget
 from superqt import QRangeSlider
 
 from napari_sam._napari.panels.form import choice, column, form, note, row, thousands
@@ -24,6 +25,8 @@ class EverythingPanel(QWidget):
     filters_changed = Signal()
     accept_requested = Signal()
     discard_requested = Signal()
+    folder_picked = Signal(object)
+    """Where the labels of large planes are kept."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,8 +45,11 @@ class EverythingPanel(QWidget):
         self.side.setRange(2, 256)
         self.side.setValue(32)
         self.side.setToolTip("Clicks along a side of the grid: more find smaller objects and take longer")
+        self.folder = QPushButton()
+        self._folder = Path()
         self.run = QPushButton("Segment all")
         self.progress = ProgressRow()
+        self.text = note()
         self.predicted_iou = _slider()
         self.stability = _slider()
         self.area = QRangeSlider(Qt.Orientation.Horizontal)
@@ -57,6 +63,8 @@ class EverythingPanel(QWidget):
         self._lay_out()
         self._connect()
         self.show_results(None)
+        self.set_large(False)
+        self.say("")
 
     @property
     def filters(self) -> Filters:
@@ -101,9 +109,25 @@ class EverythingPanel(QWidget):
         self.counts.setText("\n".join(lines))
         self.accept.setEnabled(kept > 0)
 
+    def set_large(self, large: bool) -> None:
+        """Show where the labels are kept, if the plane is large."""
+        self._fields.setRowVisible(self.folder, large)
+
+    def show_folder(self, folder: Path) -> None:
+        """Show which folder labels are kept in."""
+        self.folder.setText(f"{folder.name}/…")
+        self.folder.setToolTip(f"Labels of a plane this large are written to disk as they come, to {folder}")
+        self._folder = folder
+
+    def say(self, text: str) -> None:
+        """Show a result, or nothing."""
+        self.text.setText(text)
+        self.text.setVisible(bool(text))
+
     def set_running(self, running: bool) -> None:
         """Show whether masks are being computed."""
         self.run.setEnabled(not running)
+        self.say("")
         if running:
             self.progress.start("Waiting for the model…")
         else:
@@ -115,9 +139,11 @@ class EverythingPanel(QWidget):
         fields.addRow("Where", self.region)
         fields.addRow("Prompts", self.prompts)
         fields.addRow("Grid", self.side)
+        fields.addRow("Labels in", self.folder)
         layout.addLayout(fields)
         layout.addWidget(self.run)
         layout.addWidget(self.progress)
+        layout.addWidget(self.text)
         self._results = QWidget()
         inner = column(self._results)
         inner.setContentsMargins(0, 0, 0, 0)
@@ -135,12 +161,21 @@ class EverythingPanel(QWidget):
 
     def _connect(self) -> None:
         self.run.clicked.connect(self.run_requested)
+        self.folder.clicked.connect(self._on_folder)
         self.progress.cancelled.connect(self.cancel_requested)
         self.prompts.currentIndexChanged.connect(lambda _: self._on_prompts_changed())
         for slider in (self.predicted_iou, self.stability, self.area):
             slider.valueChanged.connect(self._on_slider_moved)
         self.accept.clicked.connect(self.accept_requested)
         self.discard.clicked.connect(self.discard_requested)
+
+    def _on_folder(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(
+            self, "Keep the labels of large planes in", str(self._folder)
+        )
+        if chosen:
+            self.show_folder(Path(chosen))
+            self.folder_picked.emit(Path(chosen))
 
     def _on_prompts_changed(self) -> None:
         self._fields.setRowVisible(self.side, self.prompts.currentData() == "grid")

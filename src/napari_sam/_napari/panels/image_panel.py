@@ -37,13 +37,14 @@ class ChannelOptions:
         Axes of the image that may hold channels.
     layers : sequence of Image
         Grey layers of the same shape.
-    levels : sequence of str
-        Levels of a pyramid, the finest first; empty for an image without.
+    levels : sequence of (text, number)
+        Levels of a pyramid, the finest first; empty for an image without. The number None stands for the
+        level that the canvas shows.
     """
 
     axes: Sequence[tuple[str, int, int]] = ()
     layers: Sequence[Image] = ()
-    levels: Sequence[str] = ()
+    levels: Sequence[tuple[str, int | None]] = ()
 
 
 class ImagePanel(QWidget):
@@ -98,7 +99,8 @@ class ImagePanel(QWidget):
             if len(options.layers) > 1:
                 self.colours.addItem("several layers", "layers")
             self.level.clear()
-            self.level.addItems(list(options.levels))
+            for text, number in options.levels:
+                self.level.addItem(text, number)
         self._form.setRowVisible(self.colours, self.colours.count() > 1)
         self._form.setRowVisible(self.level, len(options.levels) > 1)
         self._offer_channels()

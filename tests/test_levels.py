@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam._napari.pyramid import labels_to_full, mask_to_full, mask_to_level, to_level
+from napari_sam.levels import labels_to_full, mask_to_full, mask_to_level, to_level
 from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.prompts import Point, Prompts
 

@@ -53,6 +53,9 @@ def mask_to_full(mask: Mask, factors: Factors) -> Mask:
     if factors == FULL or not mask.pixels.size:
         return mask
     fy, fx = factors
+    if float(fy).is_integer() and float(fx).is_integer():  # as in most pyramids, and much quicker
+        ny, nx = int(fy), int(fx)
+        return Mask(mask.y0 * ny, mask.x0 * nx, mask.pixels.repeat(ny, axis=0).repeat(nx, axis=1))
     y0, x0 = int(np.floor(mask.y0 * fy)), int(np.floor(mask.x0 * fx))
     y1, x1 = int(np.ceil(mask.box.y1 * fy)), int(np.ceil(mask.box.x1 * fx))
     rows = _indices(y0, y1, 1 / fy) - mask.y0
@@ -71,13 +74,43 @@ def labels_to_full(
     return labels[np.ix_(rows, columns)]
 
 
+def labels_to_grid(
+    labels: NDArray[np.integer], factors: Factors, corner: tuple[float, float], box: Box, step: int
+) -> NDArray[np.integer]:
+    """Every ``step``-th full-resolution pixel of a box, out of a label image of a part of a level.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (h, w)
+    factors : tuple of float
+        Full-resolution pixels per pixel of the labels.
+    corner : tuple of float
+        Where the labels' first pixel is, in the level's pixels.
+    box : Box
+        Whole-pixel box at full resolution.
+    step : int
+
+    Returns
+    -------
+    ndarray of int, shape (ceil(box height / step), ceil(box width / step))
+        0 beyond the labels.
+    """
+    places = []
+    for start, stop, factor, first in zip(box[:2], box[2:], factors, corner, strict=True):
+        pixels = np.arange(start, stop, step) + (step - 1) / 2
+        places.append(np.floor((pixels + 0.5) / factor - first).astype(int))
+    return _sample(labels, *places)
+
+
 def _indices(start: int, stop: int, step: float) -> np.ndarray:
     """Pixel of the other grid in which the middle of each pixel lies."""
     return np.floor((np.arange(start, stop) + 0.5) * step).astype(int)
 
 
 def _sample(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Pixels at rows and columns; False beyond the edges."""
+    """Pixels at rows and columns; 0 beyond the edges."""
     height, width = pixels.shape
     inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
-    return pixels[np.ix_(np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1))] & inside
+    found = pixels.take(np.clip(rows, 0, height - 1), axis=0).take(np.clip(columns, 0, width - 1), axis=1)
+    found *= inside
+    return found

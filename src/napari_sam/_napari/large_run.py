@@ -1,0 +1,152 @@
+"""Every object of a large plane into labels on disk, shown while they fill."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_sam._napari.large_labels import add_filling_labels, folder_of, store_highest
+from napari_sam._napari.layers import MARK
+from napari_sam.export.napari_writer import layer_axes
+from napari_sam.levels import FULL
+from napari_sam.session.large import LabelsAt, everything_tiled
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from napari_sam._napari.panels.everything_panel import EverythingPanel
+    from napari_sam._napari.planes import Plane
+    from napari_sam._napari.workbench import Workbench
+    from napari_sam.everything import AutomaticSettings
+    from napari_sam.progress import Progress
+
+REFRESH = 0.5
+"""Seconds between two looks at what has come in."""
+
+
+class LargeRun(QObject):
+    """Segments the large plane on show, tile by tile.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    said = Signal(str)
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._path: Path | None = None
+        self._layer: Labels | None = None
+        self._image: Image | None = None
+        self._plane: Plane | None = None
+        self._done = self._total = 0
+        self._refreshed = 0.0
+        bench.session.progressed.connect(self._on_progress)
+        bench.session.finished.connect(self._on_finished)
+
+    def show_in(self, panel: EverythingPanel) -> None:
+        """Let a panel choose the folder, and say what comes out."""
+        bench = self._bench
+        self.said.connect(panel.say)
+        panel.folder_picked.connect(self._on_folder)
+        bench.plane_changed.connect(lambda: panel.set_large(bench.lookout.view is not None))
+        panel.show_folder(bench.labels_folder)
+
+    def _on_folder(self, folder: Path) -> None:
+        self._bench.labels_folder = folder
+
+    def run(self, settings: AutomaticSettings, folder: Path) -> None:
+        """Segment the whole plane into a folder; what an earlier run has finished there is taken over.
+
+        Parameters
+        ----------
+        settings : AutomaticSettings
+        folder : Path
+        """
+        bench, session = self._bench, self._bench.session
+        image, plane, view = bench.image, bench.plane, bench.lookout.view
+        session.drop_automatic()
+        self._image, self._plane, self._path, self._layer = image, plane, None, None
+        self._done = self._total = 0
+        box, _ = bench.lookout.shown()
+        attributes = {
+            "scale": [s * f for s, f in zip(_across(image.scale, plane), plane.factors, strict=True)]
+        }
+        attributes["units"] = _across(image.units, plane)
+        work = partial(
+            everything_tiled,
+            session.predictor,
+            view.plane,
+            settings,
+            session.diameter,
+            folder,
+            image.name,
+            axes=layer_axes(2, attributes),
+            first=box.clip(view.plane.shape).centre,
+        )
+        session.request("everything", work)
+
+    def _on_progress(self, kind: str, progress: Progress) -> None:
+        if kind != "everything" or self._plane is None:
+            return
+        if isinstance(progress, LabelsAt):
+            self._path = progress.path
+        if self._path is None:
+            return
+        if hasattr(progress, "tile"):
+            self._done, self._total = progress.done, progress.total
+            self._show()
+        if self._layer is not None and time.monotonic() - self._refreshed > REFRESH:
+            self._refreshed = time.monotonic()
+            self._layer.refresh(extent=False)
+
+    def _show(self) -> None:
+        """Show the labels, in the layer that is there from an earlier run if there is one."""
+        viewer = self._bench.viewer
+        if self._layer is None:
+            there = (layer for layer in viewer.layers if layer.metadata.get(MARK, {}).get("folder"))
+            same = (layer for layer in there if folder_of(layer) == self._path)
+            self._layer = next(same, None) or add_filling_labels(
+                viewer, self._image, self._plane.index, self._path, self._plane.factors
+            )
+            self._bench.preview.raise_to_top()
+            viewer.layers.events.removed.connect(self._on_removed)
+
+    def _on_finished(self, kind: str, outcome: Any) -> None:
+        if kind != "everything" or self._plane is None:
+            return
+        path, plane = self._path, self._plane
+        self._plane = None
+        if outcome is not None and path is not None:
+            self._show()
+            layer, table = self._layer, outcome.table
+            store_highest(layer, len(table))
+            if plane.index.ndim == 2 and not plane.index.flipped and plane.factors == FULL:
+                layer.metadata[MARK]["filling"] = False  # objects may be added by hand
+            layer.features = table
+            layer.refresh(extent=False)
+            self.said.emit(f"{len(table)} objects in the layer {layer.name!r}, kept in {path}")
+        elif path is not None and self._layer is not None:
+            self.said.emit(
+                f"Stopped after {self._done} of {self._total} tiles, which are kept in {path}. "
+                "Segment all goes on with the others."
+            )
+        if self._layer is not None:
+            self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._path = self._layer = None
+
+    def _on_removed(self, event: Any) -> None:
+        """Who removes the layer does not want the rest either; what is finished stays on disk."""
+        if event.value is self._layer:
+            self._bench.session.cancel("everything")
+
+
+def _across(values: Any, plane: Plane) -> list[Any]:
+    """Entries of the two axes of a plane, (y, x)."""
+    return [values[axis] for axis in plane.index.axes]

@@ -1,0 +1,94 @@
+"""Every object of a plane that is too large for memory, tile by tile, into labels on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam.progress import Progress, Steps
+
+if TYPE_CHECKING:
+    from napari_sam.axes import Axes
+    from napari_sam.everything import AutomaticSettings
+    from napari_sam.predictor import Predictor
+    from napari_sam.tiling.run import TiledResult
+    from napari_sam.tiling.view import LargePlane
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class LabelsAt(Progress):
+    """Where the labels will be.
+
+    Parameters
+    ----------
+    path : Path
+        OME-Zarr label image; there from the first finished tile on.
+    """
+
+    path: Path
+
+
+def everything_tiled(
+    predictor: Predictor,
+    plane: LargePlane,
+    settings: AutomaticSettings,
+    diameter: float | None,
+    folder: Path,
+    name: str,
+    *,
+    axes: Axes | None = None,
+    first: tuple[float, float] | None = None,
+) -> Steps[TiledResult]:
+    """Segment a large plane into a folder; the same plane with the same settings is gone on with.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    plane : LargePlane
+        Its finest level is segmented.
+    settings : AutomaticSettings
+    diameter : float, optional
+        Typical object diameter in pixels; estimated if not given.
+    folder : Path
+        Where the label image is made.
+    name : str
+        What its name begins with.
+    axes : Axes, optional
+        Pixel size of Y and X.
+    first : tuple of float, optional
+        Place (y, x) to begin at.
+
+    Yields
+    ------
+    Progress
+        A `LabelsAt` first, then as `napari_sam.tiling.segment_plane` does.
+    """
+    from napari_sam.tiling.run import segment_plane
+
+    yield Progress(0, 1, "Reading the plane")
+    source = plane.fingerprint()
+    about = [source, predictor.model_id, asdict(settings), diameter]
+    digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=4).hexdigest()
+    path = folder / f"{file_name(name)}-{digest}.ome.zarr"
+    yield LabelsAt(0, 1, "Reading the plane", path=path)
+    result = yield from segment_plane(
+        predictor,
+        plane.levels[0].read,
+        plane.shape,
+        path,
+        settings,
+        diameter=diameter,
+        axes=axes,
+        source=source,
+        first=first,
+    )
+    return result
+
+
+def file_name(name: str) -> str:
+    """Name of a layer as part of a file's name."""
+    return re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "labels"

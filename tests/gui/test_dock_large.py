@@ -1,0 +1,218 @@
+"""Planes that are never read whole, in the real window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zarr
+from qtpy.QtCore import Qt
+from tests.fakes import DiscPredictor, disc_mask
+from tests.gui.large_images import DrawnLevel, drawn_pyramid
+
+from napari_sam._napari.large_labels import folder_of
+from napari_sam.everything import AutomaticSettings
+from napari_sam.masks import Mask, mask_iou
+
+pytestmark = pytest.mark.gui
+SHAPE = (5200, 4600)
+
+
+@pytest.fixture
+def open_slide(open_desk, tmp_path, monkeypatch):
+    """Open a pyramid of drawn cells, of which no part larger than 2048 x 2048 pixels may be read."""
+    monkeypatch.setenv("NAPARI_SAM_CACHE", str(tmp_path))
+
+    def open_it(lead=(), giants=(), pitch=100, **layer):
+        pyramid = drawn_pyramid(SHAPE, 4, giants)
+        for level in pyramid:
+            level.most, level.pitch = 2300**2, pitch
+        data = [Stacked(level, lead) for level in pyramid] if lead else pyramid
+        desk = open_desk(image=data, multiscale=True, contrast_limits=(0, 255), **layer)
+        desk.until(lambda: desk.session.status.phase == "ready", 60_000)
+        desk.wait_ready()
+        go_to(desk, 2050, 2050)
+        return desk, pyramid
+
+    return open_it
+
+
+class Stacked:
+    """A level on several planes."""
+
+    def __init__(self, level: DrawnLevel, lead: tuple[int, ...]) -> None:
+        self.level, self.shape = level, (*lead, *level.shape)
+        self.dtype, self.ndim, self.size = level.dtype, len(self.shape), int(np.prod(self.shape))
+
+    def __getitem__(self, where):
+        where = where if isinstance(where, tuple) else (where,)
+        where = (*where, *(slice(None) for _ in range(self.ndim - len(where))))
+        plane = self.level[where[-2:]]
+        for size, at in list(zip(self.shape, where, strict=True))[-3::-1]:
+            plane = (
+                plane
+                if np.ndim(at) == 0 and not isinstance(at, slice)
+                else np.stack([plane] * len(range(*at.indices(size))))
+            )
+        return plane
+
+
+def go_to(desk, y, x, zoom=1.0):
+    """Move the canvas and wait until what it shows is encoded."""
+    camera = desk.viewer.scene.camera
+    desk.viewer.scene.camera.zoom = zoom
+    camera.center = (*([0] if len(camera.center) == 3 else []), y, x)
+    desk.qtbot.wait(350)
+    desk.until(lambda: desk.session.status.phase == "ready", 20_000)
+
+
+def stored(layer):
+    return zarr.open_array(folder_of(layer) / "0", mode="r")
+
+
+def fits(labels, y, x, radius=20):
+    part = labels[..., y - 60 : y + 60, x - 60 : x + 60]
+    return mask_iou(Mask.from_plane(np.squeeze(part), y - 60, x - 60), disc_mask(y, x, radius)) > 0.97
+
+
+def test_clicks_anywhere_on_a_plane_that_is_never_read(open_slide):
+    desk, pyramid = open_slide()
+    text = desk.dock.image_panel.status.text()
+    assert "in view: " in text
+    assert "×" in text
+    desk.click(2050, 2050)
+    desk.wait_offers()
+    offer = desk.session.offers[0]
+    assert mask_iou(offer.choice.mask, disc_mask(2050, 2050, 20)) > 0.97
+    # The preview lies on the object and covers little more.
+    preview = desk.dock.bench.preview.layer
+    assert preview.data.size <= 1024**2
+    where = np.argwhere(preview.data).mean(axis=0)
+    assert np.allclose(preview.data_to_world(where), (2050, 2050), atol=0.5)
+    # Elsewhere the object stays on offer; it is written where it was found.
+    go_to(desk, 4050, 3050, zoom=0.5)
+    assert desk.session.offers == (offer,)
+    assert "at 1:2" in desk.dock.image_panel.status.text()
+    desk.press(Qt.Key.Key_C)
+    target = desk.target
+    assert target.multiscale
+    assert stored(target).shape == SHAPE
+    assert fits(stored(target)[...], 2050, 2050)
+    assert np.count_nonzero(target.data[2][...]) == pytest.approx(offer.choice.area / 16, rel=0.1)
+    assert target.features["area"].tolist() == [offer.choice.area]
+    # Undo brings the clicks back and takes the pixels out, on all levels.
+    desk.session.undo()
+    assert not np.count_nonzero(stored(target)[...])
+    assert not np.count_nonzero(target.data[3][...])
+    assert len(desk.session.offers) == 1
+    desk.session.redo()
+    assert fits(stored(target)[...], 2050, 2050)
+    assert max(level.read for level in pyramid) < 0.75 * SHAPE[0] * SHAPE[1]
+    assert desk.errors == []
+
+
+def test_an_object_larger_than_the_view(open_slide):
+    desk, _ = open_slide(giants=[(2600, 2300, 900)])
+    go_to(desk, 2600, 2300, zoom=2)
+    desk.click(2600, 2300)
+    desk.until(lambda: len(desk.session.offers) == 1 and "predict" not in desk.session.running, 20_000)
+    assert mask_iou(desk.session.offers[0].choice.mask, disc_mask(2600, 2300, 900)) > 0.97
+    assert desk.dock.bench.preview.layer.visible
+
+
+def test_prompts_out_of_sight_and_the_objects_of_last_time(open_slide):
+    desk, _ = open_slide()
+    points = [[450, 350], [4850, 4250]]
+    theirs = desk.viewer.add_points(points, name="mine")
+    desk.dock.prompt_panel.batch.click()
+    desk.dock.bench.binding.adopt(theirs)
+    desk.until(lambda: len(desk.session.offers) == 2 and "predict" not in desk.session.running, 20_000)
+    desk.press(Qt.Key.Key_C)
+    labels = stored(desk.target)[...]
+    assert all(fits(labels, *point) for point in points)
+    # Who opens the image again goes on with the same labels, from the next free id.
+    desk.viewer.layers.remove(desk.target)
+    desk.press_button(desk.dock.prompt_panel.tools["point"])
+    desk.click(2050, 2150)
+    desk.until(lambda: any(o.choice.mask.box.y0 > 2000 for o in desk.session.offers), 20_000)
+    desk.press(Qt.Key.Key_C)
+    labels = stored(desk.target)[...]
+    assert sorted(np.unique(labels)) == [0, 1, 2, 3]
+
+
+def test_a_stack_of_large_planes(open_slide):
+    desk, _ = open_slide(lead=(3,), scale=(2, 0.5, 0.5))
+    desk.viewer.dims.set_current_step(0, 2)
+    go_to(desk, 1025, 1025, zoom=2)
+    desk.click(2050, 2050)
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    labels = stored(desk.target)
+    assert labels.shape == (3, *SHAPE)
+    assert fits(labels[2], 2050, 2050)
+    assert not np.count_nonzero(labels[1])
+
+
+def test_all_objects_of_what_the_canvas_shows(open_slide):
+    desk, _ = open_slide()
+    panel = desk.dock.everything_panel
+    panel.region.setCurrentIndex(panel.region.findData("view"))
+    desk.dock.segment_everything()
+    desk.until(lambda: desk.session.sifted is not None, 20_000)
+    backdrop = desk.dock.bench.preview.layer
+    assert np.count_nonzero(backdrop.data) > 20 * 1000
+    desk.dock._on_accept()
+    labels = stored(desk.target)[...]
+    assert fits(labels, 2050, 2050)
+    assert fits(labels, 2150, 1950)
+    assert 20 < labels.max() < 100
+    panel.region.setCurrentIndex(panel.region.findData("unlabelled"))
+    desk.dock.segment_everything()
+    assert "too large to look for what is free" in desk.errors[0]
+
+
+def test_a_whole_plane_fills_tile_by_tile(open_slide, monkeypatch):
+    desk, pyramid = open_slide(pitch=400)
+    desk.session.automatic_settings = AutomaticSettings(
+        pred_iou_thresh=0.5, stability_score_thresh=0.5, prompts="seeds"
+    )
+    panel = desk.dock.everything_panel
+    desk.dock.sections["Segment all"].set_expanded(True)
+    assert panel.folder.isVisibleTo(panel)
+    panel.region.setCurrentIndex(panel.region.findData("plane"))
+    # Cancelled in the middle: what is finished is shown and kept.
+    desk.press_button(panel.run)
+    named = "discs: all objects"
+    desk.until(lambda: named in [layer.name for layer in desk.viewer.layers], 30_000)
+    layer = desk.viewer.layers[named]
+    desk.until(lambda: "left" in panel.progress.text.text(), 30_000)
+    desk.press_button(panel.progress.button)
+    assert "Stopped after" in panel.text.text()
+    begun = np.count_nonzero(stored(layer)[...])
+    assert begun
+    # The coarsest level shows them too.
+    assert np.count_nonzero(layer.data[-1][...])
+    encoded = desk.predictor.encoded
+    desk.press_button(panel.run)
+    desk.until(lambda: "objects in the layer" in panel.text.text(), 120_000)
+    tiles = 7 * 6
+    assert desk.predictor.encoded - encoded < tiles
+    labels = stored(layer)[...]
+    assert labels.max() == 13 * 11
+    assert fits(labels, 600, 1400)
+    assert len(layer.features) == 13 * 11
+    assert max(level.read for level in pyramid) < 3 * SHAPE[0] * SHAPE[1]
+    # Objects are added to it by hand.
+    desk.dock.commit_panel.target.pick(layer)
+    desk.session.undo()
+    assert desk.errors == []
+
+
+def test_a_single_large_array_in_memory(open_desk, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_SAM_CACHE", str(tmp_path))
+    plane = DrawnLevel((4200, 4200), most=10**9)[0:4200, 0:4200]
+    desk = open_desk(image=plane, contrast_limits=(0, 255), predictor=DiscPredictor()).wait_ready()
+    go_to(desk, 2050, 2050)
+    desk.click(2050, 2050)
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    assert fits(stored(desk.target)[...], 2050, 2050)
