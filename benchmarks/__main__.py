@@ -15,7 +15,9 @@ from benchmarks.steps import STEPS, run
 from benchmarks.timing import machine
 from napari_sam import __version__
 
-HEAD = f"{'step':<26}{'ours':>10}{'reference':>12}{'ratio':>9}{'of peak':>9}{'theirs':>8}{'error':>10}{'MB':>7}"
+HEAD = (
+    f"{'step':<26}{'ours':>10}{'reference':>12}{'ratio':>9}{'of peak':>9}{'theirs':>8}{'error':>10}{'MB':>7}"
+)
 
 
 def main() -> int:

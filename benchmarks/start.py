@@ -42,7 +42,9 @@ class Clock:
 def report(what: str, seconds: np.ndarray, goal: float) -> None:
     """Print one line; on a busy machine the processor's time says more than the wall's."""
     wall, processor = 1000 * seconds
-    print(f"{what:<58}{wall:>7.0f} ms {processor:>7.0f} ms processor   goal {1000 * goal:>5.0f} ms", flush=True)
+    print(
+        f"{what:<58}{wall:>7.0f} ms {processor:>7.0f} ms processor   goal {1000 * goal:>5.0f} ms", flush=True
+    )
 
 
 def median(act: Callable[[int], object], undo: Callable[[], object] = int) -> np.ndarray:
@@ -88,7 +90,6 @@ def work(viewer: napari.Viewer) -> None:
     from napari_sam._napari.coordinates import PlaneIndex
     from napari_sam._napari.panels.candidate_panel import CandidatePanel
     from napari_sam.candidates import Candidate, Candidates
-    from napari_sam.everything import settings_for
     from napari_sam.geometry import Frame, Window
     from napari_sam.prompts import Point, Prompts
     from napari_sam.session.offers import Offer
@@ -102,7 +103,7 @@ def work(viewer: napari.Viewer) -> None:
     window = Window(Frame.longest_side((1024, 1024), 1024), (0, 0), 4, (256, 256))
     y, x = np.mgrid[:256, :256]
     logits = [(r - np.hypot(y - 128, x - 128)).astype(np.float32) for r in (9, 14, 22)]
-    rgb = np.ascontiguousarray(np.broadcast_to(data.camera()[:, :, None], (512, 512, 3)).repeat(2, 0).repeat(2, 1))
+    rgb = np.repeat(data.camera().repeat(2, 0).repeat(2, 1)[:, :, None], 3, 2)
     panel = CandidatePanel()
 
     def show(_: int) -> None:
@@ -114,7 +115,12 @@ def work(viewer: napari.Viewer) -> None:
     labels = viewer.add_labels(np.zeros((2048, 2048), np.int32))
     mask, plane = result.found.proposals[0].mask.unpack(), PlaneIndex((None, None), 0, 1)
     done: list[Committed] = []
-    step = median(lambda _: done.append(commit_mask(labels, plane, mask)), lambda: take_back(labels, done.pop()))
+
+    def take_it_back() -> None:
+        take_back(labels, done.pop())
+        QApplication.processEvents()
+
+    step = median(lambda _: done.append(commit_mask(labels, plane, mask)), take_it_back)
     report("write a mask into a 2048 x 2048 labels layer", step, 0.03)
 
 

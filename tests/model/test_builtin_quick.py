@@ -106,7 +106,10 @@ def test_masks_of_real_images_do_not_change(name):
     """The bar for doing without the bits: a mean IoU of 0.99 with the masks of single precision."""
     picture = np.asarray(getattr(data, name)())[:320, :320]
     rgb = picture if picture.ndim == 3 else plane_to_rgb(picture)
-    plain, quick = load_model("built-in", device="cpu", precision="fp32"), load_model("built-in", device="cpu")
+    plain, quick = (
+        load_model("built-in", device="cpu", precision="fp32"),
+        load_model("built-in", device="cpu"),
+    )
     diameter = plain.estimate_diameter(rgb)
     assert quick.estimate_diameter(rgb) == pytest.approx(diameter)
     one, other = (p.embed(rgb, diameter=diameter) for p in (plain, quick))

@@ -49,7 +49,9 @@ def convolve(
         out = out if plus is None else out + plus
         return F.gelu(out) if gelu else F.relu(out) if relu else out
     end = (conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
-    then = ("gelu", [], "none") if gelu else ("relu" if relu else "none", [], "")
+    then: tuple[str, list[float], str] = (
+        ("gelu", [], "none") if gelu else ("relu" if relu else "none", [], "")
+    )
     call = torch.ops.mkldnn._convolution_pointwise
     if plus is not None:
         return call.binary(x, plus, *end, "add", 1.0, "relu" if relu else None, [], None)

@@ -185,7 +185,7 @@ class BuiltInPredictor(Predictor):
     def widen(
         self, embedding: Embedding, prompts: Sequence[Prompts], offers: Sequence[Candidates]
     ) -> list[Candidates]:
-        """Candidates of objects that run out of their windows, seen again at half the scale, or half again."""
+        """Candidates of objects that run out of their windows, seen again at half the scale or less."""
         offers = list(offers)
         for _ in range(3):
             groups: dict[tuple[int, bool], list[int]] = {}
