@@ -103,9 +103,7 @@ def work(viewer: napari.Viewer) -> None:
     window = Window(Frame.longest_side((1024, 1024), 1024), (0, 0), 4, (256, 256))
     y, x = np.mgrid[:256, :256]
     logits = [(r - np.hypot(y - 128, x - 128)).astype(np.float32) for r in (9, 14, 22)]
-    rgb = np.ascontiguousarray(
-        np.broadcast_to(data.camera()[:, :, None], (512, 512, 3)).repeat(2, 0).repeat(2, 1)
-    )
+    rgb = np.repeat(data.camera().repeat(2, 0).repeat(2, 1)[:, :, None], 3, 2)
     panel = CandidatePanel()
 
     def show(_: int) -> None:
@@ -117,9 +115,12 @@ def work(viewer: napari.Viewer) -> None:
     labels = viewer.add_labels(np.zeros((2048, 2048), np.int32))
     mask, plane = result.found.proposals[0].mask.unpack(), PlaneIndex((None, None), 0, 1)
     done: list[Committed] = []
-    step = median(
-        lambda _: done.append(commit_mask(labels, plane, mask)), lambda: take_back(labels, done.pop())
-    )
+
+    def take_it_back() -> None:
+        take_back(labels, done.pop())
+        QApplication.processEvents()
+
+    step = median(lambda _: done.append(commit_mask(labels, plane, mask)), take_it_back)
     report("write a mask into a 2048 x 2048 labels layer", step, 0.03)
 
 

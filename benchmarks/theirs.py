@@ -30,7 +30,7 @@ def encode(variant: str) -> Job:
 
 
 def encode_tinyvit() -> Job:
-    """MobileSAM's encoder. It has no package: our layers, unfused, by torch's own operators stand for it."""
+    """MobileSAM's encoder. It has no package: our layers by torch's ordinary operators stand for it."""
     linear.has_onednn = conv.has_onednn = lambda dtype: False  # type: ignore[assignment]
     model, x = build("vit_t"), random_input()
     model.load_state_dict(state("vit_t"))

@@ -126,7 +126,7 @@ class Mask:
             Position of ``plane[0, 0]``.
         """
         plane = np.asarray(plane)
-        inside = plane if plane.dtype == bool else plane != 0
+        inside: Bool = plane.view(np.bool_) if plane.dtype == np.bool_ else plane != 0
         rows = np.flatnonzero(inside.any(1))
         if rows.size == 0:
             return Mask(y0, x0, np.zeros((0, 0), bool))

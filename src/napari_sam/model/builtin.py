@@ -70,7 +70,7 @@ class BuiltIn(nn.Module):
             "depths": list(depths),
             "width": width,
         }
-        self.encoder = Encoder(tuple(channels), tuple(depths), width)
+        self.encoder: nn.Module = Encoder(tuple(channels), tuple(depths), width)
         self.decoder = Decoder(width)
 
     @staticmethod

@@ -58,10 +58,10 @@ def optimise_builtin(model: BuiltIn, device: torch.device | str = "cpu", precisi
     if device.type == "cpu":
         keep_heap()
     if isinstance(model.encoder, Encoder):
-        model.encoder = QuickEncoder(model.encoder)
+        model.encoder = quick = QuickEncoder(model.encoder)
         if precision == "auto" and device.type == "cpu" and has_eight_bits():
             with torch.inference_mode():
-                model.encoder.to_eight_bits(model.normalise(calibration_pictures()))
+                quick.to_eight_bits(model.normalise(calibration_pictures()))
     return model
 
 
@@ -125,7 +125,8 @@ class QuickEncoder(nn.Module):
             first, *residuals = cast("nn.Sequential", stage)
             steps = [_step(first)]
             for block in residuals:
-                steps += [_step(block.first), Step(block.second, block.norm, relu=True)]
+                parts = dict(block.named_children())
+                steps += [_step(parts["first"]), Step(parts["second"], parts["norm"], relu=True)]
             self.stages.append(nn.ModuleList(steps))
         self.top, self.lateral16 = Step(encoder.top), Step(encoder.lateral16, relu=True)
         self.embed = Step(*encoder.embed)
@@ -134,7 +135,7 @@ class QuickEncoder(nn.Module):
         self.down4, self.lateral4 = Step(encoder.down4), Step(encoder.lateral4, relu=True)
         self.mix4 = _step(encoder.mix4)
         self.skip8, self.skip4 = Step(encoder.skip8), Step(encoder.skip4)
-        hidden, last = cast("nn.Sequential", encoder.dense)
+        hidden, last = encoder.dense
         self.dense = nn.Sequential(_step(hidden), Step(last))
         self.eval().requires_grad_(False)
 

@@ -44,14 +44,18 @@ def convolve(
 
     ``plus`` is added to the result; then GELU or a rectifier is applied, where asked.
     """
-    if x.device.type != "cpu" or not has_onednn(x.dtype):
+    # The sum is fused in single precision only: for others it is not there on every processor.
+    fused = x.device.type == "cpu" and has_onednn(x.dtype)
+    if not fused or (plus is not None and x.dtype != torch.float32):
         out: Tensor = conv(x)
         out = out if plus is None else out + plus
         return F.gelu(out) if gelu else F.relu(out) if relu else out
-    end = (conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
-    then = ("gelu", [], "none") if gelu else ("relu" if relu else "none", [], "")
+    given = (conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
     call = torch.ops.mkldnn._convolution_pointwise
     if plus is not None:
-        return call.binary(x, plus, *end, "add", 1.0, "relu" if relu else None, [], None)
-    out = call(x, *end, *then)
+        out = call.binary(x, plus, *given, "add", 1.0, "relu" if relu else None, [], None)
+    elif gelu:
+        out = call(x, *given, "gelu", [], "none")
+    else:
+        out = call(x, *given, "relu" if relu else "none", [], "")
     return out

@@ -244,8 +244,7 @@ class BuiltInPredictor(Predictor):
         offers: Sequence[Candidates],
         previous: Sequence[Candidate | None],
     ) -> list[Candidates]:
-        """Candidates of objects too large for their windows, at half the scale or half again; of small ones
-        at twice the scale."""  # noqa: D205, D209
+        """Candidates of objects too large for their windows, seen from further away; of small ones, nearer."""
         offers = list(offers)
         for _ in range(3):
             groups: dict[tuple[int, bool], list[int]] = {}
