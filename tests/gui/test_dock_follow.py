@@ -351,6 +351,21 @@ def test_neighbours_are_kept_and_rules_are_passed_on(follow_desk):
     assert {int(i) for i in np.unique(painted.data)} == {0, 7, 8}
 
 
+def test_rules_that_never_came_to_work_do_not_count(follow_desk):
+    """Given up before the first plane: the next run does not take the old planes for its own."""
+    desk = follow_desk()
+    click_object(desk, 4)
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    desk.panel.min_iou.setValue(0.9)
+    desk.press_button(desk.panel.run)
+    desk.session.cancel("follow")
+    assert len(desk.trail.trail.planes) == 7
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    assert len(desk.trail.trail.planes) == 1
+
+
 def test_what_is_missing_is_said(follow_desk, open_desk):
     desk = follow_desk()
     desk.press_button(desk.panel.run)

@@ -106,7 +106,7 @@ class TrailRun(QObject):
             self.failed.emit(str(error))
             return
         ground = _ground(session.predictor.model_id, planes[0], axis, settings, diameter)
-        before = self.trail if ground == self._ground else None
+        before = self.trail if self.trail is not None and self.trail.ground == ground else None
         numbers = {plane.index: number for number, plane in enumerate(planes)}
         if self.trail is not None and numbers.keys() != self._numbers.keys():
             self.trail = before = None
@@ -117,7 +117,9 @@ class TrailRun(QObject):
             return
         self._ground, self._pixels, self._looked_at = ground, bench.image.data, None
         if self.trail is not None:
-            self.trail = replace(self.trail, ends=self.trail.ends - anchors.keys())
+            same_object = bool(self.trail.anchors & anchors.keys())
+            ends = self.trail.ends - anchors.keys() if same_object else frozenset()
+            self.trail = replace(self.trail, ends=ends)
         previous = before.propagation if before is not None else None
         if previous is not None:
             anchors = settled(anchors, previous.anchors)
