@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_sam._napari.coordinates import PlaneError, PlaneIndex, layer_shape, turn_to_plane
+from napari_sam._napari.coordinates import PlaneError, PlaneIndex, turn_to_plane
 from napari_sam._napari.planes import Pictures, Plane
 from napari_sam._napari.target import write_through
 from napari_sam.levels import mask_to_full
@@ -49,6 +49,7 @@ class TrailRun(QObject):
         self._planes: Sequence[Plane] = ()
         self._numbers: dict[PlaneIndex, int] = {}
         self._ground: Any = None
+        self._pixels: Any = None
         self._memory = ChoiceMemory()
         self._looked_at: int | None = None
         bench.at_hand = self._masks_on
@@ -105,7 +106,7 @@ class TrailRun(QObject):
             self.failed.emit(str(error))
             return
         ground = _ground(session.predictor.model_id, planes[0], axis, settings, diameter)
-        before = self.trail if ground == self._ground else None
+        before = self.trail if self.trail is not None and self.trail.ground == ground else None
         numbers = {plane.index: number for number, plane in enumerate(planes)}
         if self.trail is not None and numbers.keys() != self._numbers.keys():
             self.trail = before = None
@@ -114,9 +115,11 @@ class TrailRun(QObject):
         if not anchors:
             self.failed.emit("Nothing says which object is meant. Click it or draw a box on one plane.")
             return
-        self._ground, self._looked_at = ground, None
+        self._ground, self._pixels, self._looked_at = ground, bench.image.data, None
         if self.trail is not None:
-            self.trail = replace(self.trail, ends=self.trail.ends - anchors.keys())
+            same_object = bool(self.trail.anchors & anchors.keys())
+            ends = self.trail.ends - anchors.keys() if same_object else frozenset()
+            self.trail = replace(self.trail, ends=ends)
         previous = before.propagation if before is not None else None
         if previous is not None:
             anchors = settled(anchors, previous.anchors)
@@ -309,21 +312,16 @@ class TrailRun(QObject):
         self._memory.clear()
         # First, so that what comes of the cancelling finds nothing to tell.
         had, self.trail = self.trail, None
-        self._planes, self._numbers, self._ground = (), {}, None
+        self._planes, self._numbers, self._ground, self._pixels = (), {}, None, None
         self._bench.session.cancel("follow")
         if had is not None:
             self.said.emit("")
         self.changed.emit()
 
     def _on_picture(self) -> None:
-        """The image got other pixels, perhaps of another shape."""
+        """Contrast or pixels changed: what was followed on other pixels is over."""
         image = self._bench.image
-        if image is None or not self._planes:
-            return
-        shape, plane = layer_shape(image), self._planes[0]
-        size = (shape[plane.index.rows], shape[plane.index.columns])
-        axis = self._axis
-        if axis >= len(shape) or shape[axis] != len(self._planes) or size != plane.shape:
+        if self._planes and image is not None and image.data is not self._pixels:
             self._on_image(image)
 
 
