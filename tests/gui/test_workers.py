@@ -391,3 +391,33 @@ def test_window_stays_live_while_the_worker_computes(worker, heard, until):
     until(lambda: heard.done, timeout=60_000)
     longest = beat.stop()
     assert longest < 100, f"the window stood still for {longest:.0f} ms"
+
+
+def test_the_worker_behind_works_beside_but_begins_no_step_while_the_first_is_busy(worker, until):
+    behind = InferenceWorker(behind=worker)
+    told = Listener(behind)
+    ahead, held = Steps(3), Held()
+    behind.submit(Job("precompute", ahead.run))
+    until(lambda: ahead.begun == 1)
+    # A step is under way: a click is answered meanwhile, in the other thread.
+    heard = Listener(worker)
+    worker.submit(Job("predict", lambda: "mask"))
+    until(lambda: heard.done == [("predict", "mask")])
+    worker.submit(Job("embed", held.run))
+    until(held.begun.is_set)
+    ahead.let(3)
+    until(lambda: told.progress)
+    until.a_while(300)
+    assert told.progress == [("precompute", 1)], "the next step waits"
+    held.gate.set()
+    until(lambda: told.done == [("precompute", "finished")])
+    # Given up while it waits for the first one.
+    again = Held()
+    worker.submit(Job("embed", again.run))
+    waiting = Held()
+    behind.submit(Job("prefetch", waiting.run))
+    behind.cancel("prefetch")
+    assert behind.close()
+    assert not waiting.begun.is_set()
+    again.gate.set()
+    behind.deleteLater()

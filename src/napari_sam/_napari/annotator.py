@@ -54,7 +54,6 @@ class Annotator(QObject):
         work.changed.connect(self._show)
         work.opened.connect(self._on_opened)
         work.said.connect(panel.say)
-        dock.session.failed.connect(self._on_failed)
         self._bench.viewer.layers.events.removed.connect(self._on_removed)
 
     def begin(self, images: str, labels: str | None = None) -> None:
@@ -110,6 +109,7 @@ class Annotator(QObject):
         # The new image is taken up before the old one goes, so that no other comes in between.
         bench.follower.turn_to(self._layers[0])
         self._forget(old, old_labels)
+        bench.follower.turn_to(self._layers[0])  # napari has selected another layer meanwhile
         labels = add_labels_layer(viewer, self._layers[0], name=f"{entry.source.stem}: objects")
         if opened.labels is not None:
             labels.data = opened.labels
@@ -198,11 +198,6 @@ class Annotator(QObject):
             snapshot = self._snapshot(self.work.current) if self.work.current is not None else None
             self._labels = None
             self.work.keep(snapshot)
-
-    def _on_failed(self, message: str) -> None:
-        """A folder that cannot be used says so in its section too."""
-        if self.work.folder is None:
-            self._panel.say(message)
 
     def _show(self) -> None:
         folder = self.work.folder

@@ -106,6 +106,9 @@ class FolderAnnotator:
         self._digests: dict[int, bytes] = {}
         self._noted: dict[int, Entry] = {}
         self._ahead: tuple[int, Read] | None = None
+        self._why = ""
+        session.failed.connect(self._on_failed)
+        session.finished.connect(self._on_finished)
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -280,6 +283,16 @@ class FolderAnnotator:
             self._prefetch()
         elif number != self.current:
             self._ahead = number, found
+
+    def _on_failed(self, message: str) -> None:
+        """Keep the reason until it is told what failed."""
+        self._why = message
+
+    def _on_finished(self, kind: str, outcome: Any) -> None:
+        """Say why a folder cannot be used."""
+        if kind == "list" and outcome is None and self._why:
+            self.said.emit(self._why)
+        self._why = ""
 
     def _change(self, number: int, **changes: Any) -> None:
         if self.folder is not None:
