@@ -127,8 +127,8 @@ class EverythingPanel(QWidget):
     def set_running(self, running: bool) -> None:
         """Show whether masks are being computed."""
         self.run.setEnabled(not running)
-        self.say("")
         if running:
+            self.say("")
             self.progress.start("Waiting for the model…")
         else:
             self.progress.stop()
@@ -170,7 +170,9 @@ class EverythingPanel(QWidget):
         self.discard.clicked.connect(self.discard_requested)
 
     def _on_folder(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Keep the labels of large planes in", str(self._folder))
+        chosen = QFileDialog.getExistingDirectory(
+            self, "Keep the labels of large planes in", str(self._folder)
+        )
         if chosen:
             self.show_folder(Path(chosen))
             self.folder_picked.emit(Path(chosen))
