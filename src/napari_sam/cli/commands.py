@@ -52,7 +52,9 @@ def main() -> None:
         if os.environ.get(DEBUG):
             raise
         plain = isinstance(error, (ValueError, OSError)) or type(error).__module__.startswith("napari_sam")
-        text = " ".join(str(error).split()) or type(error).__name__
+        from napari_sam.files.refused import in_plain_words
+
+        text = in_plain_words(error)
         kind = "" if plain else f"unexpected {type(error).__name__}: "
         hint = "" if plain else f" Set {DEBUG}=1 to see where it happened."
         stop(f"Error: {kind}{text}{hint}", FAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from napari_sam.tiling import segment_plane
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+MEGABYTE = 2**20
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -90,9 +94,7 @@ def segment_image(
             picture = Pictures(image, recipe)[0]
             found = yield from segment_plane_unit(predictor, picture, settings, diameter=recipe.diameter)
         return Segmented(found.labels.reshape(image.shape), image.axes, found.table)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        # The mapping outlives the file's name and handle: nothing is left behind, however the run ends.
-        written = np.memmap(file, np.int32, "w+", shape=(len(image), *image.shape[-2:]))
+    written = _on_disk((len(image), *image.shape[-2:]), folder)
     depth = image.shape[-3]
     recipe = settle_contrast(image, recipe)
     tables: list[pd.DataFrame] = []
@@ -117,6 +119,30 @@ def segment_image(
         top += linked.count if recipe.link else 0
     table = _mean_table(tables) if recipe.link else pd.DataFrame()
     return Segmented(written.reshape(image.shape), image.axes, table)
+
+
+def _on_disk(shape: tuple[int, ...], folder: Path | None) -> NDArray[np.int32]:
+    """Labels in a file without a name, which goes with them.
+
+    The file's room is taken at once: on a disk that gets full later, the system would end the program.
+    """
+    size = math.prod(shape) * np.dtype(np.int32).itemsize
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                for start in range(0, size, MEGABYTE):
+                    file.write(bytes(min(MEGABYTE, size - start)))
+                file.flush()
+            # The mapping outlives the file's name and handle: nothing is left behind, however the run ends.
+            return np.memmap(file, np.int32, "r+", shape=shape)
+    except OSError as error:
+        where = folder or tempfile.gettempdir()
+        raise OSError(
+            f"There is no room for the labels of this stack, {size / MEGABYTE:.1f} MB for the time being, in "
+            f"{where} ({error.strerror}). Make room or choose another folder; what is finished is kept."
+        ) from error
 
 
 def _segment_huge(predictor: Predictor, image: ImageFile, recipe: Recipe, work: Path) -> Steps[Segmented]:

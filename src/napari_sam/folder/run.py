@@ -12,7 +12,7 @@ from pathlib import Path
 from napari_sam.export import ExportError, export, format_of
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import open_image
-from napari_sam.files.image_file import in_words
+from napari_sam.files.refused import in_plain_words
 from napari_sam.folder.cluster import Cluster, Piece, pieces_of, run_pieces
 from napari_sam.folder.image import segment_image
 from napari_sam.folder.manifest import Report, add_to_manifest, read_manifest, stamp
@@ -194,7 +194,7 @@ def _segment_file(predictor: Predictor, job: Job, recipe: Recipe, axes: str | No
             shutil.rmtree(work, ignore_errors=True)
     # One bad image, whatever is wrong with it, must not end a night's work.
     except Exception as problem:  # noqa: BLE001
-        error = in_words(problem)
+        error = in_plain_words(problem)
     return Report(
         str(job.source.absolute()),
         "failed" if error else "done",

@@ -244,7 +244,7 @@ class BuiltInPredictor(Predictor):
         offers: Sequence[Candidates],
         previous: Sequence[Candidate | None],
     ) -> list[Candidates]:
-        """Candidates of objects too large for their windows, seen from further away; of small ones, nearer."""
+        """Candidates of objects that their windows do not suit, seen from further away or nearer."""
         offers = list(offers)
         for _ in range(3):
             groups: dict[tuple[int, bool], list[int]] = {}

@@ -155,8 +155,7 @@ def embed(predictor: Predictor, read: Read, cache: Kept, diameter: float | None)
     rgb = read()
     if view is not None:
         diameter = view.plane.diameter(predictor, view.sight, rgb, diameter)
-        if isinstance(cache, Shelf):
-            cache = cache.memory  # what was in view is hardly ever in view again, to the pixel
+        cache = _memory(cache)  # what was in view is hardly ever in view again, to the pixel
     key = predictor.pixels_key(rgb, diameter), predictor.model_id
     shelf = cache if isinstance(cache, Shelf) else None
     remembered = key in (cache if shelf is None else shelf.memory)
@@ -166,12 +165,17 @@ def embed(predictor: Predictor, read: Read, cache: Kept, diameter: float | None)
     return Embedded(rgb, embedding, found is not None, found is not None and not remembered, trouble, view)
 
 
+def _memory(cache: Kept) -> EmbeddingCache:
+    """Where embeddings are kept for this sitting only."""
+    return cache.memory if isinstance(cache, Shelf) else cache
+
+
 def predict(
     predictor: Predictor,
     ready: Embedded,
     requests: Sequence[Request],
     choose: Callable[[Candidates], int],
-    cache: EmbeddingCache,
+    cache: Kept,
     diameter: float | None,
 ) -> tuple[Offer, ...]:
     """Offers for all objects; those that still hold are kept as they are."""
@@ -196,7 +200,7 @@ def _candidates(
     predictor: Predictor,
     ready: Embedded,
     requests: Sequence[Request],
-    cache: EmbeddingCache,
+    cache: Kept,
     diameter: float | None,
 ) -> list[Candidates]:
     """Candidates for all requests, as the plane is small or large."""
@@ -206,7 +210,7 @@ def _candidates(
         return predictor.predict_each(ready.embedding, prompts, before)
     from napari_sam.tiling.view import predict_seen
 
-    plane, kept = ready.view.plane, (cache,)
+    plane, kept = ready.view.plane, (_memory(cache),)
     return predict_seen(predictor, plane, ready.seen, prompts, before, diameter=diameter, kept=kept)
 
 

@@ -127,8 +127,8 @@ class EverythingPanel(QWidget):
     def set_running(self, running: bool) -> None:
         """Show whether masks are being computed."""
         self.run.setEnabled(not running)
-        self.say("")
         if running:
+            self.say("")
             self.progress.start("Waiting for the model…")
         else:
             self.progress.stop()
