@@ -37,9 +37,9 @@ class LinkSettings:
         the caps of a round cell are much smaller in one plane than in the next. Above 0; more than 1 turns it
         off, as suits movies, in which objects do not taper.
     swell : float
-            An object that has tapered to this part of its largest outline, or less, and grows again by as much,
-        is another one that begins where the first ends: cells that lie on top of each other. From 0, which
-            turns it off, to 1.
+        An object that has tapered to this part of its largest outline, or less, and grows again by as much is
+        another one that begins where the first ends: cells that lie on top of each other. From 0, which
+        turns it off, to 1.
     max_gap : int
         Number of planes in between in which the object may be missing.
     min_length : int
