@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
 import zarr
 from napari.components import ViewerModel
-from napari.layers import Labels
 from tests.gui.geometries import POSES, show
 
 from napari_sam._napari.commit import (
@@ -350,18 +347,3 @@ def test_hidden_and_sliced_away_layers_can_be_written(viewer):
     labels.visible = True
     commit_mask(labels, PlaneIndex((3, None, None), 1, 2), block(0, 0, 3, 3))
     assert np.count_nonzero(labels.data) == 18
-
-
-def test_commit_takes_less_than_a_frame_or_two():
-    """A large cell in a plane of 2048 x 2048, with some thousand objects in the table."""
-    labels = Labels(np.zeros((2048, 2048), np.uint16))
-    labels.features = pd.DataFrame({"index": np.arange(1, 3001), "model": "tiny", "predicted_iou": 0.5})
-    y, x = np.ogrid[:200, :200]
-    mask = Mask(100, 100, np.hypot(y - 100, x - 100) < 90)
-    commit_mask(labels, FLAT, mask, record=RECORD)
-    times = []
-    for n in range(1, 6):
-        start = time.perf_counter()
-        commit_mask(labels, FLAT, mask.shift(200 * n, 200), record=RECORD)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.03
