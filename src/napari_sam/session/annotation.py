@@ -177,7 +177,7 @@ class AnnotationSession(JobDesk):
 
     def hover(self, y: float, x: float) -> None:
         """Ask for the mask that a click here would give; only where no prompt is set."""
-        if self._moment.prompts or self.predictor is None or self.embedding is None:
+        if self._moment.prompts or self.predictor is None or self._ready is None:
             self.end_hover()
         elif "hover" in self.running:
             # One at a time: a mouse that keeps moving would overtake every answer.
@@ -358,7 +358,7 @@ class AnnotationSession(JobDesk):
 
     def _predict(self, requests: Sequence[Request]) -> None:
         """Ask for the offers of the present prompts, where there are any and the plane is ready."""
-        if requests and self.predictor is not None and self.embedding is not None:
+        if requests and self.predictor is not None and self._ready is not None:
             args = (self.predictor, self._ready, requests, self.levels.preselect, self.cache, self.diameter)
             self.request("predict", partial(work.predict, *args), self._take_offers)
 
