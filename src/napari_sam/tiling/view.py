@@ -208,8 +208,9 @@ class LargePlane:
         level, step = self._resolution(max(scale, side / MOST))
         most = READ * float(np.mean(self.levels[level].factors))
         if side > most:
-            area = _about(area.centre, min(area.height, most), min(area.width, most))
             level, step = self._resolution(most / MOST)
+            most -= 2 * GRID * float(np.mean(self._factors(level, step)))  # the edges go out to the grid
+            area = _about(area.centre, min(area.height, most), min(area.width, most))
         return self._sight(level, step, area)
 
     def serves(self, sight: Sight, view: Box, scale: float) -> bool:
