@@ -89,7 +89,7 @@ def test_the_digest_changes_with_every_setting():
         ("model: [", "cannot be read"),
         ("diameter: wide", "cannot be used"),
         ("contrast: [1, 2]", "cannot be used"),
-        ("contrast: bright", "the contrast stack, plane or numbers"),
+        ("contrast: bright", "the contrast stack, plane, range or numbers"),
         ("gamma: 0", "a gamma above 0, found 0"),
         ("diameter: -3", "a diameter above 0"),
         ("automatic: 3", "names and values under 'automatic'"),

@@ -219,7 +219,8 @@ def voxel_volume(spacing: Sequence[float], units: Sequence[Any]) -> tuple[float,
 
     Examples
     --------
-    >>> voxel_volume((2, 500, 0.5), ("µm", "nm", "µm"))
+    >>> volume, unit = voxel_volume((2, 500, 0.5), ("µm", "nm", "µm"))
+    >>> round(volume, 6), unit
     (0.5, 'micrometer')
     """
     names = [unit_name(unit) for unit in units]
