@@ -187,7 +187,7 @@ class Workbench(QObject):
 
     def planes_along(self, axis: int, *, at_level: bool = False) -> Iterator[Plane]:
         """Walk along an axis as the image is seen now; at full resolution, or ``at_level`` of the pyramid."""
-        level = self._level if at_level else 0
+        level = (self._level or 0) if at_level else 0
         return iter_planes(
             self.viewer, self.image, axis, self._channels, contrast=self._contrast, level=level
         )
