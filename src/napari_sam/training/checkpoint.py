@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,17 @@ class Average:
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, clock: Clock
+    path: Path,
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    average: Average,
+    clock: Clock,
 ) -> None:
     """Write all that a run needs to go on. The file is replaced as a whole, so that a run that is
     killed at any moment leaves a complete checkpoint behind."""  # noqa: D205, D209
     state: dict[str, Any] = {
         "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "average": average.state,
         "step": clock.step,
         "seconds": clock.seconds,
@@ -61,11 +66,12 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average
+    path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: Average
 ) -> Clock:
-    """Bring model, optimizer and average to the state of a checkpoint."""
+    """Bring model, optimizers and average to the state of a checkpoint."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     average.state = {k: v.to(average.state[k].device) for k, v in state["average"].items()}
     return Clock(state["step"], state["seconds"])

@@ -69,7 +69,7 @@ class TrainConfig:
     rounds : int
         Longest sequence of prompts of one object.
     learning_rate, warmup, weight_decay, clip
-        Peak rate of AdamW, its warm-up in steps, weight decay, and largest gradient norm.
+        Peak rate of Muon and AdamW, its warm-up in steps, weight decay, and largest gradient norm.
     ema : float
         Decay of the averaged weights, per step.
     settle : float

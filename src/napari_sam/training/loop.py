@@ -27,11 +27,14 @@ from napari_sam.training.distributed import (
 )
 from napari_sam.training.examples import Batch, Batches
 from napari_sam.training.metrics import MetricsFile
+from napari_sam.training.muon import Muon
 from napari_sam.training.prompts import rounds_of
 from napari_sam.training.step import train_step
 
 __all__ = ["CHECKPOINT", "WEIGHTS", "Progress", "train"]
 
+_OUTER = ("token", "kinds", "encoder.stem", "encoder.dense.1", "quality.4")
+"""Of the names of parameters that are no matrices between two layers."""
 CHECKPOINT, WEIGHTS, METRICS = "checkpoint.pt", "weights.safetensors", "metrics.csv"
 
 
@@ -78,11 +81,11 @@ def train(config: TrainConfig) -> Iterator[Progress]:
     rank, size = rank_and_size()
     torch.manual_seed(config.seed)
     model = _fresh_model(config).to(device).train()
-    optimizer = _optimizer(model, config)
+    optimizers = _optimizers(model, config)
     average = Average(model, config.ema)
     config.output.mkdir(parents=True, exist_ok=True)
     path = config.output / CHECKPOINT
-    clock = load_checkpoint(path, model, optimizer, average) if path.exists() else Clock()
+    clock = load_checkpoint(path, model, optimizers, average) if path.exists() else Clock()
     metrics = None if rank else MetricsFile(config.output / METRICS, clock.step)
     precision = _precision(config, device)
     parameters = list(model.parameters())
@@ -93,13 +96,13 @@ def train(config: TrainConfig) -> Iterator[Progress]:
         if metrics is None:  # the first process writes for all
             return
         metrics.flush()
-        save_checkpoint(path, model, optimizer, average, clock)
+        save_checkpoint(path, model, optimizers, average, clock)
         save_weights(config.output / WEIGHTS, model, average, clock)
 
     try:
         while (share := _share(config, clock)) < 1:
             rate = _rate(config, clock.step, share)
-            for group in optimizer.param_groups:
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
             generator = torch.Generator().manual_seed(config.seed * 1_000_003 + clock.step * size + rank)
             if share >= 1 - config.settle:
@@ -107,12 +110,13 @@ def train(config: TrainConfig) -> Iterator[Progress]:
             rounds, idle = rounds_of(clock.step, config.seed, share, config.rounds)
             batch = next(batches).to(device)
             result = train_step(model, batch, rounds, idle, generator, precision, config.quality)
-            optimizer.zero_grad()
+            model.zero_grad()
             result.loss.backward()
             average_gradients(parameters)
             norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
             if torch.isfinite(norm):
-                optimizer.step()
+                for optimizer in optimizers:
+                    optimizer.step()
             average.update(model, clock.step)
             now = time.monotonic()
             seconds = same_everywhere(clock.seconds + now - last, device)
@@ -155,15 +159,24 @@ def _fresh_model(config: TrainConfig) -> BuiltIn:
     return BuiltIn(config.channels, config.depths, config.width)
 
 
-def _optimizer(model: BuiltIn, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; biases, norms and tokens (all one-dimensional or small) are not decayed."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+def _optimizers(model: BuiltIn, config: TrainConfig) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the matrices between two layers, AdamW for first and last layers, tokens and vectors."""
+    hidden, outer, vectors = [], [], []
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            vectors.append(parameter)
+        elif any(part in name for part in _OUTER):
+            outer.append(parameter)
+        else:
+            hidden.append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": outer, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    return (
+        Muon(hidden, config.learning_rate, config.weight_decay),
+        torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98)),
+    )
 
 
 def _batches(config: TrainConfig, start: int, stride: int) -> Iterator[Batch]:
