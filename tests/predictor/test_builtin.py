@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from napari_sam.everything import AutomaticSettings, generate
 from napari_sam.geometry import Window
-from napari_sam.masks import Box, Mask
+from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.model.builtin import BuiltIn, Features
 from napari_sam.predictor import builtin, tiled
 from napari_sam.predictor.builtin import WINDOW, BuiltInPredictor
+from napari_sam.progress import finish
 from napari_sam.prompts import Point, Prompts
 
 
@@ -175,6 +177,21 @@ def test_a_small_object_is_clicked_again_from_nearer(predictor, picture, monkeyp
     monkeypatch.setattr(builtin, "NEAR_PIXELS", 1000)
     far = predictor.predict(embedding, prompts)
     assert far.best.window.frame == embedding.frame
+
+
+def test_automatic_masks_of_small_objects_are_those_of_clicks_from_nearer(predictor, picture, monkeypatch):
+    embedding = predictor.embed(picture, diameter=44.0)
+    monkeypatch.setattr(Window, "cuts", lambda window, mask: False)
+    monkeypatch.setattr(builtin, "SMALL", 1e4)
+    everything = AutomaticSettings(
+        prompts="grid", points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0
+    )
+    found = finish(generate(predictor, picture, everything, embedding=embedding)).found
+    clicked = [predictor.predict(embedding, Prompts((Point(*p.point),))) for p in found.proposals]
+    for proposal, offer in zip(found.proposals, clicked, strict=True):
+        near = next(c for c in offer if c.level == proposal.level)
+        assert near.window.frame.scale[0] == pytest.approx(2 * embedding.frame.scale[0])
+        assert mask_iou(proposal.mask.unpack(), near.mask) > 0.98
 
 
 @pytest.mark.parametrize("origins", [[[-3, -5]], [[5, 9]], [[20, 28]], [[3, 4], [17, 11]]])

@@ -15,7 +15,8 @@ def test_all_directions_become_about_equally_long(shape: tuple[int, int]) -> Non
     matrix = torch.randn(shape, generator=generator)
     found = orthogonal(matrix)
     lengths = torch.linalg.svdvals(found)
-    assert lengths.min() > 0.6 and lengths.max() < 1.3
+    assert lengths.min() > 0.6
+    assert lengths.max() < 1.3
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     # the directions stay: in the basis of the matrix's own the result is diagonal
     inside = left.T @ found @ right.T

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -173,26 +175,30 @@ class Search:
         iou = batch.iou[:, LEVELS]
         passed = self._passes(iou)
         rows, cols = np.nonzero(passed)
-        again = set()
+        again: set[int] = set()
         if len(rows):
             logits = batch.logits(rows, LEVELS[cols])
-            for row, col, cells in zip(rows.tolist(), cols.tolist(), logits, strict=True):
-                window = batch.windows[row]
-                output = self._output(row, int(LEVELS[col]), float(iou[row, col]), window, cells)
-                if output.is_cut and col == int(iou[row].argmax()):
+            outputs = (
+                self._output(row, int(LEVELS[col]), float(iou[row, col]), batch.windows[row], cells)
+                for row, col, cells in zip(rows.tolist(), cols.tolist(), logits, strict=True)
+            )
+            for row, group in groupby(outputs, attrgetter("row")):
+                several = list(group)
+                best = max(several, key=attrgetter("predicted_iou"))
+                if self.predictor.suits(embedding, batch.windows[row], best.mask):
+                    yield from several
+                else:
                     again.add(row)
-                elif row not in again:
-                    yield output
         for row in np.nonzero(~passed)[0].tolist():
             if row not in again:
                 self._lose(self.prompts + row, "predicted IoU")
         if again:
-            yield from self._decode_wider(embedding, batch, points, sorted(again))
+            yield from self._decode_again(embedding, batch, points, sorted(again))
 
-    def _decode_wider(
+    def _decode_again(
         self, embedding: Embedding, batch: Batch, points: Points, rows: list[int]
     ) -> Iterator[Output]:
-        """Masks of prompts whose object does not fit the decoder's window, which is widened for them."""
+        """Masks of prompts whose object does not suit the decoder's window, seen in one that does."""
         prompts = [Prompts((p,)) for p in points_from_array(points[rows])]
         seen = batch.offers([True] * len(points), rows)
         offers = self.predictor.refocus(embedding, prompts, seen, [None] * len(prompts))

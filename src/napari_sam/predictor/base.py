@@ -16,6 +16,7 @@ from napari_sam.candidates import Candidate, Candidates
 from napari_sam.embedding import Embedding, TiledEmbedding
 from napari_sam.geometry import Frame, Window
 from napari_sam.image import RGB, ImageError, fingerprint
+from napari_sam.masks import Mask
 from napari_sam.predictor.mosaic import decode_in_tiles
 from napari_sam.prompts import PromptError, Prompts, points_from_array
 
@@ -188,6 +189,10 @@ class Predictor(ABC):
             batch = self.decode(embedding, prompts[part], before[part])
             offers += batch.offers([p.ambiguous for p in prompts[part]])
         return self.refocus(embedding, prompts, offers, before)
+
+    def suits(self, embedding: Embedding, window: Window, mask: Mask) -> bool:
+        """Whether an object lies well in the window in which it was seen; `refocus` looks again if not."""
+        return not window.cuts(mask)
 
     def refocus(
         self,

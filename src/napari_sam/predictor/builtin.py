@@ -23,6 +23,7 @@ from napari_sam.candidates import Candidate, Candidates
 from napari_sam.embedding import Embedding
 from napari_sam.geometry import Frame, Window
 from napari_sam.image import RGB
+from napari_sam.masks import Mask
 from napari_sam.model.builtin import (
     CELL,
     DENSE_CHANNELS,
@@ -79,6 +80,11 @@ def _resized(plane: torch.Tensor, frame: Frame) -> torch.Tensor:
 def _level_of(embedding: Embedding, window: Window) -> int:
     """Level that a window lies on."""
     return round(math.log2(embedding.frame.scale[0] / window.frame.scale[0]))
+
+
+def _model_diameter(window: Window, mask: Mask) -> float:
+    """Diameter, in model pixels, of a disc of a mask's area."""
+    return math.sqrt(mask.area * 4 / math.pi) * window.frame.scale[0]
 
 
 class BuiltInPredictor(Predictor):
@@ -237,6 +243,13 @@ class BuiltInPredictor(Predictor):
         oy, ox = (int(np.floor((c + 0.5 - WINDOW / 2) / CELL + 0.5)) * CELL for c in centre)
         return Window(frame, (oy, ox), LOGIT_STRIDE, shape)
 
+    def suits(self, embedding: Embedding, window: Window, mask: Mask) -> bool:
+        """Whether an object is neither cut off by its window nor small, where it may be seen from nearer."""
+        if window.cuts(mask):
+            return False
+        near = _level_of(embedding, window) == 0 and self._may_be_near(embedding)
+        return not near or not 0 < _model_diameter(window, mask) < SMALL
+
     def refocus(
         self,
         embedding: Embedding,
@@ -274,8 +287,7 @@ class BuiltInPredictor(Predictor):
         # Only a first click: what follows corrects a mask at the scale at which it was made.
         if level or previous is not None or not prompts.ambiguous or not self._may_be_near(embedding):
             return None
-        diameter = math.sqrt(best.area * 4 / math.pi) * frame.scale[0]
-        return NEAR if 0 < diameter < SMALL else None
+        return NEAR if 0 < _model_diameter(best.window, best.mask) < SMALL else None
 
     def seeds(self, embedding: Embedding) -> Seeds:
         """Places where the dense head expects an object's middle."""
