@@ -298,7 +298,7 @@ def sift(result: AutomaticResult, filters: Filters, model: str) -> Sifted:
                 "area": mask.area,
                 "model": model,
                 "level": int(proposal.level),
-                "prompt": describe(Prompts((Point(*map(float, proposal.point)),))),
+                "prompt": describe(Prompts((Point(*proposal.point),))),
             },
         )
         for mask, proposal in zip(painted.masks, proposals, strict=True)
