@@ -317,6 +317,39 @@ def test_settings_that_ask_for_nothing_are_refused(change, message):
         AutomaticSettings(**change)
 
 
+def test_masks_side_by_side_are_painted_once(monkeypatch):
+    """They were laid into a label image when they were chosen: nothing is painted or searched again."""
+    result = run()
+    filtered = result.refilter(pred_iou=0.5)
+    monkeypatch.setattr("napari_sam.everything.result.masks_to_labels", None)
+    labels, table = filtered.labels()
+    painted = filtered.paint()
+    assert (painted.labels == labels).all()
+    assert painted.order == list(range(len(filtered)))
+    for number, mask in enumerate(painted.masks, start=1):
+        assert (mask.to_plane(SHAPE) == (labels == number)).all()
+        assert mask.box == Mask.from_plane(labels == number).box
+        assert table["area"][number - 1] == mask.area
+    labels[:] = 0
+    assert filtered.labels()[0].any()
+
+
+def test_what_better_masks_leave_is_what_is_seen():
+    """Of two discs that touch, the worse one loses the common pixels, in the image and in its mask."""
+    result = _synthetic([(20, 20, 9), (20, 34, 9)], None)
+    best, other = sorted(result.found.proposals, key=lambda p: -p.predicted_iou)
+    painted = replace(result, seeded=True).refilter(pred_iou=0.1).paint()
+    assert [m.area for m in painted.masks] == [best.area, other.area - _common(best, other)]
+    assert _common(best, other) > 0
+    for number, mask in enumerate(painted.masks, start=1):
+        assert (mask.to_plane(result.shape) == (painted.labels == number)).all()
+
+
+def _common(one, other):
+    planes = [p.mask.unpack().to_plane((512, 512)) for p in (one, other)]
+    return int(np.logical_and(*planes).sum())
+
+
 def test_a_thousand_masks_are_filtered_again_in_an_instant():
     rng = np.random.default_rng(0)
     discs = [(16 * i + 8, 16 * j + 8, rng.uniform(4, 6)) for i in range(32) for j in range(32)]

@@ -239,13 +239,16 @@ def test_paint_stays_in_the_plane():
 
 def test_masks_to_labels_gives_pixels_to_the_first():
     masks = [Mask(0, 0, np.ones((4, 4), bool)), Mask(2, 2, np.ones((4, 4), bool))]
-    labels, painted = masks_to_labels(masks, (8, 8))
-    assert painted == [0, 1]
+    labels, order, seen = masks_to_labels(masks, (8, 8))
+    assert order == [0, 1]
     assert (labels == 1).sum() == 16
     assert (labels == 2).sum() == 12
-    labels, painted = masks_to_labels(masks, (8, 8), order=[1, 0])
-    assert painted == [1, 0]
+    assert [mask.area for mask in seen] == [16, 12]
+    labels, order, seen = masks_to_labels(masks, (8, 8), order=[1, 0])
+    assert order == [1, 0]
     assert (labels == 1).sum() == 16
+    for number, mask in enumerate(seen, start=1):
+        assert (mask.to_plane((8, 8)) == (labels == number)).all()
     assert labels[5, 5] == 1
 
 

@@ -15,9 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 Labels = NDArray[np.integer]
 Lookup = NDArray[np.int32]
@@ -140,6 +137,10 @@ def overlaps(first: Labels, second: Labels) -> Overlaps:
 
 def best_pairs(pairs: Overlaps) -> Overlaps:
     """Choose pairs, each object in one at most, so that the sum of their IoU is greatest."""
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     if not len(pairs.iou):
         return pairs
     _, i = np.unique(pairs.first, return_inverse=True)

@@ -337,13 +337,25 @@ def paint(labels: NDArray[np.integer], mask: Mask, value: int, overlap: Overlap 
     return inside
 
 
+class Painted(NamedTuple):
+    """Masks that lie side by side in a label image.
+
+    ``labels``, of shape (H, W), holds 0 for background and ids that count from 1 in the order of painting.
+    ``order[i]`` is the index of the mask with the id ``i + 1``, and ``masks[i]`` what is seen of it.
+    """
+
+    labels: NDArray[np.int32]
+    order: list[int]
+    masks: list[Mask]
+
+
 def masks_to_labels(
     masks: Sequence[Mask],
     shape: tuple[int, int],
     *,
     order: Sequence[int] | None = None,
     min_visible: float = 0.0,
-) -> tuple[NDArray[np.int32], list[int]]:
+) -> Painted:
     """Label image of possibly overlapping masks.
 
     Parameters
@@ -359,24 +371,21 @@ def masks_to_labels(
 
     Returns
     -------
-    labels : ndarray of int32, shape (H, W)
-        0 is background; ids count from 1 in the order of painting.
-    painted : list of int
-        ``painted[i]`` is the index of the mask with id ``i + 1``.
+    Painted
     """
-    labels = np.zeros(shape, np.int32)
-    painted: list[int] = []
+    painted = Painted(np.zeros(shape, np.int32), [], [])
     for index in range(len(masks)) if order is None else order:
         mask = masks[index]
         box = mask.box.clip(shape)
-        view = labels[box.slices]
+        view = painted.labels[box.slices]
         free = mask.crop(box) & (view == 0)
-        visible = int(np.count_nonzero(free))
-        if visible == 0 or visible < min_visible * mask.area:
+        area, visible = mask.area, int(np.count_nonzero(free))
+        if visible == 0 or visible < min_visible * area:
             continue
-        painted.append(index)
-        view[free] = len(painted)
-    return labels, painted
+        painted.order.append(index)
+        painted.masks.append(mask if visible == area else Mask.from_plane(free, int(box.y0), int(box.x0)))
+        view[free] = len(painted.order)
+    return painted
 
 
 def masks_of_labels(labels: NDArray[np.integer]) -> dict[int, Mask]:

@@ -1,6 +1,7 @@
 """The built-in encoder made quick: the same features, and masks that do not change."""
 
 import copy
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.model.small import randomise
 from napari_sam import load_model
 from napari_sam.image import plane_to_rgb
 from napari_sam.masks import mask_iou
+from napari_sam.model import builtin_quick
 from napari_sam.model.builtin import BuiltIn
 from napari_sam.model.builtin_quick import QuickEncoder, calibration_pictures, exact, optimise_builtin
 from napari_sam.model.eight_bit import EightBit, Range, has_eight_bits, quantise
@@ -30,6 +32,14 @@ def model():
 @pytest.fixture(scope="module")
 def planes():
     return torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(1)).clamp(-2, 2)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def error(found, expected):
@@ -71,6 +81,49 @@ def test_the_exact_model_beside_the_quick_one(model, planes):
     assert error(twin.encode(planes).embedding, model.encode(planes).embedding) < 1e-5
     assert error(quick.encode(planes).embedding, model.encode(planes).embedding) > 1e-4
     assert {p.data_ptr() for p in twin.parameters()} == {p.data_ptr() for p in quick.parameters()}
+
+
+@needs_eight_bits
+@torch.inference_mode()
+def test_how_many_threads_is_tried_once_on_the_first_large_plane(model, monkeypatch):
+    """Who loads the model to click into a small picture does not wait for a trial."""
+    tried = []
+    monkeypatch.setattr(
+        builtin_quick, "_is_quicker_alone", lambda encode, picture: tried.append(picture.shape[-2:]) or True
+    )
+    quick = optimise_builtin(copy.deepcopy(model), "cpu")
+    quick.encode(torch.zeros(1, 3, 480, 1024))
+    assert not tried
+    for _ in range(2):
+        quick.encode(torch.zeros(1, 3, 512, 544))
+    exact(quick).encode(torch.zeros(1, 3, 512, 544))
+    assert tried == [(512, 512)]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("quicker", [True, False])
+def test_the_trial_compares_one_thread_with_several(quicker, two_threads):
+    def encode(picture):
+        assert picture.is_contiguous(memory_format=torch.channels_last)
+        seen.append(torch.get_num_threads())
+        time.sleep(0.02 if (seen[-1] == 1) != quicker else 0)
+
+    seen = []
+    assert builtin_quick._is_quicker_alone(encode, torch.zeros(1, 3, 8, 8)) is quicker
+    assert set(seen) == {1, 2}
+    assert torch.get_num_threads() == 2
+
+
+@needs_eight_bits
+def test_the_model_is_loaded_in_one_thread(monkeypatch, two_threads):
+    """Its steps are small: several threads cost more, and many times more on a busy machine."""
+    seen, encode = [], QuickEncoder._maps
+    monkeypatch.setattr(
+        QuickEncoder, "_maps", lambda self, x: seen.append(torch.get_num_threads()) or encode(self, x)
+    )
+    load_model("built-in", device="cpu")
+    assert seen == [1]
+    assert torch.get_num_threads() == 2
 
 
 @needs_eight_bits

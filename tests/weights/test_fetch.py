@@ -16,12 +16,12 @@ from napari_sam.weights import fetch as fetching
 from napari_sam.weights.fetch import (
     DownloadCancelled,
     DownloadError,
-    cache_folder,
     fetch,
     find_downloaded,
     remove,
     use_file,
 )
+from napari_sam.weights.folders import cache_folder
 from napari_sam.weights.registry import Entry, find_entry
 
 CONTENTS = bytes(range(256)) * 4096

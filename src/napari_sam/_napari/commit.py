@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape, lies_on
@@ -25,6 +24,7 @@ from napari_sam._napari.layers import twin_plane
 from napari_sam.masks import Box, Mask, Overlap, paint
 
 if TYPE_CHECKING:
+    import pandas as pd
     from napari.layers import Image, Labels
 
 
@@ -294,6 +294,8 @@ def _prepare(
     records: Sequence[Mapping[str, Any]],
 ) -> Committed | None:
     """Find out what a commit would change; nothing is changed yet."""
+    import pandas as pd
+
     plane = twin_plane(plane, layer.ndim)
     check_writable(layer)
     shape = layer_shape(layer)
@@ -327,6 +329,8 @@ def _prepare(
 
 def _store(layer: Labels, rows: pd.DataFrame) -> None:
     """Add rows to the features, instead of those of the same ids; other columns stay."""
+    import pandas as pd
+
     old = _with_index(layer.features)
     kept = old[~old["index"].isin(rows["index"])]
     layer.features = rows if kept.empty else pd.concat([kept, rows], ignore_index=True)
@@ -341,6 +345,8 @@ def _drop(layer: Labels, rows: pd.DataFrame) -> None:
 
 def _with_index(features: pd.DataFrame) -> pd.DataFrame:
     """Features with a column of ids; without one napari takes the row's number as the id."""
+    import pandas as pd
+
     if "index" in features:
         return features
     if features.shape[1] == 0:

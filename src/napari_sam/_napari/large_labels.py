@@ -18,7 +18,7 @@ from napari_sam.export.napari_writer import layer_axes
 from napari_sam.masks import Box
 from napari_sam.session.large import file_name
 from napari_sam.tiling.pyramid import LabelPyramid
-from napari_sam.weights.fetch import cache_folder
+from napari_sam.weights.folders import cache_folder
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

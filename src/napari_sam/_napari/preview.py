@@ -121,9 +121,14 @@ class MaskPreview:
         both = [box.intersect(frame.box) for box in boxes]
         seen = [frame.place(box) for box in both if box.height > 0 and box.width > 0]
         self._drawn = Box.union(seen) if seen else NOWHERE
-        layer.opacity = opacity if behind is None else 0.5
-        layer.visible = True
-        layer.refresh(extent=False)
+        opacity = opacity if behind is None else 0.5
+        # Each of these makes napari cut and send the layer again, also where nothing changes.
+        if layer.opacity != opacity:
+            layer.opacity = opacity
+        if layer.visible:
+            layer.refresh(extent=False)
+        else:
+            layer.visible = True
 
     def prepare(self, image: Image, plane: PlaneIndex) -> None:
         """Make the layer, hidden: napari takes its time for a layer, which no click needs to wait for."""

@@ -122,8 +122,8 @@ def evaluate(
             steps = generate(predictor, plane.image, settings_for(predictor), embedding=embedding)
             found = np.asarray(finish(steps).labels()[0], np.int32)
             seconds = time.perf_counter() - start
-            kept, _ = masks_to_labels(truth, plane.labels.shape)
-            score = score_plane(kept, found)
+            kept = masks_to_labels(truth, plane.labels.shape)
+            score = score_plane(kept.labels, found)
         else:
             seconds = time.perf_counter() - start
         yield PlaneResult(plane.name, prompt_objects(predictor, embedding, truth), score, found, seconds)

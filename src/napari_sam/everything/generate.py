@@ -92,11 +92,9 @@ class Search:
         """Where to prompt again after the seeds: what no mask explains, in the plane's coordinates."""
         if not self.seeded:
             return np.empty((0, 2))
-        covered = np.zeros(self.shape, bool)
-        for index in select(self.found, self.settings, one_per_prompt=True).kept.tolist():
-            mask = self.proposals[index].mask.unpack()
-            covered[mask.box.slices] |= mask.pixels
-        points = self.predictor.overlooked(embedding, covered[crop.slices])
+        kept = select(self.found, self.settings, one_per_prompt=True)
+        assert kept.painted is not None
+        points = self.predictor.overlooked(embedding, kept.painted.labels[crop.slices] > 0)
         points = points + np.array([crop.y0, crop.x0])
         return points[points_inside(points, self.region)]
 

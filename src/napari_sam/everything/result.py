@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_sam.everything.found import Found, Proposal, Reason
 from napari_sam.everything.select import select
 from napari_sam.everything.settings import AutomaticSettings
-from napari_sam.masks import Box, Mask, PackedMask, masks_to_labels, rle_counts
+from napari_sam.masks import Box, Mask, PackedMask, Painted, masks_to_labels, rle_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,8 +58,8 @@ class Filtered:
         How many masks each filter removed: "predicted IoU", "stability", "cut off", "outside the region",
         "smallest area", "largest area", "duplicates". With seeds it counts the seeds that were left without
         a mask, by the last filter that one of their masks failed.
-    exclusive : bool
-        Whether masks were chosen so that they lie side by side.
+    side_by_side : Painted, optional
+        All of them in a label image, if they were chosen so that they lie side by side.
     """
 
     shape: tuple[int, int]
@@ -67,7 +67,7 @@ class Filtered:
     masks: Masks
     crops: tuple[Box, ...]
     removed: dict[Reason, int]
-    exclusive: bool
+    side_by_side: Painted | None
 
     def __len__(self) -> int:
         """Return the number of masks that passed."""
@@ -94,20 +94,26 @@ class Filtered:
         """
         import pandas as pd
 
-        order, visible = self._order(nesting)
-        labels, painted = masks_to_labels(self.masks, self.shape, order=order, min_visible=visible)
-        rows = [self.proposals[i] for i in painted]
-        boxes = [self.masks.packed[i].box for i in painted]
+        painted = self.paint(nesting)
+        rows = [self.proposals[i] for i in painted.order]
         columns: dict[str, Any] = {
             "index": np.arange(1, len(rows) + 1),
             "predicted_iou": np.array([p.predicted_iou for p in rows], float),
             "stability": np.array([p.stability for p in rows], float),
-            "area": np.array([np.sum(labels[b.slices] == k) for k, b in enumerate(boxes, 1)], int),
+            "area": np.array([mask.area for mask in painted.masks], int),
             "point_y": np.array([p.point[0] for p in rows], float),
             "point_x": np.array([p.point[1] for p in rows], float),
             "level": np.array([p.level for p in rows], int),
         }
-        return labels, pd.DataFrame(columns)
+        # A copy: who writes into it does not change these masks.
+        return painted.labels.copy(), pd.DataFrame(columns)
+
+    def paint(self, nesting: Nesting = "best") -> Painted:
+        """Label image of the masks, not to be written into, and what is seen of each; see `labels`."""
+        if nesting == "best" and self.side_by_side is not None:
+            return self.side_by_side
+        order, visible = self._order(nesting)
+        return masks_to_labels(self.masks, self.shape, order=order, min_visible=visible)
 
     def _order(self, nesting: Nesting) -> tuple[list[int], float]:
         """Masks from the one on top to the lowest, and the part of one that must be seen."""
@@ -116,8 +122,6 @@ class Filtered:
         if nesting != "best":
             raise ValueError(f"nesting must be 'best' or 'small', found {nesting!r}.")
         quality = [p.predicted_iou * p.stability for p in self.proposals]
-        if self.exclusive:
-            return list(range(len(self))), 0.0
         return sorted(range(len(self)), key=lambda i: -quality[i]), 0.5
 
     def records(self, segmentation: Literal["mask", "rle"] = "mask") -> list[dict[str, Any]]:
@@ -234,4 +238,5 @@ class AutomaticResult:
         packed = tuple(
             choice.cleaned.get(i, p.mask) for i, p in zip(choice.kept.tolist(), proposals, strict=True)
         )
-        return Filtered(self.shape, proposals, Masks(packed), self.found.crops, choice.removed, self.seeded)
+        masks = Masks(packed)
+        return Filtered(self.shape, proposals, masks, self.found.crops, choice.removed, choice.painted)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_sam.everything.found import REASONS, Found, Reason, last_pixel_boxes
 from napari_sam.everything.settings import AutomaticSettings
-from napari_sam.masks import PackedMask
+from napari_sam.masks import Mask, PackedMask, Painted
 from napari_sam.overlap import best_first, box_nms, suppress
 
 Index = NDArray[np.intp]
@@ -21,12 +21,14 @@ class Selection(NamedTuple):
     """Masks that passed.
 
     ``kept`` holds their indices, the first on top; ``cleaned`` those whose pixels were changed;
-    ``removed`` says how many each filter took away.
+    ``removed`` says how many each filter took away; ``painted`` is there if they were chosen to lie side by
+    side, all of them in the order of ``kept``.
     """
 
     kept: Index
     cleaned: dict[int, PackedMask]
     removed: dict[Reason, int]
+    painted: Painted | None
 
 
 def select(found: Found, settings: AutomaticSettings, *, one_per_prompt: bool) -> Selection:
@@ -43,17 +45,18 @@ def select(found: Found, settings: AutomaticSettings, *, one_per_prompt: bool) -
     stage = _stages(found, settings)
     passed = np.flatnonzero(stage == KEPT)
     cleaned: dict[int, PackedMask] = {}
+    painted = None
     if one_per_prompt:
         if settings.min_mask_region_area > 0:
             cleaned = _clean(found, passed, settings.min_mask_region_area)
-        kept = pack(found, passed, cleaned)
+        kept, painted = pack(found, passed, cleaned)
     else:
         kept = _suppress_boxes(found, passed, settings)
         if settings.min_mask_region_area > 0:
             kept, cleaned = _clean_and_suppress(found, kept, settings)
     stage[passed] = REASONS.index("duplicates")
     stage[kept] = KEPT
-    return Selection(kept, cleaned, _count(found, stage, one_per_prompt=one_per_prompt))
+    return Selection(kept, cleaned, _count(found, stage, one_per_prompt=one_per_prompt), painted)
 
 
 def _stages(found: Found, settings: AutomaticSettings) -> NDArray[np.int64]:
@@ -117,36 +120,43 @@ SWALLOWED = 0.5
 """A mask that takes more than this part of a better one's pixels is a group, not another object."""
 
 
-def pack(found: Found, passed: Index, cleaned: dict[int, PackedMask]) -> Index:
+def pack(found: Found, passed: Index, cleaned: dict[int, PackedMask]) -> tuple[Index, Painted]:
     """Choose at most one mask a prompt, so that the best masks lie side by side.
 
     Masks are laid down from the best to the worst, by predicted IoU times stability. One is passed over if
     its prompt has its object already, if it lies largely below better masks (a duplicate or a part), or if
     it covers one of them (a group). The next best mask of the same prompt gets its chance in its turn.
     """
-    owner = np.zeros(found.shape, np.int32)
+    labels = np.zeros(found.shape, np.int32)
     area = [0]
     served: set[int] = set()
-    kept = []
+    kept: list[int] = []
+    seen: list[Mask] = []
     score = found.predicted_iou[passed] * found.stability[passed]
     for index in passed[best_first(score)].tolist():
         proposal = found.proposals[index]
         if proposal.prompt in served:
             continue
         mask = cleaned.get(index, proposal.mask).unpack()
-        view = owner[mask.box.slices]
-        below = np.bincount(view[mask.pixels])
-        total, covered = int(below.sum()), below[1:]
-        if not total or covered.sum() > HIDDEN * total:
+        view = labels[mask.box.slices]
+        below = view[mask.pixels]
+        if not below.size:
             continue
-        met = np.flatnonzero(covered)
-        if any(covered[i] > SWALLOWED * area[i + 1] for i in met.tolist()):
-            continue
-        view[mask.pixels & (view == 0)] = len(area)
-        area.append(total)
+        visible = mask
+        if below.any():
+            covered = np.bincount(below)[1:]
+            if covered.sum() > HIDDEN * below.size:
+                continue
+            met = np.flatnonzero(covered)
+            if any(covered[i] > SWALLOWED * area[i + 1] for i in met.tolist()):
+                continue
+            visible = Mask.from_plane(mask.pixels & (view == 0), mask.y0, mask.x0)
+        labels[visible.box.slices][visible.pixels] = len(area)
+        area.append(below.size)
         served.add(proposal.prompt)
         kept.append(index)
-    return np.array(kept, np.intp)
+        seen.append(visible)
+    return np.array(kept, np.intp), Painted(labels, list(range(len(kept))), seen)
 
 
 def _count(found: Found, stage: NDArray[np.int64], *, one_per_prompt: bool) -> dict[Reason, int]:

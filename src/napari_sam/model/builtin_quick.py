@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.resources import files
 from typing import cast
 
@@ -24,7 +26,7 @@ from .builtin import BuiltIn
 from .builtin_encoder import Encoder, Features
 from .conv import convolve
 from .eight_bit import EightBit, Range, has_eight_bits
-from .precision import choose_dtype, keep_heap
+from .precision import choose_dtype, keep_heap, one_thread
 
 __all__ = ["QuickEncoder", "exact", "optimise_builtin"]
 
@@ -32,7 +34,7 @@ PICTURE = Range(-2.0, 2.0)
 """Of normalised pixels."""
 
 TRIAL = 512
-"""Side of the picture that tells how many threads are quickest."""
+"""Side of the picture that tells how many threads are quickest; a smaller plane needs one only."""
 CALIBRATION = "calibration.png"
 """Drawn cells of every kind, from which ranges are read; beside the weights."""
 
@@ -71,7 +73,10 @@ def exact(model: BuiltIn) -> BuiltIn:
     """Return the model without 8-bit numbers; the two share their weights."""
     memo: dict[int, object] = {id(x): x for x in (*model.parameters(), *model.buffers())}
     memo |= {id(step.eight): None for step in model.modules() if isinstance(step, Step)}
-    return copy.deepcopy(model, memo)
+    copied = copy.deepcopy(model, memo)
+    if isinstance(copied.encoder, QuickEncoder):
+        copied.encoder.alone = False  # as before `to_eight_bits`
+    return copied
 
 
 def calibration_pictures() -> Tensor:
@@ -121,7 +126,8 @@ class QuickEncoder(nn.Module):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.alone = False
+        self.alone: bool | None = False
+        """Whether one thread does all; None until a plane is large enough for a trial."""
         self.stem = _step(encoder.stem)
         self.stages = nn.ModuleList()
         for stage in encoder.stages:
@@ -144,14 +150,12 @@ class QuickEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         """(B, 3, H, W) normalised planes -> `Features`; H and W are multiples of 32."""
-        if not self.alone:
+        if self.alone is None and min(x.shape[-2:]) >= TRIAL:
+            self.alone = _is_quicker_alone(self._maps, x[:1, :, :TRIAL, :TRIAL])
+        if self.alone is False:
             return self._maps(x)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             return self._maps(x)
-        finally:
-            torch.set_num_threads(threads)
 
     def _maps(self, x: Tensor) -> Features:
         x = self.stem(x)
@@ -194,24 +198,25 @@ class QuickEncoder(nn.Module):
             assert source is not None
             source = PICTURE if step is self.stem else source
             step.eight = EightBit(step.conv, source, None if step in exact else out, plus, relu=step.relu)
-        self.alone = self._is_quicker_alone(pictures)
+        self.alone = None
 
-    def _is_quicker_alone(self, pictures: Tensor) -> bool:
-        """Whether one thread is quicker than several: on some processors the 8-bit operators are made so.
 
-        The results are the same: they are sums of whole numbers.
-        """
-        if torch.get_num_threads() == 1:
-            return False
-        tile = pictures[:1].repeat(1, 1, 4, 4)[..., :TRIAL, :TRIAL]
-        tile = tile.contiguous(memory_format=torch.channels_last)
-        times: dict[bool, float] = {}
-        for self.alone in (True, False):
-            self(tile)
+def _is_quicker_alone(encode: Callable[[Tensor], Features], picture: Tensor) -> bool:
+    """Whether one thread is quicker than several: on some processors the 8-bit operators are made so.
+
+    The results are the same: they are sums of whole numbers.
+    """
+    if torch.get_num_threads() == 1:
+        return False
+    picture = picture.contiguous(memory_format=torch.channels_last)
+    times = []
+    for threads in (one_thread, nullcontext):
+        with threads():
+            encode(picture)
             start = time.perf_counter()
-            self(tile)
-            times[self.alone] = time.perf_counter() - start
-        return times[True] < times[False]
+            encode(picture)
+            times.append(time.perf_counter() - start)
+    return times[0] < times[1]
 
 
 def double(x: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Literal
 
@@ -53,6 +55,17 @@ def capabilities() -> dict[str, bool]:
     """The processor's features by name, empty where torch cannot tell."""
     ask = getattr(torch.cpu, "get_capabilities", None)
     return {} if ask is None else {name: value is True for name, value in ask().items()}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: for small work several cost more than they bring, most on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @cache

@@ -92,10 +92,13 @@ def _load_built_in(path: Path, name: str, place: torch.device, precision: str) -
     """Predictor of a file that `napari-sam train` wrote, or of the package's own."""
     from napari_sam.model.builtin import load_builtin
     from napari_sam.model.builtin_quick import optimise_builtin
+    from napari_sam.model.precision import one_thread
     from napari_sam.predictor.builtin import BuiltInPredictor
 
     digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    return BuiltInPredictor(optimise_builtin(load_builtin(path), place, precision), name, digest, place)
+    with one_thread():
+        model = optimise_builtin(load_builtin(path), place, precision)
+    return BuiltInPredictor(model, name, digest, place)
 
 
 def _load_file_or_registry(

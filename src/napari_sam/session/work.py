@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from napari_sam.candidates import Candidates
 from napari_sam.embedding import Embedding
 from napari_sam.image import RGB
-from napari_sam.masks import Mask, masks_of_labels
+from napari_sam.masks import Mask
 from napari_sam.progress import Progress, Steps
 from napari_sam.prompts import Point, Prompts
 from napari_sam.session.libraries import load_torch_libraries
@@ -287,23 +287,23 @@ def sift(result: AutomaticResult, filters: Filters, model: str) -> Sifted:
         min_area=filters.min_area,
         max_area=filters.max_area,
     )
-    labels, table = filtered.labels()
-    masks = masks_of_labels(labels)
+    painted = filtered.paint()
+    proposals = [filtered.proposals[i] for i in painted.order]
     objects = tuple(
         Annotation(
-            masks[row["index"]],
+            mask,
             {
-                "predicted_iou": round(row["predicted_iou"], 4),
-                "stability": round(row["stability"], 4),
-                "area": row["area"],
+                "predicted_iou": round(float(proposal.predicted_iou), 4),
+                "stability": round(float(proposal.stability), 4),
+                "area": mask.area,
                 "model": model,
-                "level": row["level"],
-                "prompt": describe(Prompts((Point(row["point_y"], row["point_x"]),))),
+                "level": int(proposal.level),
+                "prompt": describe(Prompts((Point(*proposal.point),))),
             },
         )
-        for row in table.sort_values("index").to_dict("records")
+        for mask, proposal in zip(painted.masks, proposals, strict=True)
     )
-    return Sifted(labels, objects, {str(name): count for name, count in filtered.removed.items()})
+    return Sifted(painted.labels, objects, {str(name): count for name, count in filtered.removed.items()})
 
 
 def unlabelled(plane: NDArray[np.integer]) -> Mask:

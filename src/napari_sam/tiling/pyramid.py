@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from napari_sam.axes import METRES, SECONDS, Axes, make_axes
@@ -36,6 +35,8 @@ class LabelPyramid:
     """
 
     def __init__(self, path: Path) -> None:
+        import zarr
+
         self.path = path
         self.group = zarr.open_group(path, mode="r+")
         ome: Any = self.group.attrs["ome"]
@@ -56,6 +57,8 @@ class LabelPyramid:
         axes : Axes, optional
             Names of the axes, distances between pixels and units.
         """
+        import zarr
+
         axes = axes or make_axes(len(shape))
         group = zarr.create_group(path)
         shapes = [tuple(shape)]

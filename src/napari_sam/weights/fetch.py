@@ -14,6 +14,7 @@ from pathlib import Path
 import pooch
 import requests
 
+from .folders import cache_folder, micro_sam_folder
 from .registry import Entry
 
 Progress = Callable[[int, int], None]
@@ -40,18 +41,6 @@ class DownloadError(RuntimeError):
 
 class DownloadCancelled(Exception):
     """The download was cancelled; what has arrived is kept and continued next time."""
-
-
-def cache_folder() -> Path:
-    """The folder of downloaded models: ``NAPARI_SAM_CACHE``, or the system's cache folder."""
-    root = os.environ.get("NAPARI_SAM_CACHE") or pooch.os_cache("napari-sam")
-    return Path(root).expanduser() / "models"
-
-
-def micro_sam_folder() -> Path:
-    """The folder where micro-sam keeps models: ``MICROSAM_CACHEDIR``, or the system's."""
-    root = os.environ.get("MICROSAM_CACHEDIR") or pooch.os_cache("micro_sam")
-    return Path(root).expanduser() / "models"
 
 
 def find_downloaded(entry: Entry) -> Path | None:
