@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_sam._napari.workbench import Workbench
     from napari_sam.levels import Factors
     from napari_sam.session import Annotation
-    from napari_sam.tiling.view import Sight
+    from napari_sam.tiling.large_plane import Sight
 
 Where = Literal["plane", "unlabelled", "view"]
 

@@ -17,7 +17,7 @@ from napari_sam.image import RGB
 from napari_sam.levels import FULL, box_to_level
 from napari_sam.masks import Box
 from napari_sam.session import View
-from napari_sam.tiling.view import LargePlane, Level
+from napari_sam.tiling.large_plane import LargePlane, Level
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

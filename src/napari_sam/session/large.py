@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from napari_sam.axes import Axes
     from napari_sam.everything import AutomaticSettings
     from napari_sam.predictor import Predictor
+    from napari_sam.tiling.large_plane import LargePlane
     from napari_sam.tiling.run import TiledResult
-    from napari_sam.tiling.view import LargePlane
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

@@ -29,7 +29,8 @@ from napari_sam.store import EmbeddingCache, Shelf, embed_once
 if TYPE_CHECKING:
     from napari_sam.everything import AutomaticResult, AutomaticSettings
     from napari_sam.predictor import Predictor
-    from napari_sam.tiling.view import LargePlane, Seen, Sight
+    from napari_sam.tiling.large_plane import LargePlane, Sight
+    from napari_sam.tiling.seen import Seen
 
 Outcome = TypeVar("Outcome")
 Kept = EmbeddingCache | Shelf
@@ -107,7 +108,7 @@ class Embedded:
     @property
     def seen(self) -> Seen:
         """The part that was looked at, of a large plane."""
-        from napari_sam.tiling.view import Seen
+        from napari_sam.tiling.seen import Seen
 
         if self.view is None:
             raise ValueError("Expected a large plane, found one that was embedded whole.")
@@ -208,7 +209,7 @@ def _candidates(
     before = [r.before.choice if r.before else None for r in requests]
     if ready.view is None:
         return predictor.predict_each(ready.embedding, prompts, before)
-    from napari_sam.tiling.view import predict_seen
+    from napari_sam.tiling.seen import predict_seen
 
     plane, kept = ready.view.plane, (_memory(cache),)
     return predict_seen(predictor, plane, ready.seen, prompts, before, diameter=diameter, kept=kept)

@@ -6,6 +6,8 @@
 * `pyramid`: the labels as OME-Zarr that fills as tiles come in;
 * `read`: boxes of an array that is not in memory;
 * `crop`: prompts anywhere, in a crop around them;
+* `large_plane`: what of a plane is looked at, and how finely;
+* `seen`: prompts in what was looked at;
 * `run`: all of it, interruptible at any moment.
 """
 
