@@ -46,7 +46,7 @@ class AutomaticRun(QObject):
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
-        self.large = LargeRun(bench)
+        self.large = LargeRun(bench, "everything", "Segment all")
         self._sight: Sight | None = None
         self._plane: Plane | None = None
         self._image: Image | None = None

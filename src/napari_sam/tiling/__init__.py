@@ -8,7 +8,8 @@
 * `crop`: prompts anywhere, in a crop around them;
 * `large_plane`: what of a plane is looked at, and how finely;
 * `seen`: prompts in what was looked at;
-* `run`: all of it, interruptible at any moment.
+* `run`: all of it, interruptible at any moment;
+* `stack`: a stack of such planes, objects linked through them.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from napari_sam.tiling.run import (
     segment_plane,
     tile_diameter,
 )
+from napari_sam.tiling.stack import PlaneFilled, segment_tiled_stack
 from napari_sam.tiling.tile import Read
 
 __all__ = [
     "CropOffer",
     "LabelPyramid",
+    "PlaneFilled",
     "Read",
     "TileDone",
     "TileGrid",
@@ -44,5 +47,6 @@ __all__ = [
     "rgb_reader",
     "sampled_contrast",
     "segment_plane",
+    "segment_tiled_stack",
     "tile_diameter",
 ]
