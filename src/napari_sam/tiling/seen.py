@@ -1,7 +1,8 @@
 """Prompts on a plane that is never read whole, each in a sight of it that is encoded.
 
 A prompt outside of what is in view gets a sight of its own, and an object that runs out of one is looked at
-again from further away.
+again from further away. Where another program has encoded tiles of the plane, a prompt is seen in the tile
+that it lies in, and the encoder rests.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 
 from napari_sam.candidates import Candidate, Candidates
 from napari_sam.image import RGB
-from napari_sam.masks import Mask
+from napari_sam.masks import Box, Mask
+from napari_sam.predictor.mosaic import tile_of
 from napari_sam.prompts import Prompts
 from napari_sam.store import Embeddings, embed_once
-from napari_sam.tiling.crop import WIDER
+from napari_sam.tiling.crop import WIDER, extent_of
 from napari_sam.tiling.large_plane import LargePlane, Sight
 
 if TYPE_CHECKING:
@@ -65,6 +67,33 @@ class SeenCandidate(Candidate):
         return self.raw.mask
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class StoredTiles:
+    """Tiles of planes that another program has encoded.
+
+    Parameters
+    ----------
+    boxes : sequence of (Box, Box)
+        What each tile is meant for, and what was encoded, in full-resolution pixels of the plane.
+    kept : Embeddings
+        Where their embeddings are found, by the picture of what was encoded.
+    """
+
+    boxes: Sequence[tuple[Box, Box]]
+    kept: Embeddings
+
+    def around(self, predictor: Predictor, plane: LargePlane, prompts: Prompts) -> Seen | None:
+        """Return the tile that prompts lie in; None if none holds them all, or it is not kept."""
+        _, outer = self.boxes[tile_of(prompts, self.boxes)]
+        extent = extent_of(prompts).clip(plane.shape)
+        if extent.intersect(outer) != extent:
+            return None
+        sight = Sight(0, 1, outer, plane.levels[0].factors)
+        picture = plane.read(sight)
+        found = self.kept.get((predictor.pixels_key(picture), predictor.model_id))
+        return None if found is None else Seen(sight, picture, found)
+
+
 def see(
     predictor: Predictor,
     plane: LargePlane,
@@ -98,6 +127,7 @@ def predict_seen(
     *,
     diameter: float | None = None,
     kept: Sequence[Embeddings] = (),
+    tiles: StoredTiles | None = None,
 ) -> list[Candidates]:
     """Candidates for objects anywhere on a plane.
 
@@ -114,37 +144,42 @@ def predict_seen(
         long as its clicks do, wherever the view is by then.
     diameter, kept
         See `see`.
+    tiles : StoredTiles, optional
+        Tiles that count more than the view.
 
     Returns
     -------
     list of Candidates
         Of `SeenCandidate`; of a mask that runs out of its sight, as seen in a wider one.
     """
-    offers: list[tuple[Seen, Candidates] | None] = [None] * len(prompts)
-    fresh = [
-        i
-        for i, wanted in enumerate(prompts)
-        if not isinstance(before[i], SeenCandidate) and plane.holds(view.sight, wanted)
+
+    def sight_of(wanted: Prompts, last: Candidate | None) -> tuple[Seen, Candidate | None]:
+        found = last if isinstance(last, SeenCandidate) else None
+        if found is not None and plane.holds(found.seen.sight, wanted):
+            return found.seen, found.raw
+        tile = tiles.around(predictor, plane, wanted) if tiles is not None else None
+        if tile is not None:
+            same = found is not None and found.seen.sight == tile.sight
+            return tile, found.raw if found is not None and same else None
+        if plane.holds(view.sight, wanted):
+            return view, None
+        scale = float(np.mean(view.sight.factors))
+        return see(predictor, plane, plane.around(wanted, scale), diameter, kept), None
+
+    places = [sight_of(wanted, last) for wanted, last in zip(prompts, before, strict=True)]
+    offers: dict[int, Candidates] = {}
+    sights: dict[Sight, list[int]] = {}
+    for i, (seen, _) in enumerate(places):
+        sights.setdefault(seen.sight, []).append(i)
+    for sight, rows in sights.items():  # at once: many objects of one view
+        seen = places[rows[0]][0]
+        local = [sight.to_picture(prompts[i]) for i in rows]
+        found = predictor.predict_each(seen.embedding, local, [places[i][1] for i in rows])
+        offers.update((i, _placed(one, seen)) for i, one in zip(rows, found, strict=True))
+    return [
+        _whole(predictor, plane, seen, offers[i], prompts[i], diameter, kept)
+        for i, (seen, _) in enumerate(places)
     ]
-    if fresh:  # at once: many objects of one view
-        local = [view.sight.to_picture(prompts[i]) for i in fresh]
-        for i, found in zip(fresh, predictor.predict_each(view.embedding, local), strict=True):
-            offers[i] = view, _placed(found, view)
-    out: list[Candidates] = []
-    for wanted, last, offered in zip(prompts, before, offers, strict=True):
-        if offered is None:
-            previous = None
-            if isinstance(last, SeenCandidate) and plane.holds(last.seen.sight, wanted):
-                seen, previous = last.seen, last.raw
-            elif plane.holds(view.sight, wanted):
-                seen = view
-            else:
-                scale = float(np.mean(view.sight.factors))
-                seen = see(predictor, plane, plane.around(wanted, scale), diameter, kept)
-            found = predictor.predict(seen.embedding, seen.sight.to_picture(wanted), previous=previous)
-            offered = seen, _placed(found, seen)
-        out.append(_whole(predictor, plane, *offered, wanted, diameter, kept))
-    return out
 
 
 def _whole(
