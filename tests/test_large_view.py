@@ -12,7 +12,8 @@ from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.prompts import Point, PromptError, Prompts
 from napari_sam.session import AnnotationSession, View
 from napari_sam.store import EmbeddingCache
-from napari_sam.tiling.view import MOST, READ, LargePlane, Level, predict_seen, see
+from napari_sam.tiling.large_plane import MOST, READ, LargePlane, Level
+from napari_sam.tiling.seen import predict_seen, see
 
 SHAPE = (40_000, 30_000)
 GIANT = (20_000, 12_000, 900)

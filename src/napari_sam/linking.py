@@ -1,15 +1,17 @@
 """Give one id to an object that is seen in several planes, by the overlap of its outlines.
 
 Planes are taken one after the other and only the last few are held, so that memory does not grow with
-the stack. Between two planes the pairs with the greatest total IoU are chosen (an assignment problem,
+the stack. Labels that lie on disk are read in blocks, so that it does not grow with the plane either.
+Between two planes the pairs with the greatest total IoU are chosen (an assignment problem,
 solved exactly). An object that is lost for a few planes keeps its id when it comes back.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import ceil, floor
 from typing import Any, NamedTuple
 
@@ -19,6 +21,9 @@ from numpy.typing import NDArray
 Labels = NDArray[np.integer]
 Lookup = NDArray[np.int32]
 """``lookup[id]`` is the new id; ``lookup[0]`` is 0."""
+
+BLOCK = 2304
+"""Pixels on a side of the blocks that are read of labels on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +122,52 @@ class Overlaps(NamedTuple):
         return Overlaps(self.first[which], self.second[which], self.iou[which], self.inside[which])
 
 
+def blocks(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Walk through labels of a shape in parts of at most `BLOCK` pixels on a side.
+
+    Examples
+    --------
+    >>> list(blocks((3000, 2000)))
+    [(slice(0, 2304, None), slice(0, 2000, None)), (slice(2304, 3000, None), slice(0, 2000, None))]
+    """
+    yield from product(*([slice(a, min(a + BLOCK, n)) for a in range(0, n, BLOCK)] for n in shape))
+
+
+def areas(labels: Labels) -> NDArray[np.int64]:
+    """Pixels of each id, from 0 to the largest."""
+    total = np.zeros(1, np.int64)
+    for where in blocks(labels.shape):
+        part = np.bincount(np.asarray(labels[where]).ravel())
+        total, part = (part, total) if len(part) > len(total) else (total, part)
+        total[: len(part)] += part
+    return total
+
+
 def overlaps(first: Labels, second: Labels) -> Overlaps:
     """Intersection over union of all objects of two label planes that share pixels.
 
     Parameters
     ----------
-    first, second : ndarray of int, shape (H, W)
-        0 is background. Best with small ids: memory grows with the largest.
+    first, second : array of int, shape (H, W)
+        A numpy or zarr array; 0 is background. Best with small ids: memory grows with the largest.
     """
     if first.shape != second.shape:
         raise ValueError(f"Expected planes of one shape, found {first.shape} and {second.shape}.")
-    both = (first > 0) & (second > 0)
-    base = int(second.max(initial=0)) + 1
-    code, common = np.unique(first[both].astype(np.int64) * base + second[both], return_counts=True)
+    all_first, all_second = areas(first), areas(second)
+    base = len(all_second)
+    codes, counts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for where in blocks(first.shape):
+        one, other = np.asarray(first[where]), np.asarray(second[where])
+        both = (one > 0) & (other > 0)
+        found, times = np.unique(one[both].astype(np.int64) * base + other[both], return_counts=True)
+        codes.append(found)
+        counts.append(times)
+    code, place = np.unique(np.concatenate(codes), return_inverse=True)
+    common = np.zeros(len(code), np.int64)
+    np.add.at(common, place, np.concatenate(counts))
     i, j = np.divmod(code, base)
-    area, other = np.bincount(first.ravel())[i], np.bincount(second.ravel())[j]
-    return Overlaps(i, j, common / (area + other - common), common / np.minimum(area, other))
+    area, others = all_first[i], all_second[j]
+    return Overlaps(i, j, common / (area + others - common), common / np.minimum(area, others))
 
 
 def best_pairs(pairs: Overlaps) -> Overlaps:
@@ -203,18 +238,19 @@ class Linker:
 
         Parameters
         ----------
-        labels : ndarray of int, shape (H, W)
-            Objects of the plane by themselves, ids from 1, best without gaps; 0 is background.
+        labels : array of int, shape (H, W)
+            Objects of the plane by themselves, ids from 1, best without gaps; 0 is background. A zarr array
+            has to stay as it is while the next ``max_gap + 1`` planes are linked.
 
         Returns
         -------
         ndarray of int32, shape (labels.max() + 1,)
             Id in the stack of each object, so that ``lookup[labels]`` is the plane with linked ids.
         """
-        area = np.bincount(labels.ravel())
+        area = areas(labels)
         present = np.flatnonzero(area)
         present = present[present > 0]
-        lookup = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+        lookup = np.zeros(len(area), np.int32)
         continued: set[int] = set()
         for seen in reversed(self._recent):
             pairs = overlaps(seen.labels, labels)

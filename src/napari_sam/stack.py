@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.axes import unit_symbol
 from napari_sam.diameter import typical_diameter
 from napari_sam.image import RGB
 from napari_sam.linking import Linker, LinkSettings, Lookup
@@ -177,6 +178,42 @@ def segment_plane_unit(
     embedding = embed_once(predictor, picture, *kept, diameter=diameter)
     result = yield from generate(predictor, picture, settings, embedding=embedding, diameter=diameter)
     return Unit(*result.labels())
+
+
+def object_table(
+    tables: Sequence[DataFrame], result: StackResult, voxel: tuple[float, str] | None = None
+) -> DataFrame:
+    """One row an object of a stack, out of one row an object and plane.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+    result : StackResult
+    voxel : tuple of (float, str), optional
+        Volume of a voxel and the unit of its sides, where it is known.
+
+    Returns
+    -------
+    DataFrame
+        ``index`` (final id), ``predicted_iou`` and ``stability`` (means over planes), ``area`` (pixels in all
+        planes), ``planes`` (how many it is in), and the volume where the voxels' is known.
+    """
+    import pandas as pd
+
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    if rows.empty:
+        return pd.DataFrame({"index": np.empty(0, int)})
+    rows = rows.assign(index=result.relabelling[rows["index"].to_numpy()])
+    groups = rows[rows["index"] > 0].groupby("index")
+    table = groups.agg(
+        predicted_iou=("predicted_iou", "mean"),
+        stability=("stability", "mean"),
+        area=("area", "sum"),
+        planes=("area", "size"),
+    )
+    if voxel is not None:
+        table[f"volume_{unit_symbol(voxel[1]).replace('µ', 'u')}3"] = table["area"] * voxel[0]
+    return table.round({"predicted_iou": 4, "stability": 4}).reset_index()
 
 
 def _readers(planes: Iterable[RGB]) -> Iterator[Callable[[], RGB]]:

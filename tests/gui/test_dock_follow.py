@@ -438,3 +438,45 @@ def test_the_strip_shows_what_it_says(qtbot):
     picture = strip.grab().toImage()
     row = [picture.pixelColor(x, 29) for x in range(200)]
     assert [x for x, c in enumerate(row) if c.red() > c.blue()] == [100]
+
+
+@pytest.mark.parametrize("lead", [False, True])
+def test_the_object_is_seen_in_3d_while_it_is_followed(follow_desk, lead):
+    """One layer through all planes that holds the box around the object only."""
+    image = np.stack([np.zeros_like(ball()), ball()]) if lead else ball()
+    scale = (*([1] if lead else []), 3, 0.5, 0.5)
+    axis = int(lead)
+    desk = follow_desk(image=image, axis=axis, scale=scale, predictor=DiscPredictor(encode_seconds=0.3))
+    if lead:
+        desk.viewer.dims.set_current_step(0, 1)
+        chosen = desk.dock.stack_panel.axis
+        chosen.setCurrentIndex(chosen.findData(axis))
+    click_object(desk, 4)
+    desk.press_button(desk.panel.run)
+    desk.until(lambda: desk.trail.trail is not None)
+    name = "discs: followed"
+    assert name not in desk.viewer.layers
+    desk.viewer.dims.ndisplay = 3
+    desk.until(lambda: name in desk.viewer.layers)
+    layer = desk.viewer.layers[name]
+    begun = np.count_nonzero(layer.data)
+    wait_followed(desk)
+    assert begun < np.count_nonzero(layer.data)
+    assert layer.data.size < 7 * 60 * 60
+    # Every voxel lies on the object.
+    places = layer.data_to_world(np.argwhere(layer.data)[0] * 0)
+    corner = np.round(desk.viewer.layers["discs"].world_to_data(places)).astype(int)
+    found = np.zeros(image.shape, bool)
+    found[tuple(slice(c, c + n) for c, n in zip(corner, layer.data.shape, strict=True))] = layer.data > 0
+    planes = found[1] if lead else found
+    assert all(fits(planes[z], z) if RADII[z] else not planes[z].any() for z in range(len(RADII)))
+    assert found.sum() == planes.sum()
+    desk.viewer.dims.ndisplay = 2
+    desk.until(lambda: name not in desk.viewer.layers)
+    go(desk, 6)
+    assert fits(preview(desk), 6)
+    desk.viewer.dims.ndisplay = 3
+    desk.until(lambda: name in desk.viewer.layers)
+    desk.press_button(desk.panel.commit)
+    assert name not in desk.viewer.layers
+    assert desk.errors == []

@@ -207,6 +207,50 @@ def test_a_whole_plane_fills_tile_by_tile(open_slide):
     assert desk.errors == []
 
 
+@pytest.mark.parametrize("lead", [(2,), (2, 2)])
+def test_every_plane_of_a_stack_fills_tile_by_tile(open_slide, lead):
+    """No plane is read whole: the pyramid refuses it."""
+    desk, _ = open_slide(lead=lead, pitch=400, shape=(2400, 2000), scale=(*[2] * len(lead), 0.5, 0.5))
+    if len(lead) > 1:  # the stack at the second time point
+        desk.viewer.dims.set_current_step(0, 1)
+        go_to(desk, 600, 500)
+    panel = desk.dock.stack_panel
+    desk.dock.sections["Stack"].set_expanded(True)
+    axis = len(lead) - 1
+    panel.axis.setCurrentIndex(panel.axis.findData(axis))
+    desk.press_button(panel.run)
+    named = "discs: stack"
+    desk.until(lambda: named in [layer.name for layer in desk.viewer.layers], 60_000)
+    layer = desk.viewer.layers[named]
+    desk.until(lambda: "left)" in panel.progress.text.text(), 60_000)
+    desk.press_button(panel.progress.button)
+    desk.until(lambda: "Stopped after" in panel.text.text())
+    assert "of 24 tiles" in panel.text.text()
+    assert "Segment every plane goes on" in panel.text.text()
+    encoded = desk.predictor.encoded
+    desk.press_button(panel.run)
+    desk.until(lambda: "objects in the layer" in panel.text.text(), 300_000)
+    assert desk.predictor.encoded - encoded < 24
+    assert [layer.name for layer in desk.viewer.layers].count(named) == 1
+    # The planes are alike: every object goes through both.
+    labels = stored(layer)[...]
+    assert labels.shape == (2, 2400, 2000)
+    assert np.array_equal(labels[0], labels[1])
+    assert labels.max() == len(layer.features) == 6 * 5
+    assert set(layer.features["planes"]) == {2}
+    assert fits(labels[1], 600, 1400)
+    # It lies where the image does, and shows what is on the plane on show.
+    assert layer.data[0].shape == (*(1 for _ in lead[1:]), 2, 2400, 2000)
+    there = np.array([*(0 for _ in lead[1:]), 1, 600, 1400])
+    here = np.array([*(1 for _ in lead[1:]), 1, 600, 1400])
+    assert layer.data[0][tuple(there)] > 0
+    image = desk.viewer.layers["discs"]
+    assert np.allclose(layer.data_to_world(there), image.data_to_world(here))
+    assert is_stored(layer) == (len(lead) == 1)
+    assert desk.dock.tracks_panel.labels.layer is layer
+    assert desk.errors == []
+
+
 def test_a_single_large_array_in_memory(open_desk, tmp_path, monkeypatch):
     monkeypatch.setenv("NAPARI_SAM_CACHE", str(tmp_path))
     plane = DrawnLevel((4200, 4200), most=10**9)[0:4200, 0:4200]

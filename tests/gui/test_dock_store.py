@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from tests.fakes import DiscPredictor
+from tests.fakes import DiscPredictor, disc_image
 from tests.gui.dock import DISCS, disc_picture
+from tests.test_large_tiles import DISCS as FAR_DISCS
+from tests.test_large_tiles import SHAPE, TileSam, fits, write_pictures
 from tests.test_storage import Sam
 from tests.test_store_microsam import write_store
 
@@ -124,7 +126,28 @@ def test_a_store_of_micro_sam_serves_its_image(open_desk, tmp_path):
     panel = choose(desk, tmp_path / "e.zarr")
     desk.until(lambda: "its 3 planes are used" in panel.text.text())
     assert desk.dock.image_panel.contrast.currentText() == "darkest to brightest"
-    for z in range(3):
+    for z in range(3):  # the plane that was on show may have come into memory meanwhile
         desk.viewer.dims.set_current_step(0, z)
-        desk.until(lambda: desk.session.status.phase == "ready" and desk.session.status.stored)
+        desk.until(lambda: desk.session.status.phase == "ready" and desk.session.status.cached)
     assert desk.predictor.encoded == encoded
+
+
+def test_tiles_of_micro_sam_serve_a_large_plane(open_desk, tmp_path, monkeypatch):
+    """The plane counts as large here; each click is answered from the tile that it lies in."""
+    monkeypatch.setattr("napari_sam._napari.large.IN_MEMORY", 100**2)
+    monkeypatch.setattr("napari_sam.store.microsam.WHOLE", 100**2)
+    image = disc_image(SHAPE, FAR_DISCS).astype(np.uint16) * 10
+    write_pictures(tmp_path / "e.zarr", image)
+    desk = open_desk(image=image, predictor=TileSam()).wait_ready()
+    assert "in view: " in desk.dock.image_panel.status.text()
+    encoded = desk.predictor.encoded
+    panel = choose(desk, tmp_path / "e.zarr")
+    desk.until(lambda: "tiles are used" in panel.text.text())
+    desk.until(lambda: desk.session.status.phase == "ready" and desk.session.status.stored)
+    assert "from the folder" in desk.dock.image_panel.status.text()
+    for disc in FAR_DISCS:
+        desk.click(*disc[:2])
+        desk.until(lambda disc=disc: desk.session.offers and fits(desk.session.offers[0].choice.mask, disc))
+        desk.dock.bench.clear()
+    assert desk.predictor.encoded == encoded
+    assert desk.errors == []

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_sam._napari.workbench import Workbench
     from napari_sam.levels import Factors
     from napari_sam.session import Annotation
-    from napari_sam.tiling.view import Sight
+    from napari_sam.tiling.large_plane import Sight
 
 Where = Literal["plane", "unlabelled", "view"]
 
@@ -46,7 +46,7 @@ class AutomaticRun(QObject):
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
-        self.large = LargeRun(bench)
+        self.large = LargeRun(bench, "everything", "Segment all")
         self._sight: Sight | None = None
         self._plane: Plane | None = None
         self._image: Image | None = None

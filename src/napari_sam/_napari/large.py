@@ -12,12 +12,19 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_sam._napari.coordinates import PlaneError, visible_box
-from napari_sam._napari.planes import Channels, ContrastMode, Plane, Windows, current_plane
+from napari_sam._napari.planes import (
+    Channels,
+    ContrastMode,
+    Plane,
+    Windows,
+    current_plane,
+    iter_planes,
+)
 from napari_sam.image import RGB
 from napari_sam.levels import FULL, box_to_level
 from napari_sam.masks import Box
 from napari_sam.session import View
-from napari_sam.tiling.view import LargePlane, Level
+from napari_sam.tiling.large_plane import LargePlane, Level
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -49,7 +56,26 @@ def large_plane(
         The only level to read; all if not given.
     """
     numbers = range(len(image.data) if image.multiscale else 1) if level is None else [level]
-    planes = [current_plane(viewer, image, channels, contrast=contrast, level=k) for k in numbers]
+    return _of_levels([current_plane(viewer, image, channels, contrast=contrast, level=k) for k in numbers])
+
+
+def large_planes(
+    viewer: ViewerModel, image: Image, axis: int, channels: Channels | None, contrast: ContrastMode
+) -> list[LargePlane]:
+    """Take the planes along an axis as ones that are read by boxes, at all levels.
+
+    Parameters
+    ----------
+    viewer, image, axis, channels, contrast
+        See `napari_sam._napari.planes.iter_planes`.
+    """
+    numbers = range(len(image.data) if image.multiscale else 1)
+    levels = [iter_planes(viewer, image, axis, channels, contrast=contrast, level=k) for k in numbers]
+    return [_of_levels(planes) for planes in zip(*levels, strict=True)]
+
+
+def _of_levels(planes: Sequence[Plane]) -> LargePlane:
+    """One plane, out of what it is on each level."""
     levels = _Levels(planes)
     finest = planes[0].factors
     return LargePlane(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from napari_sam._napari.coordinates import PlaneIndex, layer_shape
 from napari_sam._napari.layers import MARK, Frame, add_layer_on_top, mark, place_preview, twin, twin_ndim
 from napari_sam.axes import Axes
 from napari_sam.export.napari_writer import layer_axes
+from napari_sam.levels import FULL
 from napari_sam.masks import Box
 from napari_sam.session.large import file_name
 from napari_sam.tiling.pyramid import LabelPyramid
@@ -116,64 +118,104 @@ def add_large_labels(
     return add_layer_on_top(viewer, layer, activate=False)
 
 
-def add_filling_labels(
-    viewer: ViewerModel, image: Image, plane: PlaneIndex, path: Path, factors: tuple[float, float]
-) -> Labels:
-    """Add a Labels layer that shows the labels of one plane while a run fills them.
+@dataclass(frozen=True, eq=False, slots=True)
+class Part:
+    """Part of an image that has labels of its own on disk: a plane, or all planes along an axis.
+
+    Parameters
+    ----------
+    image : Image
+    plane : PlaneIndex
+        The plane, or any of those along the axis.
+    factors : tuple of float
+        The image's full-resolution pixels per pixel of the labels, down and to the right.
+    along : int, optional
+        Axis of the image; its planes are the first axis of the labels.
+    """
+
+    image: Image
+    plane: PlaneIndex
+    factors: tuple[float, float] = FULL
+    along: int | None = None
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Axes of the image that the labels have, in their order."""
+        return self.plane.axes if self.along is None else (self.along, *self.plane.axes)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether these are all axes of the image, in its order."""
+        return self.axes == tuple(range(self.plane.ndim))
+
+    @property
+    def pixels(self) -> Axes:
+        """Distances between the labels' pixels, and their units."""
+        image, factors = self.image, (*(1.0 for _ in self.axes[:-2]), *self.factors)
+        attributes = {
+            "scale": [image.scale[a] * f for a, f in zip(self.axes, factors, strict=True)],
+            "units": [image.units[a] for a in self.axes],
+            "axis_labels": [image.axis_labels[a] for a in self.axes],
+        }
+        return layer_axes(len(self.axes), attributes)
+
+
+def add_filling_labels(viewer: ViewerModel, part: Part, path: Path) -> Labels:
+    """Add a Labels layer that shows the labels of a part of an image while a run fills them.
 
     Parameters
     ----------
     viewer : ViewerModel
-    image : Image
-    plane : PlaneIndex
-        The plane of the image that is segmented.
+    part : Part
     path : Path
-        Label pyramid of the plane, (y, x) as displayed.
-    factors : tuple of float
-        The image's full-resolution pixels per pixel of the labels.
+        Its label pyramid, in the order of its axes.
     """
-    levels = LabelPyramid(path).levels
-    flat = plane.ndim == 2 and not plane.flipped
+    image, levels = part.image, LabelPyramid(path).levels
     geometry = twin(image)
     origin = {"translate": geometry["translate"], "scale": np.array(geometry["scale"], float)}
     layer = Labels(
-        levels if flat else [PlaneOfMany(level, plane) for level in levels],
+        levels if part.in_order else [InImage(level, part) for level in levels],
         multiscale=True,
-        name=f"{image.name}: all objects",
+        name=f"{image.name}: {'all objects' if part.along is None else 'stack'}",
         metadata=mark("labels", image, folder=str(path), filling=True, **origin),
         **geometry,
     )
-    place_preview(layer, plane, Frame(Box(0, 0, *levels[0].shape), float(np.mean(factors))))
+    first = part.plane if part.along is None else part.plane.moved(part.along, 0)
+    place_preview(layer, first, Frame(Box(0, 0, *levels[0].shape[-2:]), float(np.mean(part.factors))))
     layer.editable = False
     return add_layer_on_top(viewer, layer, activate=False)
 
 
-class PlaneOfMany:
-    """A plane on disk as an array with the axes of its image, one pixel thick along all others.
+class InImage:
+    """Labels of a part of an image as an array with all axes of the image, one pixel thick along the others.
 
     Parameters
     ----------
-    array : array, shape (H, W)
+    array : array
         Read anew each time: it changes while it is shown.
-    plane : PlaneIndex
+    part : Part
     """
 
-    def __init__(self, array: Any, plane: PlaneIndex) -> None:
-        self._array, self._plane = array, plane
-        shape = [1] * plane.ndim
-        shape[plane.rows], shape[plane.columns] = array.shape
-        self.shape, self.dtype, self.ndim = tuple(shape), array.dtype, plane.ndim
+    def __init__(self, array: Any, part: Part) -> None:
+        self._array, self._axes = array, part.axes
+        self._others = tuple(axis for axis in range(part.plane.ndim) if axis not in part.axes)
+        shape = np.ones(part.plane.ndim, int)
+        shape[list(part.axes)] = array.shape
+        self.shape, self.dtype, self.ndim = tuple(shape.tolist()), array.dtype, part.plane.ndim
+        self.size = int(array.size)
 
     def __getitem__(self, where: Any) -> NDArray[Any]:
         where = where if isinstance(where, tuple) else (where,)
         where = (*where, *(slice(None) for _ in range(self.ndim - len(where))))
-        rows, columns = (self._plane.rows, self._plane.columns)
-        part = np.asarray(self._array[where[rows], where[columns]])
-        part = part.T if self._plane.flipped else part
-        others = tuple(w for axis, w in enumerate(where) if axis not in (rows, columns))
-        shown = np.expand_dims(part, tuple(a for a in range(self.ndim) if a not in (rows, columns)))
-        rest = iter(others)
-        return shown[tuple(slice(None) if a in (rows, columns) else next(rest) for a in range(self.ndim))]
+        # Only what is asked for is read; the axes that are given as numbers are dropped at the end.
+        spans = [
+            w if isinstance(w, slice) else slice(int(w) % n, int(w) % n + 1)
+            for w, n in zip(where, self.shape, strict=True)
+        ]
+        read = np.asarray(self._array[tuple(spans[axis] for axis in self._axes)])
+        shown = np.expand_dims(read.transpose(np.argsort(self._axes)), self._others)
+        kept = tuple(spans[axis] if axis in self._others else slice(None) for axis in range(self.ndim))
+        return shown[kept][tuple(slice(None) if isinstance(w, slice) else 0 for w in where)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[()], dtype)

@@ -1,4 +1,4 @@
-"""Every object of a large plane into labels on disk, shown while they fill."""
+"""Every object of a large plane, or of a stack of them, into labels on disk, shown while they fill."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_sam._napari.large_labels import add_filling_labels, folder_of, store_highest
+from napari_sam._napari.large_labels import Part, add_filling_labels, folder_of, store_highest
 from napari_sam._napari.layers import MARK
-from napari_sam.export.napari_writer import layer_axes
 from napari_sam.levels import FULL
-from napari_sam.session.large import LabelsAt, everything_tiled
+from napari_sam.session.large import LabelsAt, everything_tiled, stack_tiled
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Labels
+    from napari.layers import Labels
 
     from napari_sam._napari.panels.everything_panel import EverythingPanel
     from napari_sam._napari.planes import Plane
     from napari_sam._napari.workbench import Workbench
     from napari_sam.everything import AutomaticSettings
+    from napari_sam.linking import LinkSettings
     from napari_sam.progress import Progress
 
 REFRESH = 0.5
@@ -29,22 +29,27 @@ REFRESH = 0.5
 
 
 class LargeRun(QObject):
-    """Segments the large plane on show, tile by tile.
+    """Segments large planes, tile by tile.
 
     Parameters
     ----------
     bench : Workbench
+    kind : str
+        Kind of the session's work: "everything" for the plane on show, "stack" for all along an axis.
+    button : str
+        What is pressed to go on with a run that was stopped.
     """
 
     said = Signal(str)
+    filled = Signal(object)
+    """A Labels layer has all objects."""
 
-    def __init__(self, bench: Workbench) -> None:
+    def __init__(self, bench: Workbench, kind: str, button: str) -> None:
         super().__init__()
-        self._bench = bench
+        self._bench, self._kind, self._button = bench, kind, button
         self._path: Path | None = None
         self._layer: Labels | None = None
-        self._image: Image | None = None
-        self._plane: Plane | None = None
+        self._part: Part | None = None
         self._done = self._total = 0
         self._refreshed = 0.0
         bench.session.progressed.connect(self._on_progress)
@@ -70,15 +75,10 @@ class LargeRun(QObject):
         folder : Path
         """
         bench, session = self._bench, self._bench.session
-        image, plane, view = bench.image, bench.plane, bench.lookout.view
+        view = bench.lookout.view
         session.drop_automatic()
-        self._image, self._plane, self._path, self._layer = image, plane, None, None
-        self._done = self._total = 0
+        part = Part(bench.image, bench.plane.index, bench.plane.factors)
         box, _ = bench.lookout.shown()
-        attributes = {
-            "scale": [s * f for s, f in zip(_across(image.scale, plane), plane.factors, strict=True)]
-        }
-        attributes["units"] = _across(image.units, plane)
         work = partial(
             everything_tiled,
             session.predictor,
@@ -86,14 +86,54 @@ class LargeRun(QObject):
             settings,
             session.diameter,
             folder,
-            image.name,
-            axes=layer_axes(2, attributes),
+            bench.image.name,
+            axes=part.pixels,
             first=box.clip(view.plane.shape).centre,
         )
-        session.request("everything", work)
+        self._begin(part, work)
+
+    def run_stack(
+        self,
+        axis: int,
+        plane: Plane,
+        settings: AutomaticSettings,
+        link: LinkSettings | bool,
+        diameter: float | None,
+        voxel: tuple[float, str] | None,
+    ) -> None:
+        """Segment every plane along an axis of the image; what an earlier run has finished is taken over.
+
+        Parameters
+        ----------
+        axis : int
+        plane : Plane
+            One of them, at full resolution.
+        settings, link, diameter, voxel
+            See `napari_sam.tiling.segment_tiled_stack`.
+        """
+        bench = self._bench
+        part = Part(bench.image, plane.index, along=axis)
+        work = partial(
+            stack_tiled,
+            bench.session.predictor,
+            bench.large_planes_along(axis),
+            settings,
+            link,
+            diameter,
+            bench.labels_folder,
+            bench.image.name,
+            axes=part.pixels,
+            voxel=voxel,
+        )
+        self._begin(part, work)
+
+    def _begin(self, part: Part, work: Any) -> None:
+        self._part, self._path, self._layer = part, None, None
+        self._done = self._total = 0
+        self._bench.session.request(self._kind, work)
 
     def _on_progress(self, kind: str, progress: Progress) -> None:
-        if kind != "everything" or self._plane is None:
+        if kind != self._kind or self._part is None:
             return
         if isinstance(progress, LabelsAt):
             self._path = progress.path
@@ -112,41 +152,34 @@ class LargeRun(QObject):
         if self._layer is None:
             there = (layer for layer in viewer.layers if layer.metadata.get(MARK, {}).get("folder"))
             same = (layer for layer in there if folder_of(layer) == self._path)
-            self._layer = next(same, None) or add_filling_labels(
-                viewer, self._image, self._plane.index, self._path, self._plane.factors
-            )
+            self._layer = next(same, None) or add_filling_labels(viewer, self._part, self._path)
             self._bench.preview.raise_to_top()
             viewer.layers.events.removed.connect(self._on_removed)
 
     def _on_finished(self, kind: str, outcome: Any) -> None:
-        if kind != "everything" or self._plane is None:
+        if kind != self._kind or self._part is None:
             return
-        path, plane = self._path, self._plane
-        self._plane = None
+        path, part = self._path, self._part
         if outcome is not None and path is not None:
             self._show()
             layer, table = self._layer, outcome.table
-            store_highest(layer, len(table))
-            if plane.index.ndim == 2 and not plane.index.flipped and plane.factors == FULL:
+            store_highest(layer, int(table["index"].max()) if len(table) else 0)
+            if part.in_order and part.factors == FULL:
                 layer.metadata[MARK]["filling"] = False  # objects may be added by hand
             layer.features = table
             layer.refresh(extent=False)
             self.said.emit(f"{len(table)} objects in the layer {layer.name!r}, kept in {path}")
+            self.filled.emit(layer)
         elif path is not None and self._layer is not None:
             self.said.emit(
                 f"Stopped after {self._done} of {self._total} tiles, which are kept in {path}. "
-                "Segment all goes on with the others."
+                f"{self._button} goes on with the others."
             )
         if self._layer is not None:
             self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
-        self._path = self._layer = None
+        self._part = self._path = self._layer = None
 
     def _on_removed(self, event: Any) -> None:
         """Who removes the layer does not want the rest either; what is finished stays on disk."""
         if event.value is self._layer:
-            self._bench.session.cancel("everything")
-
-
-def _across(values: Any, plane: Plane) -> list[Any]:
-    """Entries of the two axes of a plane, (y, x)."""
-    return [values[axis] for axis in plane.index.axes]
+            self._bench.session.cancel(self._kind)

@@ -14,9 +14,11 @@ from qtpy.QtCore import QObject, Signal
 from napari_sam._napari.choices import axis_name
 from napari_sam._napari.commit import write_plane
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex
+from napari_sam._napari.large import is_large
+from napari_sam._napari.large_run import LargeRun
 from napari_sam._napari.layers import add_labels_layer, twin_plane
 from napari_sam._napari.planes import Pictures, Plane
-from napari_sam.axes import unit_symbol, voxel_volume
+from napari_sam.axes import voxel_volume
 from napari_sam.linking import LinkSettings
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class StackRun(QObject):
-    """Segments a stack and fills a layer.
+    """Segments a stack and fills a layer; one of large planes on disk, tile by tile.
 
     Parameters
     ----------
@@ -50,6 +52,9 @@ class StackRun(QObject):
         self._layer: Labels | None = None
         self._planes: Sequence[Plane] = ()
         self._done = 0
+        self._large = LargeRun(bench, "stack", "Segment every plane")
+        self._large.said.connect(self.said)
+        self._large.filled.connect(self.filled)
         bench.session.progressed.connect(self._on_progress)
         bench.session.finished.connect(self._on_finished)
         bench.viewer.layers.events.removed.connect(self._on_removed)
@@ -75,16 +80,18 @@ class StackRun(QObject):
             self.failed.emit(str(error))
             return
         session.cancel("stack")
+        settings, voxel = session.automatic_settings, _voxel(bench.image, axis, planes[0].index)
+        over_time = axis_name(bench.image, axis).lower() in ("t", "time", "frame")
+        if over_time and isinstance(link, LinkSettings):
+            link = link.over_time()
+        if is_large(bench.image, planes[0]):
+            self._large.run_stack(axis, planes[0], settings, link, diameter, voxel)
+            return
         name = f"{bench.image.name}: stack"
         self._layer = add_labels_layer(
             bench.viewer, bench.image, name=name, channel_axis=bench.channel_axis, dtype=np.uint32
         )
         self._planes, self._done = planes, 0
-        settings = session.automatic_settings
-        over_time = axis_name(bench.image, axis).lower() in ("t", "time", "frame")
-        if over_time and isinstance(link, LinkSettings):
-            link = link.over_time()
-        voxel = _voxel(bench.image, axis, planes[0].index)
         work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache, voxel)
         session.request("stack", work)
 
@@ -150,7 +157,7 @@ def segment(
     voxel: tuple[float, str] | None = None,
 ) -> Steps[Segmented]:
     """Segment planes one after the other; each comes out as `napari_sam.stack.PlaneDone`."""
-    from napari_sam.stack import segment_stack
+    from napari_sam.stack import object_table, segment_stack
 
     tables: list[pd.DataFrame] = []
     pictures = Pictures(planes)
@@ -159,7 +166,7 @@ def segment(
         try:
             step = next(steps)
         except StopIteration as end:
-            return Segmented(end.value, summary(tables, end.value, voxel))
+            return Segmented(end.value, object_table(tables, end.value, voxel))
         if hasattr(step, "table"):
             tables.append(step.table)
         yield step
@@ -180,42 +187,6 @@ def renumber(
             number + 1, len(planes), message, plane=number, labels=labels, table=segmented.table.iloc[:0]
         )
     return Segmented(replace(segmented.result, relabelling=np.arange(len(lookup))), segmented.table)
-
-
-def summary(
-    tables: Sequence[pd.DataFrame], result: StackResult, voxel: tuple[float, str] | None = None
-) -> pd.DataFrame:
-    """One row an object of a stack, out of one row an object and plane.
-
-    Parameters
-    ----------
-    tables : sequence of DataFrame
-    result : StackResult
-    voxel : tuple of (float, str), optional
-        Volume of a voxel and the unit of its sides, where it is known.
-
-    Returns
-    -------
-    DataFrame
-        ``index`` (final id), ``predicted_iou`` and ``stability`` (means over planes), ``area`` (pixels in all
-        planes), ``planes`` (how many it is in), and the volume where the voxels' is known.
-    """
-    import pandas as pd
-
-    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    if rows.empty:
-        return pd.DataFrame({"index": np.empty(0, int)})
-    rows = rows.assign(index=result.relabelling[rows["index"].to_numpy()])
-    groups = rows[rows["index"] > 0].groupby("index")
-    table = groups.agg(
-        predicted_iou=("predicted_iou", "mean"),
-        stability=("stability", "mean"),
-        area=("area", "sum"),
-        planes=("area", "size"),
-    )
-    if voxel is not None:
-        table[f"volume_{unit_symbol(voxel[1]).replace('µ', 'u')}3"] = table["area"] * voxel[0]
-    return table.round({"predicted_iou": 4, "stability": 4}).reset_index()
 
 
 def _voxel(image: Image, axis: int, plane: PlaneIndex) -> tuple[float, str] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex, turn_to_plane
+from napari_sam._napari.followed import FollowedVolume
 from napari_sam._napari.planes import Pictures, Plane
 from napari_sam._napari.target import write_through
 from napari_sam.levels import mask_to_full
@@ -52,7 +53,10 @@ class TrailRun(QObject):
         self._pixels: Any = None
         self._memory = ChoiceMemory()
         self._looked_at: int | None = None
+        self._volume = FollowedVolume(bench.viewer)
         bench.at_hand = self._masks_on
+        bench.plane_changed.connect(self._show_volume)
+        self.changed.connect(self._show_volume)
         bench.image_changed.connect(self._on_image)
         bench.follower.picture_changed.connect(self._on_picture)
         session = bench.session
@@ -209,6 +213,7 @@ class TrailRun(QObject):
         """Follow nothing more."""
         self.trail, self._planes, self._numbers = None, (), {}
         self._bench.at_hand = lambda plane: ()
+        self._volume.clear()
 
     # --- inside ----------------------------------------------------------------------------------------
 
@@ -229,6 +234,15 @@ class TrailRun(QObject):
         number = self._numbers.get(plane.index)
         found = self.trail.planes.get(number) if self.trail is not None and number is not None else None
         return () if found is None else (found.mask,)
+
+    def _show_volume(self) -> None:
+        """Show the object through all planes where none of them is on show: in 3D, and from the side."""
+        image, trail = self._bench.image, self.trail
+        if trail is None or image is None or self.here is not None or self._bench.closed:
+            self._volume.clear()
+        else:
+            masks = {self._planes[number].index: found.mask for number, found in trail.planes.items()}
+            self._volume.show(image, self._axis, masks)
 
     def _decide(self, what: str, write: Callable[[], Callable[[], None]]) -> None:
         """Write, and begin anew; undo takes both back."""

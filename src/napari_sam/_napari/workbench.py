@@ -16,7 +16,7 @@ from napari_sam._napari.binding import PromptBinding
 from napari_sam._napari.commit import CommitError, check_target
 from napari_sam._napari.coordinates import PlaneError, world_to_pixels
 from napari_sam._napari.follow import ImageFollower
-from napari_sam._napari.large import Lookout
+from napari_sam._napari.large import Lookout, large_planes
 from napari_sam._napari.large_labels import usual_folder
 from napari_sam._napari.layers import remove_layer
 from napari_sam._napari.planes import Channels, ContrastMode, Plane, current_plane, iter_planes
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_sam.session.work import Load
+    from napari_sam.tiling.large_plane import LargePlane
 
 Tool = Literal["point", "box", "polygon", "ellipse", "scribble", "select"]
 
@@ -191,6 +192,10 @@ class Workbench(QObject):
         return iter_planes(
             self.viewer, self.image, axis, self._channels, contrast=self._contrast, level=level
         )
+
+    def large_planes_along(self, axis: int) -> list[LargePlane]:
+        """Take the planes along an axis as the image is seen now, to be read by boxes at full resolution."""
+        return large_planes(self.viewer, self.image, axis, self._channels, self._contrast)
 
     # --- prompts -------------------------------------------------------------------------------------
 

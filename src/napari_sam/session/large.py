@@ -1,22 +1,24 @@
-"""Every object of a plane that is too large for memory, tile by tile, into labels on disk."""
+"""Every object of planes that are too large for memory, tile by tile, into labels on disk."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from napari_sam.linking import LinkSettings
 from napari_sam.progress import Progress, Steps
 
 if TYPE_CHECKING:
     from napari_sam.axes import Axes
     from napari_sam.everything import AutomaticSettings
     from napari_sam.predictor import Predictor
+    from napari_sam.tiling.large_plane import LargePlane
     from napari_sam.tiling.run import TiledResult
-    from napari_sam.tiling.view import LargePlane
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -71,9 +73,7 @@ def everything_tiled(
 
     yield Progress(0, 1, "Reading the plane")
     source = plane.fingerprint()
-    about = [source, predictor.model_id, asdict(settings), diameter]
-    digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=4).hexdigest()
-    path = folder / f"{file_name(name)}-{digest}.ome.zarr"
+    path = _path(folder, name, [source, predictor.model_id, asdict(settings), diameter])
     yield LabelsAt(0, 1, "Reading the plane", path=path)
     result = yield from segment_plane(
         predictor,
@@ -87,6 +87,65 @@ def everything_tiled(
         first=first,
     )
     return result
+
+
+def stack_tiled(
+    predictor: Predictor,
+    planes: Sequence[LargePlane],
+    settings: AutomaticSettings,
+    link: LinkSettings | bool,
+    diameter: float | None,
+    folder: Path,
+    name: str,
+    *,
+    axes: Axes | None = None,
+    voxel: tuple[float, str] | None = None,
+) -> Steps[TiledResult]:
+    """Segment a stack of large planes into a folder; the same one with the same settings is gone on with.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    planes : sequence of LargePlane
+        Of one shape; their finest levels are segmented.
+    settings, diameter, folder, name
+        See `everything_tiled`.
+    link, axes, voxel
+        See `napari_sam.tiling.segment_tiled_stack`.
+
+    Yields
+    ------
+    Progress
+        A `LabelsAt` first, then as `napari_sam.tiling.segment_tiled_stack` does.
+    """
+    from napari_sam.tiling.stack import segment_tiled_stack
+
+    yield Progress(0, 1, "Reading some planes")
+    looked_at = {0, len(planes) // 2, len(planes) - 1}
+    source = " ".join(planes[number].fingerprint() for number in sorted(looked_at))
+    linking = asdict(link) if isinstance(link, LinkSettings) else link
+    about = [source, len(planes), predictor.model_id, asdict(settings), linking, diameter]
+    path = _path(folder, f"{name}-stack", about)
+    yield LabelsAt(0, 1, "Reading some planes", path=path)
+    result = yield from segment_tiled_stack(
+        predictor,
+        [plane.levels[0].read for plane in planes],
+        planes[0].shape,
+        path,
+        settings,
+        link=link,
+        diameter=diameter,
+        axes=axes,
+        voxel=voxel,
+        source=source,
+    )
+    return result
+
+
+def _path(folder: Path, name: str, about: list[Any]) -> Path:
+    """Where the labels of a run go: found again by everything that they depend on."""
+    digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return folder / f"{file_name(name)}-{digest}.ome.zarr"
 
 
 def file_name(name: str) -> str:

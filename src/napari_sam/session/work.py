@@ -29,7 +29,8 @@ from napari_sam.store import EmbeddingCache, Shelf, embed_once
 if TYPE_CHECKING:
     from napari_sam.everything import AutomaticResult, AutomaticSettings
     from napari_sam.predictor import Predictor
-    from napari_sam.tiling.view import LargePlane, Seen, Sight
+    from napari_sam.tiling.large_plane import LargePlane, Sight
+    from napari_sam.tiling.seen import Seen, StoredTiles
 
 Outcome = TypeVar("Outcome")
 Kept = EmbeddingCache | Shelf
@@ -107,7 +108,7 @@ class Embedded:
     @property
     def seen(self) -> Seen:
         """The part that was looked at, of a large plane."""
-        from napari_sam.tiling.view import Seen
+        from napari_sam.tiling.seen import Seen
 
         if self.view is None:
             raise ValueError("Expected a large plane, found one that was embedded whole.")
@@ -150,7 +151,20 @@ def in_steps(
 
 
 def embed(predictor: Predictor, read: Read, cache: Kept, diameter: float | None) -> Embedded:
-    """Read a plane and embed it, unless its embedding is kept."""
+    """Read a plane and embed it, unless its embedding is kept.
+
+    Of a large plane that the folder holds in tiles, the tile in the middle of the view is taken.
+    """
+    if isinstance(read, View) and (tiles := _tiles(read.plane, cache)) is not None:
+        seen = tiles.around(predictor, read.plane, Prompts((Point(*read.sight.area.centre),)))
+        if seen is not None:
+            view = View(read.plane, seen.sight)
+            return Embedded(seen.picture, seen.embedding, cached=True, stored=True, view=view)
+    return _embed_read(predictor, read, cache, diameter)
+
+
+def _embed_read(predictor: Predictor, read: Read, cache: Kept, diameter: float | None) -> Embedded:
+    """Embed exactly what is read, unless its embedding is kept."""
     view = read if isinstance(read, View) else None
     rgb = read()
     if view is not None:
@@ -163,6 +177,14 @@ def embed(predictor: Predictor, read: Read, cache: Kept, diameter: float | None)
     embedding = embed_once(predictor, rgb, cache, diameter=diameter) if found is None else found
     trouble = "" if shelf is None else shelf.trouble
     return Embedded(rgb, embedding, found is not None, found is not None and not remembered, trouble, view)
+
+
+def _tiles(plane: LargePlane, cache: Kept) -> StoredTiles | None:
+    """Tiles of a large plane in a folder of another program, if there are any."""
+    from napari_sam.tiling.seen import StoredTiles
+
+    boxes = cache.tiles(plane.shape) if isinstance(cache, Shelf) else ()
+    return StoredTiles(boxes, cache) if boxes else None
 
 
 def _memory(cache: Kept) -> EmbeddingCache:
@@ -208,20 +230,33 @@ def _candidates(
     before = [r.before.choice if r.before else None for r in requests]
     if ready.view is None:
         return predictor.predict_each(ready.embedding, prompts, before)
-    from napari_sam.tiling.view import predict_seen
+    from napari_sam.tiling.seen import predict_seen
 
     plane, kept = ready.view.plane, (_memory(cache),)
-    return predict_seen(predictor, plane, ready.seen, prompts, before, diameter=diameter, kept=kept)
+    tiles = _tiles(plane, cache)
+    return predict_seen(
+        predictor, plane, ready.seen, prompts, before, diameter=diameter, kept=kept, tiles=tiles
+    )
 
 
 def hover(
-    predictor: Predictor, ready: Embedded, y: float, x: float, choose: Callable[[Candidates], int]
+    predictor: Predictor,
+    ready: Embedded,
+    y: float,
+    x: float,
+    choose: Callable[[Candidates], int],
+    cache: Kept,
 ) -> Mask:
     """Mask that a click at ``(y, x)`` would give, as far as it is in view."""
-    prompts, sight = Prompts((Point(y, x),)), ready.view.sight if ready.view else None
-    candidates = predictor.predict(ready.embedding, sight.to_picture(prompts) if sight else prompts)
-    mask = candidates[choose(candidates)].mask
-    return sight.to_plane(mask) if sight else mask
+    prompts = Prompts((Point(y, x),))
+    if ready.view is None:
+        candidates = predictor.predict(ready.embedding, prompts)
+        return candidates[choose(candidates)].mask
+    tiles = _tiles(ready.view.plane, cache)
+    tile = tiles.around(predictor, ready.view.plane, prompts) if tiles is not None else None
+    seen = ready.seen if tile is None else tile
+    candidates = predictor.predict(seen.embedding, seen.sight.to_picture(prompts))
+    return seen.sight.to_plane(candidates[choose(candidates)].mask)
 
 
 def everything(
@@ -236,7 +271,7 @@ def everything(
     from napari_sam.everything import generate
 
     yield Progress(0, 1, "Reading the plane")
-    ready = embed(predictor, read, cache, diameter)
+    ready = _embed_read(predictor, read, cache, diameter)
     area = region() if region is not None else None
     result = yield from generate(predictor, ready.rgb, settings, embedding=ready.embedding, region=area)
     return result

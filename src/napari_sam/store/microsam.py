@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,10 @@ from napari_sam.store.memory import Embeddings, Key
 
 TILES = 32
 """Tiles of a plane that are kept in memory."""
+WHOLE = 4096**2
+"""Pixels of a plane up to which it may be read whole; larger ones in tiles are read tile by tile."""
+ROWS = 1024
+"""Rows of an image that are read at once for its checksum."""
 
 
 class Part(NamedTuple):
@@ -252,6 +257,12 @@ class MicroSamEmbeddings:
             return self._in_tiles(pixels)
         return self.store.embedding(*self._places[pixels], pixels)
 
+    def tiles(self, shape: tuple[int, int]) -> tuple[tuple[Box, Box], ...]:
+        """Tiles of planes of a shape (H, W): what each is meant for, and what was encoded."""
+        if not self.store.tiled or shape != self._shape:
+            return ()
+        return tuple((part.inner, part.outer) for _, part in self.store.parts(shape) if part.plane == 0)
+
     def put(self, embedding: Embedding) -> None:
         """Refuse: the store is another program's."""
         raise StoreError(f"The store {self.store.path} is micro-sam's and is only read.")
@@ -288,7 +299,7 @@ def index_microsam(
 ) -> Steps[MicroSamEmbeddings]:
     """Find out which pictures of an image a store of micro-sam holds the embeddings of.
 
-    The image is read once (twice with ``verify``), the embeddings are not.
+    The image is read once (twice with ``verify``), large planes in parts; the embeddings are not.
 
     Parameters
     ----------
@@ -309,12 +320,12 @@ def index_microsam(
         If the store belongs to another model or another image.
     """
     stack = _checked(store, image, model_id)
-    shape = int(stack.shape[1]), int(stack.shape[2])
+    shape = stack.shape
     if verify:
         yield from _verify(store, stack)
     planes: dict[str, int] = {}
-    for plane in range(store.planes if store.tiled else 0):
-        planes[fingerprint(picture(np.asarray(stack[plane])))] = plane
+    for plane in range(store.planes if store.tiled and prod(shape) <= WHOLE else 0):
+        planes[fingerprint(picture(stack.read(plane)))] = plane
         yield Progress(plane, store.planes, f"plane {plane + 1} of {store.planes}")
     places: dict[str, tuple[str, Part]] = {}
     for name, part, pixels in _pictures(store, stack):
@@ -330,16 +341,38 @@ def is_microsam(path: str | Path) -> bool:
     return any(mark.is_file() for mark in marks) and (path / "features").is_dir()
 
 
-def _checked(store: MicroSamStore, image: Any, model_id: str) -> Any:
-    """The image as a stack of planes, if it and the model may be the store's."""
+class _Planes:
+    """The planes of an image, read whole or in parts.
+
+    Parameters
+    ----------
+    image : array
+        As of `index_microsam`.
+    single : bool
+        Whether it is one plane, without an axis of planes.
+    """
+
+    def __init__(self, image: Any, single: bool) -> None:
+        self._image, self._single = image, single
+        self.count = 1 if single else int(image.shape[0])
+        first = 0 if single else 1
+        self.shape = int(image.shape[first]), int(image.shape[first + 1])
+
+    def read(self, plane: int, box: Box | None = None) -> NDArray[Any]:
+        """Read a plane, or a box of it."""
+        part = Box(0, 0, *self.shape).slices if box is None else box.slices
+        return np.asarray(self._image[part if self._single else (plane, *part)])
+
+
+def _checked(store: MicroSamStore, image: Any, model_id: str) -> _Planes:
+    """The image as planes, if it and the model may be the store's."""
     if store.model_id != model_id:
         raise StoreError(
             f"The store {store.path} was made by the model {store.model_name} "
             f"({store.model_id or 'no hash'}), the model in use is {model_id}. Load that model first."
         )
-    stack = image if store.planes > 1 or image.shape[0] == 1 else image[None]
-    shape = int(stack.shape[1]), int(stack.shape[2])
-    if stack.shape[0] != store.planes or shape != (store.shape or shape):
+    stack = _Planes(image, store.planes == 1 and image.shape[0] != 1)
+    if stack.count != store.planes or stack.shape != (store.shape or stack.shape):
         raise StoreError(
             f"The store {store.path} belongs to an image of {store.planes} planes of {store.shape} pixels, "
             f"found an array of shape {tuple(image.shape)}."
@@ -347,7 +380,7 @@ def _checked(store: MicroSamStore, image: Any, model_id: str) -> Any:
     return stack
 
 
-def _verify(store: MicroSamStore, stack: Any) -> Steps[None]:
+def _verify(store: MicroSamStore, stack: _Planes) -> Steps[None]:
     """Compare an image's checksum with the store's."""
     yield Progress(0, store.planes, "comparing the image with the store")
     if _signature(stack) != store.signature:
@@ -357,18 +390,23 @@ def _verify(store: MicroSamStore, stack: Any) -> Steps[None]:
         )
 
 
-def _pictures(store: MicroSamStore, stack: Any) -> Iterator[tuple[str, Part, str]]:
+def _pictures(store: MicroSamStore, stack: _Planes) -> Iterator[tuple[str, Part, str]]:
     """Every part of a store: array, place, and fingerprint of the picture."""
+    at_once = not store.tiled or prod(stack.shape) <= WHOLE
     plane, raw = -1, np.empty(0)
-    for name, part in store.parts((int(stack.shape[1]), int(stack.shape[2]))):
-        if part.plane != plane:
-            plane, raw = part.plane, np.asarray(stack[part.plane])
-        yield name, part, fingerprint(picture(raw[part.outer.slices]))
+    for name, part in store.parts(stack.shape):
+        if at_once and part.plane != plane:
+            plane, raw = part.plane, stack.read(part.plane)
+        pixels = raw[part.outer.slices] if at_once else stack.read(part.plane, part.outer)
+        yield name, part, fingerprint(picture(pixels))
 
 
-def _signature(stack: Any) -> str:
+def _signature(stack: _Planes) -> str:
     """SHA-1 of an image's bytes in C order, as micro-sam takes it."""
     digest = hashlib.sha1(usedforsecurity=False)
-    for plane in range(stack.shape[0]):
-        digest.update(np.ascontiguousarray(stack[plane]).data)
+    height, width = stack.shape
+    for plane in range(stack.count):
+        for top in range(0, height, ROWS):
+            rows = stack.read(plane, Box(top, 0, min(top + ROWS, height), width))
+            digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()

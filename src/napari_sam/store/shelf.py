@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from napari_sam.store.memory import EmbeddingCache, Embeddings, Key
+from napari_sam.masks import Box
+from napari_sam.store.memory import EmbeddingCache, Embeddings, InTiles, Key
 
 if TYPE_CHECKING:
     from napari_sam.embedding import Embedding
@@ -58,6 +60,10 @@ class Shelf:
             if found is not None:
                 self.memory.put(found)
         return found
+
+    def tiles(self, shape: tuple[int, int]) -> Sequence[tuple[Box, Box]]:
+        """Tiles of planes of a shape that the folder holds; none if it holds no tiles of such planes."""
+        return self.folder.tiles(shape) if isinstance(self.folder, InTiles) else ()
 
     def put(self, embedding: Embedding) -> None:
         """Keep an embedding."""

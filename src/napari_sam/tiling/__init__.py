@@ -6,7 +6,10 @@
 * `pyramid`: the labels as OME-Zarr that fills as tiles come in;
 * `read`: boxes of an array that is not in memory;
 * `crop`: prompts anywhere, in a crop around them;
-* `run`: all of it, interruptible at any moment.
+* `large_plane`: what of a plane is looked at, and how finely;
+* `seen`: prompts in what was looked at;
+* `run`: all of it, interruptible at any moment;
+* `stack`: a stack of such planes, objects linked through them.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ from napari_sam.tiling.run import (
     segment_plane,
     tile_diameter,
 )
+from napari_sam.tiling.stack import PlaneFilled, segment_tiled_stack
 from napari_sam.tiling.tile import Read
 
 __all__ = [
     "CropOffer",
     "LabelPyramid",
+    "PlaneFilled",
     "Read",
     "TileDone",
     "TileGrid",
@@ -42,5 +47,6 @@ __all__ = [
     "rgb_reader",
     "sampled_contrast",
     "segment_plane",
+    "segment_tiled_stack",
     "tile_diameter",
 ]

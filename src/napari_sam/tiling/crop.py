@@ -78,7 +78,7 @@ def crop_around(
     Box
         Square, or what the plane leaves of it; the prompts' points, negative ones too, lie in it.
     """
-    extent = _extent(prompts)
+    extent = extent_of(prompts)
     if current is not None and lies_well_inside(prompts, current, shape):
         return current
     side = max(side, int(np.ceil(max(extent.height, extent.width) / FILL)))
@@ -146,7 +146,7 @@ def predict_anywhere(
 
 def lies_well_inside(prompts: Prompts, crop: Box, shape: tuple[int, int]) -> bool:
     """Whether prompts leave an eighth of a crop on every side that is no edge of the plane."""
-    extent = _extent(prompts)
+    extent = extent_of(prompts)
     margin = max(crop.height, crop.width) / 8
     return (
         extent.y0 >= crop.y0 + margin * (crop.y0 > 0)
@@ -179,6 +179,6 @@ def move_prompts(prompts: Prompts, crop: Box) -> Prompts:
     )
 
 
-def _extent(prompts: Prompts) -> Box:
+def extent_of(prompts: Prompts) -> Box:
     """Smallest box around everything that was said, negative points too."""
     return Box.union([prompts.extent, *(Box.around(p.y, p.x) for p in prompts.points)])

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -238,24 +238,44 @@ def tile_diameter(predictor: Predictor, read: Read, grid: TileGrid) -> float | N
 def open_job(job: TiledJob, identity: str, axes: Axes | None = None) -> dict[str, Any]:
     """Start a run, or find the one to go on with; returns what is noted about it."""
     if not job.path.exists():
-        job.path.parent.mkdir(parents=True, exist_ok=True)
         job.tiles.clear()
-        making = job.path.with_name(f".{job.path.name}.new")
+    return open_labels(job.path, job.grid.shape, job.grid.side, identity, axes).notes
+
+
+def open_labels(
+    path: Path, shape: Sequence[int], side: int, identity: str, axes: Axes | None = None
+) -> LabelPyramid:
+    """Open the label image of a run, made as a whole or not at all where it is not there yet.
+
+    Parameters
+    ----------
+    path, shape, side, axes
+        See `LabelPyramid.create`.
+    identity : str
+        What tells this run from others.
+
+    Raises
+    ------
+    TilingError
+        If something else is there.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        making = path.with_name(f".{path.name}.new")
         shutil.rmtree(making, ignore_errors=True)
-        LabelPyramid.create(making, job.grid.shape, job.grid.side, axes).notes = {"job": identity}
-        making.rename(job.path)
+        LabelPyramid.create(making, shape, side, axes).notes = {"job": identity}
+        making.rename(path)
     try:
-        notes = LabelPyramid(job.path).notes
+        pyramid = LabelPyramid(path)
+        notes = pyramid.notes
     except (OSError, ValueError, KeyError) as error:
-        raise TilingError(
-            f"{job.path} is there already and is no label image. Choose another name."
-        ) from error
+        raise TilingError(f"{path} is there already and is no label image. Choose another name.") from error
     if notes.get("job") != identity:
         raise TilingError(
-            f"{job.path} was made with other settings, another model or from another image. "
+            f"{path} was made with other settings, another model or from another image. "
             "Delete it or choose another name."
         )
-    return notes
+    return pyramid
 
 
 def finish_job(job: TiledJob) -> Steps[TiledResult]:
@@ -274,19 +294,31 @@ def close_job(job: TiledJob, seams: Seams, area: NDArray[np.int64]) -> Steps[Til
     pyramid = LabelPyramid(job.path)
     yield from pyramid.finish(job.grid.side)
     columns = {"predicted_iou": seams.predicted_iou, "stability": seams.stability, "area": area[1:]}
-    table = pyramid.group.create_group(TABLE, overwrite=True)
-    for name, values in columns.items():
-        table.create_array(name, data=values)
-    pyramid.notes = {**pyramid.notes, "complete": True}
+    complete(pyramid, {"index": np.arange(1, len(seams) + 1), **columns})
     job.tiles.clear()
     return read_result(job)
 
 
+def complete(pyramid: LabelPyramid, table: Mapping[str, Any]) -> None:
+    """Write the columns of a table of objects and, last, the mark that everything is there."""
+    group = pyramid.group.create_group(TABLE, overwrite=True)
+    for name, values in table.items():
+        group.create_array(name, data=np.asarray(values))
+    pyramid.notes = {**pyramid.notes, "columns": list(table), "complete": True}
+
+
 def read_result(job: TiledJob) -> TiledResult:
     """Return the result of a run that is complete."""
+    return TiledResult(job.path, job.grid, read_table(LabelPyramid(job.path)))
+
+
+def read_table(pyramid: LabelPyramid) -> DataFrame:
+    """Return what is known of each object of a run that is complete."""
     import pandas as pd
 
-    group: Any = LabelPyramid(job.path).group[TABLE]
-    columns = {name: group[name][...] for name in ("predicted_iou", "stability", "area")}
-    index = np.arange(1, len(columns["area"]) + 1)
-    return TiledResult(job.path, job.grid, pd.DataFrame({"index": index, **columns}))
+    group: Any = pyramid.group[TABLE]
+    columns = pyramid.notes.get("columns", ["predicted_iou", "stability", "area"])  # of older runs
+    table = pd.DataFrame({name: group[name][...] for name in columns})
+    if "index" not in table:
+        table.insert(0, "index", np.arange(1, len(table) + 1))
+    return table

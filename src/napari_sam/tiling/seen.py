@@ -1,0 +1,209 @@
+"""Prompts on a plane that is never read whole, each in a sight of it that is encoded.
+
+A prompt outside of what is in view gets a sight of its own, and an object that runs out of one is looked at
+again from further away. Where another program has encoded tiles of the plane, a prompt is seen in the tile
+that it lies in, and the encoder rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam.candidates import Candidate, Candidates
+from napari_sam.image import RGB
+from napari_sam.masks import Box, Mask
+from napari_sam.predictor.mosaic import tile_of
+from napari_sam.prompts import Prompts
+from napari_sam.store import Embeddings, embed_once
+from napari_sam.tiling.crop import WIDER, extent_of
+from napari_sam.tiling.large_plane import LargePlane, Sight
+
+if TYPE_CHECKING:
+    from napari_sam.embedding import Embedding
+    from napari_sam.predictor import Predictor
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Seen:
+    """A sight that was read and encoded."""
+
+    sight: Sight
+    picture: RGB
+    embedding: Embedding
+
+
+@dataclass(frozen=True, eq=False)
+class SeenCandidate(Candidate):
+    """A candidate that was found in a sight; its mask lies in the plane.
+
+    Parameters
+    ----------
+    raw : Candidate
+        As the predictor gave it, in pixels of the picture.
+    seen : Seen
+    """
+
+    raw: Candidate
+    seen: Seen
+
+    @cached_property
+    def mask(self) -> Mask:
+        """The mask in full-resolution pixels of the plane."""
+        return self.seen.sight.to_plane(self.raw.mask)
+
+    @property
+    def picture(self) -> RGB:
+        """The picture of the sight."""
+        return self.seen.picture
+
+    @property
+    def picture_mask(self) -> Mask:
+        """The mask in pixels of the picture."""
+        return self.raw.mask
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StoredTiles:
+    """Tiles of planes that another program has encoded.
+
+    Parameters
+    ----------
+    boxes : sequence of (Box, Box)
+        What each tile is meant for, and what was encoded, in full-resolution pixels of the plane.
+    kept : Embeddings
+        Where their embeddings are found, by the picture of what was encoded.
+    """
+
+    boxes: Sequence[tuple[Box, Box]]
+    kept: Embeddings
+
+    def around(self, predictor: Predictor, plane: LargePlane, prompts: Prompts) -> Seen | None:
+        """Return the tile that prompts lie in; None if none holds them all, or it is not kept."""
+        _, outer = self.boxes[tile_of(prompts, self.boxes)]
+        extent = extent_of(prompts).clip(plane.shape)
+        if extent.intersect(outer) != extent:
+            return None
+        sight = Sight(0, 1, outer, plane.levels[0].factors)
+        picture = plane.read(sight)
+        found = self.kept.get((predictor.pixels_key(picture), predictor.model_id))
+        return None if found is None else Seen(sight, picture, found)
+
+
+def see(
+    predictor: Predictor,
+    plane: LargePlane,
+    sight: Sight,
+    diameter: float | None = None,
+    kept: Sequence[Embeddings] = (),
+) -> Seen:
+    """Read and encode what a sight covers.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    plane : LargePlane
+    sight : Sight
+    diameter : float, optional
+        Typical object diameter in full-resolution pixels.
+    kept : sequence of Embeddings
+        Where embeddings are looked for and kept.
+    """
+    picture = plane.read(sight)
+    diameter = plane.diameter(predictor, sight, picture, diameter)
+    return Seen(sight, picture, embed_once(predictor, picture, *kept, diameter=diameter))
+
+
+def predict_seen(
+    predictor: Predictor,
+    plane: LargePlane,
+    view: Seen,
+    prompts: Sequence[Prompts],
+    before: Sequence[Candidate | None],
+    *,
+    diameter: float | None = None,
+    kept: Sequence[Embeddings] = (),
+    tiles: StoredTiles | None = None,
+) -> list[Candidates]:
+    """Candidates for objects anywhere on a plane.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    plane : LargePlane
+    view : Seen
+        What is encoded; serves the prompts that lie well inside.
+    prompts : sequence of Prompts
+        In full-resolution pixels.
+    before : sequence of (Candidate or None)
+        The candidate chosen before the last click: an object stays in the sight in which it was found for as
+        long as its clicks do, wherever the view is by then.
+    diameter, kept
+        See `see`.
+    tiles : StoredTiles, optional
+        Tiles that count more than the view.
+
+    Returns
+    -------
+    list of Candidates
+        Of `SeenCandidate`; of a mask that runs out of its sight, as seen in a wider one.
+    """
+
+    def sight_of(wanted: Prompts, last: Candidate | None) -> tuple[Seen, Candidate | None]:
+        found = last if isinstance(last, SeenCandidate) else None
+        if found is not None and plane.holds(found.seen.sight, wanted):
+            return found.seen, found.raw
+        tile = tiles.around(predictor, plane, wanted) if tiles is not None else None
+        if tile is not None:
+            same = found is not None and found.seen.sight == tile.sight
+            return tile, found.raw if found is not None and same else None
+        if plane.holds(view.sight, wanted):
+            return view, None
+        scale = float(np.mean(view.sight.factors))
+        return see(predictor, plane, plane.around(wanted, scale), diameter, kept), None
+
+    places = [sight_of(wanted, last) for wanted, last in zip(prompts, before, strict=True)]
+    offers: dict[int, Candidates] = {}
+    sights: dict[Sight, list[int]] = {}
+    for i, (seen, _) in enumerate(places):
+        sights.setdefault(seen.sight, []).append(i)
+    for sight, rows in sights.items():  # at once: many objects of one view
+        seen = places[rows[0]][0]
+        local = [sight.to_picture(prompts[i]) for i in rows]
+        found = predictor.predict_each(seen.embedding, local, [places[i][1] for i in rows])
+        offers.update((i, _placed(one, seen)) for i, one in zip(rows, found, strict=True))
+    return [
+        _whole(predictor, plane, seen, offers[i], prompts[i], diameter, kept)
+        for i, (seen, _) in enumerate(places)
+    ]
+
+
+def _whole(
+    predictor: Predictor,
+    plane: LargePlane,
+    seen: Seen,
+    offer: Candidates,
+    prompts: Prompts,
+    diameter: float | None,
+    kept: Sequence[Embeddings],
+) -> Candidates:
+    """Look again from further away for as long as the preferred mask runs out of the sight."""
+    for _ in range(2 * WIDER):
+        if not plane.is_cut(seen.sight, offer.best.picture_mask):
+            break
+        sight = plane.wider(seen.sight, prompts)
+        if sight == seen.sight:
+            break
+        seen = see(predictor, plane, sight, diameter, kept)
+        offer = _placed(predictor.predict(seen.embedding, sight.to_picture(prompts)), seen)
+    return offer
+
+
+def _placed(candidates: Candidates, seen: Seen) -> Candidates:
+    """Candidates of a picture as candidates of the plane."""
+    items = tuple(SeenCandidate(c.logits, c.window, c.predicted_iou, c.level, c, seen) for c in candidates)
+    return replace(candidates, items=items)
