@@ -62,8 +62,7 @@ def test_workers_give_what_one_process_gives_bit_for_bit(tmp_path, client):
 
 
 def test_tiles_of_a_huge_plane_are_shared_out(tmp_path, client, monkeypatch):
-    for module in ("image", "cluster"):
-        monkeypatch.setattr(f"napari_sam.folder.{module}.HUGE", 100 * 100)
+    monkeypatch.setattr("napari_sam.folder.work.HUGE", 100 * 100)
     plane = disc_image((900, 1000), [(768, 768, 30), (300, 760, 20), (100, 100, 15)])
     tifffile.imwrite(tmp_path / "huge.tif", plane)
     predictor = DiscPredictor()
@@ -71,6 +70,19 @@ def test_tiles_of_a_huge_plane_are_shared_out(tmp_path, client, monkeypatch):
     (report,) = finish(segment_files(predictor, jobs, RECIPE, cluster=Cluster(client, Discs())))
     assert (report.status, report.objects, predictor.encoded) == ("done", 3, 0)
     assert np.array_equal(tifffile.imread(jobs[0].outputs[0]) > 0, plane > 100)
+
+
+def test_tiles_of_a_stack_of_huge_planes_are_shared_out(tmp_path, client, monkeypatch):
+    monkeypatch.setattr("napari_sam.folder.work.HUGE", 100 * 100)
+    planes = [disc_image((900, 1000), [(768, 768 + z, 30), (300, 760, 20)]) for z in range(3)]
+    tifffile.imwrite(tmp_path / "huge.tif", np.stack(planes), imagej=True, metadata={"axes": "ZYX"})
+    alone = plan([tmp_path / "huge.tif"], tmp_path / "alone")
+    finish(segment_files(DiscPredictor(), alone, RECIPE))
+    predictor = DiscPredictor()
+    jobs = plan([tmp_path / "huge.tif"], tmp_path / "together")
+    (report,) = finish(segment_files(predictor, jobs, RECIPE, cluster=Cluster(client, Discs())))
+    assert (report.status, report.objects, predictor.encoded) == ("done", 2, 0)
+    assert contents(tmp_path / "together") == contents(tmp_path / "alone")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process as only POSIX can")
@@ -82,7 +94,7 @@ def test_a_killed_worker_costs_only_its_unit(tmp_path, client):
     )
     killed = []
     for step in steps:
-        if "unit" in step.message and step.done == 3:
+        if ": plane " in step.message and step.done == 3:
             victim = sorted(client.run(os.getpid).values())[0]
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)

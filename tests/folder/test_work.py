@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from tests.fakes import DiscPredictor, disc_image
 from tests.interrupt import kill_until_done
 
@@ -78,7 +79,7 @@ def test_other_settings_do_not_take_what_is_not_theirs(tmp_path):
 
 
 def test_a_huge_plane_is_segmented_in_tiles_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_sam.folder.image.HUGE", 100 * 100)
+    monkeypatch.setattr("napari_sam.folder.work.HUGE", 100 * 100)
     plane = disc_image((900, 1000), [(768, 768, 30), (300, 760, 20), (100, 100, 15)])
     tifffile.imwrite(tmp_path / "huge.tif", plane)
     jobs = plan([tmp_path / "huge.tif"], tmp_path / "out")
@@ -90,6 +91,44 @@ def test_a_huge_plane_is_segmented_in_tiles_and_goes_on(tmp_path, monkeypatch):
     labels = tifffile.imread(jobs[0].outputs[0])
     assert np.array_equal(labels > 0, plane > 100)
     assert labels[740, 768] == labels[796, 768] == labels[768, 740]
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "TZYX"])
+def test_planes_of_a_huge_stack_are_never_read_whole(tmp_path, monkeypatch, axes):
+    monkeypatch.setattr("napari_sam.folder.work.HUGE", 900 * 900)
+    discs = [(768, 768, 30), (300, 760, 20), (100, 100, 15)]
+    stack = np.stack([disc_image((1600, 1000), [(y, x + z, r) for y, x, r in discs]) for z in range(3)])
+    pixels = stack if axes == "ZYX" else np.stack([stack, stack])
+    group = zarr.create_group(tmp_path / "huge.zarr")
+    group.create_array("0", data=pixels, chunks=(*[1] * (pixels.ndim - 2), 256, 256))
+    names = [{"name": n.lower(), "type": {"T": "time"}.get(n, "space")} for n in axes]
+    scale = [{"type": "scale", "scale": [1.0] * pixels.ndim}]
+    scales = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": names, "datasets": scales}]}
+    jobs = plan([tmp_path / "huge.zarr"], tmp_path / "out")
+    largest = []
+    read = zarr.Array.__getitem__
+
+    def noted(array, where):
+        found = read(array, where)
+        if array.dtype == np.uint8 and array.ndim == pixels.ndim:
+            largest.append(np.asarray(found).size)
+        return found
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", noted)
+    recipe = Recipe()
+    stop_after(segment_files(DiscPredictor(), jobs, recipe), "plane 2 of 3 (tile 3 of 6")
+    predictor = DiscPredictor()
+    (report,) = finish(segment_files(predictor, jobs, recipe))
+    assert (report.status, report.objects) == ("done", 3 if axes == "ZYX" else 6)
+    assert predictor.encoded <= 6 * len(pixels.reshape(-1, 1600, 1000)) - 8
+    assert max(largest) <= 1024 * 1024
+    labels = tifffile.imread(jobs[0].outputs[0])
+    assert np.array_equal(labels > 0, pixels > 100)
+    volumes = labels.reshape(-1, 3, 1600, 1000)
+    for y, x, _ in discs:
+        assert all(len(np.unique(v[[0, 1, 2], y, [x, x + 1, x + 2]])) == 1 for v in volumes)
+    assert len(np.unique(volumes[:, 0, 100, 100])) == len(volumes)
 
 
 def test_a_vanished_input_is_an_error_that_keeps_what_is_finished(tmp_path):

@@ -13,19 +13,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from napari_sam.diameter import typical_diameter
 from napari_sam.files import ImageFile, open_image
 from napari_sam.files.image_file import in_words
-from napari_sam.folder.pictures import Pictures, PlaneView, plane_reader, settle_contrast
-from napari_sam.folder.work import HUGE, tiled_path, units_of
+from napari_sam.folder.pictures import Pictures, PlaneView, Readers, plane_reader, settle_contrast
+from napari_sam.folder.work import is_huge, tiled_path, units_of
 from napari_sam.progress import Progress, Steps, finish
 from napari_sam.recipe import Recipe
 from napari_sam.stack import segment_plane_unit
-from napari_sam.tiling import TiledJob, TileGrid, open_job, plane_contrast, tile_diameter
+from napari_sam.tiling import (
+    TiledJob,
+    TileGrid,
+    open_job,
+    plane_contrast,
+    plane_job,
+    plane_source,
+    tile_diameter,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -97,11 +104,11 @@ class Piece:
     work : Path
         Where the finished units of the image lie.
     number : int
-        The plane, or the tile where ``tiles`` is given.
+        The plane.
     depth : int
         Planes of a volume.
-    tiles : TileGrid, optional
-        How the image's only plane is cut.
+    tiled : TiledJob, optional
+        The work on a huge plane, of which the unit is a tile.
     """
 
     source: Path
@@ -110,22 +117,27 @@ class Piece:
     work: Path
     number: int
     depth: int
-    tiles: TileGrid | None = None
+    tiled: TiledJob | None = None
+    tile: int = 0
+
+    def __str__(self) -> str:
+        where = f"{self.source.name}: plane {self.number + 1}"
+        return where if self.tiled is None else f"{where}, tile {self.tile + 1}"
 
     def run(self, predictor: Predictor) -> None:
         """Segment the unit and keep it, unless it is there already."""
-        settings, diameter = self.recipe.settings(predictor), self.recipe.diameter
-        if self.tiles is not None:
-            job = TiledJob(self.tiles, settings, tiled_path(self.work), diameter)
-            if self.number not in job.tiles:
+        if self.tiled is not None:
+            if self.tile not in self.tiled.tiles:
                 with open_image(self.source, axes=self.axes) as image:
-                    finish(job.run_tile(predictor, plane_reader(image, self.recipe), self.number))
+                    read = plane_reader(image, self.recipe, self.number)
+                    finish(self.tiled.run_tile(predictor, read, self.tile))
             return
         volume, plane = divmod(self.number, self.depth)
         units = units_of(self.work, volume)
         if plane not in units:
             with open_image(self.source, axes=self.axes) as image:
                 picture = Pictures(image, self.recipe)[self.number]
+            settings, diameter = self.recipe.settings(predictor), self.recipe.diameter
             units.write(plane, finish(segment_plane_unit(predictor, picture, settings, diameter=diameter)))
 
 
@@ -144,23 +156,14 @@ def pieces_of(
     work : Path
         See `napari_sam.folder.work.work_folder`.
     """
-    shape = int(image.shape[-2]), int(image.shape[-1])
     depth = int(image.shape[-3]) if len(image.shape) > 2 else 1
     # What is estimated for a whole image is looked up once, not by each worker for each unit.
-    if len(image) == 1 and prod(shape) > HUGE:
-        grid = TileGrid(shape)
-        windows = plane_contrast(PlaneView(image)) if isinstance(recipe.contrast, str) else None
-        if windows is not None:
-            recipe = replace(recipe, contrast=tuple((w.low, w.high) for w in windows))
-        if recipe.diameter is None:
-            found = tile_diameter(predictor, plane_reader(image, recipe), grid)
-            recipe = replace(recipe, diameter=found)
-        job = TiledJob(grid, recipe.settings(predictor), tiled_path(work), recipe.diameter)
-        open_job(job, job.identity(predictor.model_id, ""))
-        return [Piece(image.path, axes, recipe, work, n, 1, grid) for n in job.tiles.missing(len(grid))]
-    pieces: list[Piece] = []
     recipe = settle_contrast(image, recipe)
+    pieces: list[Piece] = []
     for start in range(0, len(image), depth):
+        if is_huge(image):
+            pieces += _tiles_of(predictor, image, axes, recipe, work, start, depth)
+            continue
         missing = units_of(work, start // depth).missing(depth)
         known = recipe
         if missing and recipe.diameter is None and len(image) > 1:
@@ -168,6 +171,35 @@ def pieces_of(
             known = replace(recipe, diameter=typical_diameter(predictor, pictures.__getitem__, depth))
         pieces += [Piece(image.path, axes, known, work, start + n, depth) for n in missing]
     return pieces
+
+
+def _tiles_of(
+    predictor: Predictor,
+    image: ImageFile,
+    axes: str | None,
+    recipe: Recipe,
+    work: Path,
+    start: int,
+    depth: int,
+) -> Iterator[Piece]:
+    """Tiles that are not finished of one of an image's volumes of huge planes, or of its only plane."""
+    grid = TileGrid((int(image.shape[-2]), int(image.shape[-1])))
+    planes = Readers(image, recipe, start, start + depth)
+    diameter = recipe.diameter
+    if diameter is None and predictor.uses_diameter:
+        diameter = tile_diameter(predictor, planes[depth // 2], grid)
+    whole = TiledJob(grid, recipe.settings(predictor), tiled_path(work, start // depth), diameter)
+    for n in range(depth):
+        number = start + n
+        known = recipe
+        if isinstance(recipe.contrast, str):
+            windows = plane_contrast(PlaneView(image, number))
+            if windows is not None:
+                known = replace(recipe, contrast=tuple((w.low, w.high) for w in windows))
+        job, source = (whole, "") if len(image) == 1 else (plane_job(whole, n), plane_source("", n))
+        if not open_job(job, job.identity(predictor.model_id, source)).get("complete"):
+            for tile in job.tiles.missing(len(grid)):
+                yield Piece(image.path, axes, known, work, number, depth, job, tile)
 
 
 def run_pieces(cluster: Cluster, pieces: Sequence[Piece]) -> Steps[list[tuple[Piece, str]]]:
@@ -218,7 +250,7 @@ def run_pieces(cluster: Cluster, pieces: Sequence[Piece]) -> Steps[list[tuple[Pi
             future.release()
             done += 1
             running.update(submit(1))
-            yield Progress(done, len(pieces), f"{piece.source.name}: unit {piece.number + 1}")
+            yield Progress(done, len(pieces), str(piece))
     except (OSError, TimeoutError) as error:
         raise ClusterError(
             f"The scheduler was lost ({in_words(error)}). Everything finished is kept: start the run again."

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from napari_sam.axes import Axes
 from napari_sam.files import ImageFile
-from napari_sam.folder.pictures import Pictures, plane_reader, settle_contrast
-from napari_sam.folder.work import HUGE, tiled_path, units_of
+from napari_sam.folder.pictures import Pictures, Readers, plane_reader, settle_contrast
+from napari_sam.folder.work import is_huge, tiled_path, units_of
 from napari_sam.linking import MOVIE, LinkSettings
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
 from napari_sam.recipe import Recipe
 from napari_sam.stack import PlaneDone, StackResult, segment_plane_unit, segment_stack
-from napari_sam.tiling import segment_plane
+from napari_sam.tiling import segment_plane, segment_tiled_stack
+from napari_sam.units import UnitFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,12 +82,12 @@ def segment_image(
     work : Path, optional
         Where finished planes or tiles are kept, so that a run that was interrupted goes on where it stopped
         (`napari_sam.folder.work.work_folder`). The caller deletes it when the labels are written. Without it
-        a huge plane is taken as a whole.
+        huge planes are taken as a whole.
     """
     import pandas as pd
 
     settings = recipe.settings(predictor)
-    if len(image) == 1 and work is not None and math.prod(image.shape[-2:]) > HUGE:
+    if len(image) == 1 and work is not None and is_huge(image):
         return (yield from _segment_huge(predictor, image, recipe, work))
     if len(image) == 1:
         found = units_of(work, 0).read(0) if work is not None else None
@@ -97,27 +98,25 @@ def segment_image(
     written = _on_disk((len(image), *image.shape[-2:]), folder)
     depth = image.shape[-3]
     recipe = settle_contrast(image, recipe)
+    link = recipe.link and (MOVIE if image.axes.names[-3] == "T" else LinkSettings())
     tables: list[pd.DataFrame] = []
     top = 0
     for start in range(0, len(image), depth):
         volume = written[start : start + depth]
-        pictures = Pictures(image, recipe, start, start + depth)
-        steps = segment_stack(
-            predictor,
-            pictures,
-            settings,
-            link=recipe.link and (MOVIE if image.axes.names[-3] == "T" else LinkSettings()),
-            diameter=recipe.diameter,
-            finished=None if work is None else units_of(work, start // depth),
-        )
-        linked, planes = yield from _collect(steps, volume, start, len(image))
+        if work is not None and is_huge(image):
+            steps = _segment_huge_volume(predictor, image, recipe, work, link, start, volume)
+        else:
+            finished = None if work is None else units_of(work, start // depth)
+            steps = _segment_volume(predictor, image, recipe, finished, link, start, volume)
+        table = yield from steps
+        if not link or not len(table):
+            continue
         # The objects of each time point get ids of their own, after those before.
-        final = np.where(linked.relabelling > 0, linked.relabelling + top, 0).astype(np.int32)
-        for plane in volume:
-            plane[...] = final[plane]
-        tables += [table.assign(index=final[table["index"].to_numpy()]) for table in planes]
-        top += linked.count if recipe.link else 0
-    table = _mean_table(tables) if recipe.link else pd.DataFrame()
+        for plane in volume if top else ():
+            plane[plane > 0] += top
+        tables.append(table.assign(index=table["index"] + top))
+        top = int(tables[-1]["index"].max())
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return Segmented(written.reshape(image.shape), image.axes, table)
 
 
@@ -160,6 +159,45 @@ def _segment_huge(predictor: Predictor, image: ImageFile, recipe: Recipe, work: 
     return Segmented(np.asarray(labels, np.int32).reshape(image.shape), image.axes, result.table)
 
 
+def _segment_huge_volume(
+    predictor: Predictor, image: ImageFile, recipe: Recipe, work: Path,
+    link: LinkSettings | bool, start: int, volume: NDArray[np.int32],
+) -> Steps[pd.DataFrame]:  # fmt: skip
+    """Segment a stack whose planes are too large to be seen at once; as `_segment_volume`."""
+    result = yield from segment_tiled_stack(
+        predictor,
+        Readers(image, recipe, start, start + len(volume)),
+        (image.shape[-2], image.shape[-1]),
+        tiled_path(work, start // len(volume)),
+        recipe.settings(predictor),
+        link=link,
+        diameter=recipe.diameter,
+    )
+    labels = zarr.open_array(result.path / "0", mode="r")
+    for number in range(len(volume)):
+        volume[number] = labels[number]
+    return result.table[["index", "predicted_iou", "stability", "planes"]]
+
+
+def _segment_volume(
+    predictor: Predictor, image: ImageFile, recipe: Recipe, finished: UnitFolder | None,
+    link: LinkSettings | bool, start: int, volume: NDArray[np.int32],
+) -> Steps[pd.DataFrame]:  # fmt: skip
+    """Segment the planes of a stack, from ``start`` on; return its objects, whose ids are in ``volume``."""
+    steps = segment_stack(
+        predictor,
+        Pictures(image, recipe, start, start + len(volume)),
+        recipe.settings(predictor),
+        link=link,
+        diameter=recipe.diameter,
+        finished=finished,
+    )
+    linked, planes = yield from _collect(steps, volume, start, len(image))
+    for plane in volume:
+        plane[...] = linked.relabelling[plane]
+    return _mean_table([table.assign(index=linked.relabelling[table["index"]]) for table in planes])
+
+
 def _collect(
     steps: Steps[StackResult], volume: NDArray[np.int32], start: int, total: int
 ) -> Generator[Progress, None, tuple[StackResult, list[pd.DataFrame]]]:
@@ -182,7 +220,7 @@ def _mean_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     filled = [table for table in tables if len(table)]
     if not filled:
-        return pd.DataFrame()
+        return pd.DataFrame({"index": np.empty(0, int)})
     rows = pd.concat(filled, ignore_index=True)
     rows = rows[rows["index"] > 0]
     grouped = rows.groupby("index")

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.files import ImageFile
+from napari_sam.folder.work import is_huge
 from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb, range_contrast
 from napari_sam.recipe import Recipe
-from napari_sam.tiling import Read, rgb_reader
+from napari_sam.tiling import Read, rgb_reader, sampled_pixels, shows_colours
 
 LOOKS = 9
 """Planes that are looked at for the contrast of a stack."""
@@ -70,22 +71,36 @@ def stack_contrast(image: ImageFile) -> list[Contrast] | None:
     image : ImageFile
     """
     count = len(image)
-    parts = []
-    for number in sorted({int(n) for n in np.linspace(0, count - 1, min(count, LOOKS)).round()}):
-        plane = image.plane(number)
-        if plane.ndim == 3 and plane.shape[2] in (3, 4) and plane.dtype == np.uint8:
-            return None
-        flat = plane.reshape(plane.shape[0] * plane.shape[1], -1)
-        parts.append(flat[:: max(1, len(flat) // SAMPLE)])
-    sample = np.concatenate(parts)
+    if shows_colours(PlaneView(image)):
+        return None
+    numbers = sorted({int(n) for n in np.linspace(0, count - 1, min(count, LOOKS)).round()})
+    sample = np.concatenate([_sample(image, number) for number in numbers])
     return [percentile_contrast(sample[:, c]) for c in range(sample.shape[1])]
 
 
-class PlaneView:
-    """One plane of an image as an array of shape (H, W) or (H, W, channels) of which only boxes are read."""
+def _sample(image: ImageFile, number: int) -> NDArray[Any]:
+    """Some of the pixels of a plane, shape (N, channels)."""
+    if is_huge(image):
+        return sampled_pixels(PlaneView(image, number))
+    plane = image.plane(number)
+    flat = plane.reshape(plane.shape[0] * plane.shape[1], -1)
+    return flat[:: max(1, len(flat) // SAMPLE)]
 
-    def __init__(self, image: ImageFile) -> None:
+
+class PlaneView:
+    """One plane of an image as an array of shape (H, W) or (H, W, channels) of which only boxes are read.
+
+    Parameters
+    ----------
+    image : ImageFile
+    number : int
+        The plane, counted as `ImageFile.plane` does.
+    """
+
+    def __init__(self, image: ImageFile, number: int = 0) -> None:
         self._image = image
+        leading = image.axes.names[:-2]
+        self._where = dict(zip(leading, np.unravel_index(number, image.shape[:-2]), strict=True))
         extra = [n for n in image.names if n not in image.axes.names]
         sizes = [image.array.shape[image.names.index(n)] for n in extra]
         self.dtype = image.dtype
@@ -94,7 +109,7 @@ class PlaneView:
     def __getitem__(self, box: tuple[slice, slice]) -> NDArray[Any]:
         """Read a box, given as slices of Y and X."""
         names, axes = self._image.names, self._image.axes.names
-        where: dict[str, Any] = dict.fromkeys(axes[:-2], 0) | dict(zip("YX", box, strict=True))
+        where: dict[str, Any] = self._where | dict(zip("YX", box, strict=True))
         pixels = np.asarray(self._image.array[tuple(where.get(n, slice(None)) for n in names)])
         left = [n for n in names if n not in axes[:-2]]
         order = [left.index(n) for n in ["Y", "X", *(n for n in left if n not in "YX")]]
@@ -102,11 +117,33 @@ class PlaneView:
         return pixels if pixels.ndim == 2 else pixels.reshape(*pixels.shape[:2], -1)
 
 
-def plane_reader(image: ImageFile, recipe: Recipe) -> Read:
-    """Reader of boxes of an image's only plane, with one contrast for the whole plane."""
+def plane_reader(image: ImageFile, recipe: Recipe, number: int = 0) -> Read:
+    """Reader of boxes of one of an image's planes, with one contrast for the whole plane."""
     return rgb_reader(
-        PlaneView(image), contrast=_windows(recipe), gamma=recipe.gamma, channels=recipe.channels
+        PlaneView(image, number), contrast=_windows(recipe), gamma=recipe.gamma, channels=recipe.channels
     )
+
+
+class Readers(Sequence[Read]):
+    """Readers of the planes of an image, made when they are asked for; see `plane_reader`.
+
+    Parameters
+    ----------
+    image, recipe, start, stop
+        See `Pictures`.
+    """
+
+    def __init__(self, image: ImageFile, recipe: Recipe, start: int = 0, stop: int | None = None) -> None:
+        self._image, self._recipe = image, recipe
+        self._numbers = range(len(image))[start:stop]
+
+    def __len__(self) -> int:
+        """Return the number of planes."""
+        return len(self._numbers)
+
+    def __getitem__(self, number: Any) -> Any:
+        """Make one reader."""
+        return plane_reader(self._image, self._recipe, self._numbers[number])
 
 
 def _windows(recipe: Recipe) -> Contrast | list[Contrast] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from math import prod
 from pathlib import Path
 
+from napari_sam.files import ImageFile
 from napari_sam.folder.manifest import stamp
 from napari_sam.recipe import Recipe
 from napari_sam.units import UnitFolder
@@ -34,6 +36,11 @@ def units_of(work: Path, volume: int) -> UnitFolder:
     return UnitFolder(work / f"volume{volume:06d}")
 
 
-def tiled_path(work: Path) -> Path:
-    """Label image of a huge plane while it is made."""
-    return work / "tiled.zarr"
+def is_huge(image: ImageFile) -> bool:
+    """Whether an image's planes are segmented in tiles, and never read whole."""
+    return prod(image.shape[-2:]) > HUGE
+
+
+def tiled_path(work: Path, volume: int = 0) -> Path:
+    """Labels of one of an image's volumes of huge planes, or of its only plane, while they are made."""
+    return work / f"tiled{volume:06d}.zarr"

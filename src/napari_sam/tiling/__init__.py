@@ -17,7 +17,7 @@ from __future__ import annotations
 from napari_sam.tiling.crop import CropOffer, crop_around, predict_anywhere
 from napari_sam.tiling.grid import TileGrid
 from napari_sam.tiling.pyramid import LabelPyramid
-from napari_sam.tiling.read import plane_contrast, rgb_reader, sampled_contrast
+from napari_sam.tiling.read import plane_contrast, rgb_reader, sampled_contrast, sampled_pixels, shows_colours
 from napari_sam.tiling.run import (
     TiledJob,
     TileDone,
@@ -27,7 +27,7 @@ from napari_sam.tiling.run import (
     segment_plane,
     tile_diameter,
 )
-from napari_sam.tiling.stack import PlaneFilled, segment_tiled_stack
+from napari_sam.tiling.stack import PlaneFilled, plane_job, plane_source, segment_tiled_stack
 from napari_sam.tiling.tile import Read
 
 __all__ = [
@@ -43,10 +43,14 @@ __all__ = [
     "crop_around",
     "open_job",
     "plane_contrast",
+    "plane_job",
+    "plane_source",
     "predict_anywhere",
     "rgb_reader",
     "sampled_contrast",
+    "sampled_pixels",
     "segment_plane",
     "segment_tiled_stack",
+    "shows_colours",
     "tile_diameter",
 ]

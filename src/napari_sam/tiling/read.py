@@ -6,25 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb
 from napari_sam.masks import Box
 from napari_sam.tiling.tile import Read
 
 
-def sampled_contrast(
-    plane: Any, *, low: float = 0.5, high: float = 99.8, blocks: int = 64, side: int = 256
-) -> list[Contrast]:
-    """Contrast window of each channel of a plane of any size, out of blocks spread over it.
-
-    One window for the whole plane keeps what is dark dark: a tile of background is not stretched to noise.
+def sampled_pixels(plane: Any, *, blocks: int = 64, side: int = 256) -> NDArray[Any]:
+    """Pixels of a plane of any size, shape (N, C), out of blocks spread over it.
 
     Parameters
     ----------
     plane : array, shape (H, W) or (H, W, C)
         A numpy, zarr or dask array; only the blocks are read.
-    low, high : float
-        Percentiles in [0, 100].
     blocks, side : int
         Number of blocks, and their side in pixels.
     """
@@ -35,9 +30,23 @@ def sampled_contrast(
     )
     parts = [np.asarray(plane[y : y + side, x : x + side]) for y in tops for x in lefts]
     channels = plane.shape[2] if len(plane.shape) == 3 else 1
-    flat = [p.reshape(-1, channels) for p in parts]
-    sample = np.concatenate(flat)
-    return [percentile_contrast(sample[:, c], low, high) for c in range(channels)]
+    return np.concatenate([p.reshape(-1, channels) for p in parts])
+
+
+def sampled_contrast(plane: Any, *, low: float = 0.5, high: float = 99.8) -> list[Contrast]:
+    """Contrast window of each channel of a plane of any size, out of blocks spread over it.
+
+    One window for the whole plane keeps what is dark dark: a tile of background is not stretched to noise.
+
+    Parameters
+    ----------
+    plane : array, shape (H, W) or (H, W, C)
+        See `sampled_pixels`.
+    low, high : float
+        Percentiles in [0, 100].
+    """
+    sample = sampled_pixels(plane)
+    return [percentile_contrast(sample[:, c], low, high) for c in range(sample.shape[1])]
 
 
 def plane_contrast(plane: Any) -> list[Contrast] | None:
@@ -47,8 +56,12 @@ def plane_contrast(plane: Any) -> list[Contrast] | None:
     ----------
     plane : array, shape (H, W) or (H, W, C)
     """
-    colour = np.dtype(plane.dtype) == np.uint8 and len(plane.shape) == 3 and plane.shape[2] in (3, 4)
-    return None if colour else sampled_contrast(plane)
+    return None if shows_colours(plane) else sampled_contrast(plane)
+
+
+def shows_colours(plane: Any) -> bool:
+    """Whether a plane, of shape (H, W) or (H, W, C), is a colour picture of 8 bits."""
+    return np.dtype(plane.dtype) == np.uint8 and len(plane.shape) == 3 and plane.shape[2] in (3, 4)
 
 
 def rgb_reader(

@@ -126,22 +126,22 @@ def segment_tiled_stack(
     stack = open_labels(job.path, (len(planes), *shape), side, identity, axes)
     if stack.notes.get("complete"):
         return read_result(job)
-    work = _Work(stack, job.path.with_name(f".{job.path.name}.planes"), grid, len(planes))
+    work = _Work(stack, job, len(planes))
     tables: list[DataFrame] = []
     for number, read in enumerate(planes):
         steps = segment_plane(
             predictor,
             read,
             shape,
-            work.plane(number),
+            plane_job(job, number).path,
             settings,
             side=side,
             halo=halo,
             diameter=diameter,
-            source=f"{source}/{number}",
+            source=plane_source(source, number),
         )
         table = (yield from work.show(steps, number)).table
-        labels = LabelPyramid(work.plane(number)).levels[0]
+        labels = work.plane(number)
         lookup = np.arange(len(table) + 1, dtype=np.int32) if linker is None else linker.add(labels)
         yield from work.fill(number, lookup, "linking")
         table = table[table["area"] > 0]
@@ -152,8 +152,18 @@ def segment_tiled_stack(
         for number in range(len(planes)):
             yield from work.renumber(number, linked.relabelling)
     complete(stack, dict(object_table(tables, linked, voxel)))
-    shutil.rmtree(work.folder, ignore_errors=True)
+    shutil.rmtree(plane_job(job, 0).path.parent, ignore_errors=True)
     return read_result(job)
+
+
+def plane_job(job: TiledJob, number: int) -> TiledJob:
+    """The work on one plane by itself: its labels lie beside those of the stack until these are complete."""
+    return replace(job, path=job.path.with_name(f".{job.path.name}.planes") / f"{number:06d}.ome.zarr")
+
+
+def plane_source(source: str, number: int) -> str:
+    """What tells a plane of a stack from others; see `segment_plane`."""
+    return f"{source}/{number}"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -161,18 +171,22 @@ class _Work:
     """The labels of a stack, and those of its planes by themselves."""
 
     stack: LabelPyramid
-    folder: Path
-    grid: TileGrid
+    job: TiledJob
     planes: int
+
+    @property
+    def grid(self) -> TileGrid:
+        """Tiles of a plane."""
+        return self.job.grid
 
     @property
     def total(self) -> int:
         """Number of tiles."""
         return self.planes * len(self.grid)
 
-    def plane(self, number: int) -> Path:
-        """Where the labels of a plane by itself are."""
-        return self.folder / f"{number:06d}.ome.zarr"
+    def plane(self, number: int) -> Any:
+        """Labels of a plane by itself, on disk."""
+        return LabelPyramid(plane_job(self.job, number).path).levels[0]
 
     def where(self, number: int) -> str:
         """Plane in words."""
@@ -190,13 +204,13 @@ class _Work:
             if isinstance(step, TileDone):
                 done += 1
                 box = self.grid.inner(step.tile).slices
-                self.stack.put((number, *box), LabelPyramid(self.plane(number)).levels[0][box])
+                self.stack.put((number, *box), self.plane(number)[box])
             message = f"{self.where(number)} ({step.message})"
             yield replace(step, done=done, total=self.total, message=message)
 
     def fill(self, number: int, lookup: Lookup, doing: str) -> Generator[Progress, None, None]:
         """Write a plane that is finished, with ids of the stack."""
-        yield from self._copy(LabelPyramid(self.plane(number)).levels[0], (), number, lookup, doing)
+        yield from self._copy(self.plane(number), (), number, lookup, doing)
 
     def renumber(self, number: int, lookup: Lookup) -> Generator[Progress, None, None]:
         """Give the objects of a plane of the stack other ids."""
