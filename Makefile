@@ -21,11 +21,11 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 demo: $(READY)  ## the main job: click a cell, get its mask (drives the window where no screen is)
 	$(SCREEN) $(BIN)/napari-sam demo $(HEADLESS)
 
-# The tests' tensors are small: a process for each core, of one thread, is quickest. The tests of the
-# window share a screen, so they run one after another (tests/conftest.py).
+# The tests' tensors are small: a process for each core, of one thread, is quickest. Each has a virtual
+# screen of its own (pytest-xvfb), so that windows do not take the focus from each other.
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY)  ## all tests, those of the real window included (ARGS="-k name" to choose)
-	$(SCREEN) $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 gui: $(READY)  ## napari with the dock open
 	$(BIN)/napari --with napari-sam-cells

@@ -25,14 +25,6 @@ def pytest_unconfigure():
     shutil.rmtree(_SETTINGS, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that shares out the tests reads the marks
-def pytest_collection_modifyitems(items):
-    """Windows share one screen: with several processes (-n) one of them opens them all."""
-    for item in items:
-        if item.get_closest_marker("gui"):
-            item.add_marker(pytest.mark.xdist_group("window"))
-
-
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path, monkeypatch):
     """Keep a test away from the user's downloads and stored embeddings."""

@@ -15,6 +15,7 @@ from napari_sam.tiling import (
     TilingError,
     rgb_reader,
     sampled_contrast,
+    sampled_pixels,
     segment_plane,
 )
 
@@ -281,9 +282,11 @@ def test_boxes_of_the_grid():
 
 def test_contrast_is_sampled_in_blocks():
     plane = Counting(np.tile(np.linspace(0, 1000, 2000).astype(np.uint16), (1500, 1)))
-    (window,) = sampled_contrast(plane, blocks=16, side=100)
+    assert sampled_pixels(plane, blocks=16, side=100).shape == (16 * 100 * 100, 1)
     assert plane.largest == 100 * 100
+    (window,) = sampled_contrast(plane)
+    assert plane.largest == 256 * 256
     assert window.low == pytest.approx(0, abs=30)
     assert window.high == pytest.approx(1000, abs=30)
     colours = np.stack([plane.plane, plane.plane // 10], -1)
-    assert [round(c.high, -1) for c in sampled_contrast(colours, blocks=16, side=100)] == [1000, 100]
+    assert [round(c.high, -1) for c in sampled_contrast(colours)] == [1000, 100]
