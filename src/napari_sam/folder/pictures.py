@@ -21,8 +21,8 @@ SAMPLE = 250_000
 """Pixels of each of them."""
 
 
-class Pictures(Sequence[RGB]):
-    """The planes of an image as 8-bit RGB, read and converted when they are asked for.
+class _Planes:
+    """Some of the planes of an image.
 
     Parameters
     ----------
@@ -40,6 +40,10 @@ class Pictures(Sequence[RGB]):
     def __len__(self) -> int:
         """Return the number of planes."""
         return len(self._numbers)
+
+
+class Pictures(_Planes, Sequence[RGB]):
+    """The planes of an image as 8-bit RGB, read and converted when they are asked for."""
 
     def __getitem__(self, number: Any) -> Any:
         """Read one plane."""
@@ -124,22 +128,8 @@ def plane_reader(image: ImageFile, recipe: Recipe, number: int = 0) -> Read:
     )
 
 
-class Readers(Sequence[Read]):
-    """Readers of the planes of an image, made when they are asked for; see `plane_reader`.
-
-    Parameters
-    ----------
-    image, recipe, start, stop
-        See `Pictures`.
-    """
-
-    def __init__(self, image: ImageFile, recipe: Recipe, start: int = 0, stop: int | None = None) -> None:
-        self._image, self._recipe = image, recipe
-        self._numbers = range(len(image))[start:stop]
-
-    def __len__(self) -> int:
-        """Return the number of planes."""
-        return len(self._numbers)
+class Readers(_Planes, Sequence[Read]):
+    """Readers of the planes of an image, made when they are asked for; see `plane_reader`."""
 
     def __getitem__(self, number: Any) -> Any:
         """Make one reader."""
