@@ -124,15 +124,20 @@ class _Staged:
         return self.stage.logits[self.row[rows], columns - 1]
 
 
-def _our_automatic(settings: AutomaticSettings) -> Callable[[], list[dict[str, Any]]]:
-    model, scene = ours("vit_b", "auto"), stage()
+def staged_predictor(variant: str) -> SamPredictor:
+    """Our predictor whose network runs on random weights, and whose masks are those of the scene."""
+    model, scene = ours(variant, "auto"), stage()
     real = model.decode
 
     def decode(state: Any, points: torch.Tensor, labels: torch.Tensor, mask: Any = None) -> _Staged:
         return _Staged(real(state, points, labels, mask), scene, scene.rows(points[:, 0]))
 
     model.decode = decode
-    predictor = SamPredictor(model, "vit_b", "random", CPU)
+    return SamPredictor(model, variant, "random", CPU)
+
+
+def _our_automatic(settings: AutomaticSettings) -> Callable[[], list[dict[str, Any]]]:
+    predictor = staged_predictor("vit_b")
     return lambda: finish(generate(predictor, picture(SIDE), settings)).records()
 
 

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from napari_sam.cli import app
 from napari_sam.model.builtin import load_builtin
-from napari_sam.training.config import TrainConfig, load_config
+from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS, TrainConfig, load_config
 from napari_sam.training.examples import Recipe
-from napari_sam.training.loop import CHECKPOINT, METRICS, WEIGHTS, train
+from napari_sam.training.loop import train
 from napari_sam.training.metrics import plot_metrics, read_metrics
 
 RECIPE = Recipe(sides=(64,), pixels=2 * 64**2, prompts=4, drawn=1.0)
@@ -57,7 +60,7 @@ def test_metrics_are_written_and_plotted(config, tmp_path):
     rows = read_metrics(config.output / METRICS)
     assert rows[-1]["step"] == 6
     assert rows[-1]["loss"] > 0
-    plot_metrics(config.output / METRICS, tmp_path / "plot.png")
+    plot_metrics([config.output / METRICS] * 2, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5000
 
 
@@ -144,7 +147,7 @@ def test_config_file_is_read(tmp_path):
         'data_root = "data"\nsteps = 7\n[recipe]\nprompts = 5\nsides = [64, 96]\n'
         '[[data]]\nname = "a"\nfolder = "b"\nweight = 0.5\n'
     )
-    config = load_config(path, minutes=3.0)
+    (config,) = load_config(path, minutes=3.0)
     assert config.output == tmp_path / "run"
     assert config.data_root == tmp_path / "data"
     assert (config.steps, config.minutes, config.recipe.sides) == (7, 3.0, (64, 96))
@@ -154,9 +157,9 @@ def test_config_file_is_read(tmp_path):
 def test_weights_to_start_from_lie_beside_the_file(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text('start_from = "first/weights.safetensors"\n')
-    assert load_config(path).start_from == str(tmp_path / "first/weights.safetensors")
+    assert load_config(path)[0].start_from == str(tmp_path / "first/weights.safetensors")
     path.write_text('start_from = "built-in"\n')
-    assert load_config(path).start_from == "built-in"
+    assert load_config(path)[0].start_from == "built-in"
 
 
 def test_unknown_settings_are_named(tmp_path):
@@ -166,8 +169,49 @@ def test_unknown_settings_are_named(tmp_path):
         load_config(path)
 
 
-@pytest.mark.parametrize("name", ["builtin.toml", "builtin-longer.toml"])
-def test_the_shipped_configurations_are_valid(request, name):
-    config = load_config(request.config.rootpath / "configs" / name)
-    assert config.data
-    assert "val" not in {part for entry in config.data for part in entry.folder.split("/")}
+def test_the_shipped_configuration_is_valid(request):
+    parts = load_config(request.config.rootpath / "configs/builtin.toml")
+    for before, part in pairwise(parts):
+        assert part.start_from == str(before.output.absolute() / WEIGHTS)
+    for part in parts:
+        assert part.data
+        assert "val" not in {name for entry in part.data for name in entry.folder.split("/")}
+
+
+def test_a_run_of_several_parts(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'steps = 7\n[recipe]\nprompts = 5\nspread = 0.3\n[[data]]\nname = "a"\nfolder = "b"\nweight = 0.5\n'
+        '[[part]]\nname = "first"\n[[part]]\nsteps = 9\nrecipe = {spread = 0.6}\nweights = {a = 2.0}\n'
+    )
+    first, second = load_config(path, data_root=tmp_path)
+    assert (first.output, second.output) == (tmp_path / "run/first", tmp_path / "run/part2")
+    assert (first.start_from, second.start_from) == ("", str(tmp_path / "run/first" / WEIGHTS))
+    assert (first.steps, second.steps) == (7, 9)
+    assert (first.recipe.spread, second.recipe.spread, second.recipe.prompts) == (0.3, 0.6, 5)
+    assert (first.data[0].weight, second.data[0].weight) == (0.5, 2.0)
+
+
+def test_a_part_may_weigh_only_known_data(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[[part]]\nweights = {b = 1.0}\n")
+    with pytest.raises(ValueError, match=r"not in the file: \['b'\]"):
+        load_config(path)
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
+def test_the_parts_of_a_run_follow_each_other(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        "channels = [4, 8, 8, 8, 8]\ndepths = [0, 0, 0, 0]\nwidth = 16\n"
+        "rounds = 1\nthreads = 1\nworkers = 0\n"
+        "[recipe]\nsides = [64]\npixels = 8192\nprompts = 4\n"
+        "[[part]]\nsteps = 2\n[[part]]\nsteps = 1\nseed = 5\n"
+    )
+    found = CliRunner().invoke(app, ["train", str(path), "--output", str(tmp_path / "out")])
+    assert found.exit_code == 0, found.output
+    first, second = (
+        load_builtin(tmp_path / "out" / name / WEIGHTS).state_dict() for name in ("part1", "part2")
+    )
+    assert any((first[k] != second[k]).any() for k in first)
+    assert (tmp_path / "out/part2/metrics.png").exists()

@@ -30,9 +30,6 @@ from .precision import choose_dtype, keep_heap, one_thread
 
 __all__ = ["QuickEncoder", "exact", "optimise_builtin"]
 
-PICTURE = Range(-2.0, 2.0)
-"""Of normalised pixels."""
-
 TRIAL = 512
 """Side of the picture that tells how many threads are quickest; a smaller plane needs one only."""
 CALIBRATION = "calibration.png"
@@ -181,6 +178,8 @@ class QuickEncoder(nn.Module):
             Normalised planes from which the ranges of all results are read.
         """
         exact = {self.embed, self.skip8, self.skip4, self.dense[1]}
+        # The first convolution is small, and rounding the pixels of a dark picture is the largest error.
+        first = self.stem
         ranges: dict[Step, list[Range | None]] = {}
 
         def note(step: nn.Module, given: tuple[Tensor, ...], more: dict[str, Tensor], out: Tensor) -> None:
@@ -188,7 +187,7 @@ class QuickEncoder(nn.Module):
             parts = (given[0], plus, out)
             ranges[cast("Step", step)] = [None if p is None else Range.of(p) for p in parts]
 
-        steps = [step for step in self.modules() if isinstance(step, Step)]
+        steps = [step for step in self.modules() if isinstance(step, Step) and step is not first]
         hooks = [step.register_forward_hook(note, with_kwargs=True) for step in steps]
         self(pictures)
         for hook in hooks:
@@ -196,7 +195,6 @@ class QuickEncoder(nn.Module):
         for step in steps:
             source, plus, out = ranges[step]
             assert source is not None
-            source = PICTURE if step is self.stem else source
             step.eight = EightBit(step.conv, source, None if step in exact else out, plus, relu=step.relu)
         self.alone = None
 

@@ -44,7 +44,8 @@ class Range(NamedTuple):
 
 def quantise(x: Tensor, range_: Range) -> Tensor:
     """Express x, of any shape, in eight bits (uint8)."""
-    return x.mul(1 / range_.scale).add_(range_.zero).round_().clamp_(0, LEVELS).to(torch.uint8)
+    half = x.new_tensor(range_.zero + 0.5)  # the conversion cuts off: with a half added it rounds
+    return torch.add(half, x, alpha=1 / range_.scale).clamp_(0, LEVELS + 0.5).to(torch.uint8)
 
 
 class EightBit:

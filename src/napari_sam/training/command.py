@@ -14,8 +14,12 @@ def train_command(
     config: Annotated[Path, typer.Argument(help="TOML file; see configs/builtin.toml.")],
     output: Annotated[Path | None, typer.Option(help="Folder of checkpoints, metrics and weights.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the labelled data.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Training time; 0 to go by steps.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Number of steps, where minutes is 0.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Training time of each part; 0 to go by steps.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Number of steps of each part, where minutes is 0.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
 ) -> None:
     """Train the built-in model, or fine-tune it on your own labels.
@@ -24,26 +28,30 @@ def train_command(
     """
     from tqdm import tqdm
 
-    from napari_sam.training.config import load_config
-    from napari_sam.training.loop import METRICS, WEIGHTS, train
+    from napari_sam.training.config import METRICS, WEIGHTS, load_config
+    from napari_sam.training.loop import train
     from napari_sam.training.metrics import plot_metrics
 
     given: dict[str, Any] = {
         "output": output, "data_root": data_root, "minutes": minutes, "steps": steps, "device": device,
     }  # fmt: skip
     try:
-        settings = load_config(config, **{k: v for k, v in given.items() if v is not None})
+        parts = load_config(config, **{k: v for k, v in given.items() if v is not None})
         with tqdm(total=100.0, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
-            for progress in train(settings):
-                bar.n = round(100 * min(progress.share, 1.0), 2)
-                shown = ", ".join(
-                    f"{k} {progress.measures[k]:.3f}"
-                    for k in ("loss", "oracle", "box")
-                    if k in progress.measures
-                )
-                bar.set_postfix_str(f"step {progress.step}, {shown}")
+            for number, part in enumerate(parts):
+                for progress in train(part):
+                    share = (number + min(progress.share, 1.0)) / len(parts)
+                    bar.n = round(100 * share, 2)
+                    bar.initial = bar.initial or bar.n  # what was done before says nothing of the time left
+                    shown = ", ".join(
+                        f"{k} {progress.measures[k]:.3f}"
+                        for k in ("loss", "oracle", "box")
+                        if k in progress.measures
+                    )
+                    bar.set_postfix_str(f"step {progress.step}, {shown}")
     except (ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    plot_metrics(settings.output / METRICS, settings.output / "metrics.png")
-    typer.echo(f"Weights: {settings.output / WEIGHTS}")
+    last = parts[-1].output
+    plot_metrics([part.output / METRICS for part in parts], last / "metrics.png")
+    typer.echo(f"Weights: {last / WEIGHTS}")

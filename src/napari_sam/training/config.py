@@ -1,4 +1,8 @@
-"""The configuration of a training run: one TOML file, read into frozen values."""
+"""The configuration of a training run: one TOML file, read into frozen values.
+
+A run may have several parts, ``[[part]]`` in the file, each of which starts from the weights of the one
+before with a schedule of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,21 @@ from typing import Any
 from napari_sam.training.data import Source, load_folder, load_stack
 from napari_sam.training.examples import Recipe
 
-__all__ = ["BUILT_IN", "DataEntry", "TrainConfig", "load_config", "load_sources"]
+__all__ = [
+    "BUILT_IN",
+    "CHECKPOINT",
+    "METRICS",
+    "WEIGHTS",
+    "DataEntry",
+    "TrainConfig",
+    "load_config",
+    "load_sources",
+]
 
 BUILT_IN = "built-in"
 """Start from the weights in the package."""
+CHECKPOINT, WEIGHTS, METRICS = "checkpoint.pt", "weights.safetensors", "metrics.csv"
+"""Files in the output folder of a part."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +134,21 @@ def _checked(kind: type[Any], table: dict[str, Any], where: str) -> dict[str, An
     return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
 
 
-def load_config(path: Path, **changes: Any) -> TrainConfig:
+def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
     """Read a TOML file; paths in it are relative to the file.
 
     Parameters
     ----------
     path : Path
     **changes
-        Settings that replace those of the file.
+        Settings that replace those of the file, in every part.
+
+    Returns
+    -------
+    tuple of TrainConfig
+        The parts of the run, to be trained one after the other: one, unless the file has several
+        ``[[part]]``. A part's settings replace those of the file; in its ``recipe`` and ``weights`` (the
+        weight of a data set, by name) it says only what differs. Its ``name`` is its folder in the output.
 
     Raises
     ------
@@ -134,6 +156,29 @@ def load_config(path: Path, **changes: Any) -> TrainConfig:
         If a setting is not known.
     """
     table = tomllib.loads(path.read_text())
+    parts = table.pop("part", [])
+    if not parts:
+        return (_part(path, table, changes),)
+    out: list[TrainConfig] = []
+    root = Path(changes.pop("output", path.parent / table.get("output", path.stem)))
+    for number, own in enumerate(parts, 1):
+        folder = root / own.pop("name", f"part{number}")
+        merged = table | own | {"recipe": table.get("recipe", {}) | own.get("recipe", {})}
+        weights = merged.pop("weights", {})
+        sets = [entry | {"weight": weights.pop(entry["name"], entry.get("weight", 1.0))}
+                for entry in table.get("data", [])]  # fmt: skip
+        if weights:
+            raise ValueError(
+                f"[[part]] {number} of {path} weighs data that is not in the file: {sorted(weights)}."
+            )
+        start = {"start_from": str((out[-1].output / WEIGHTS).absolute())} if out else {}
+        out.append(_part(path, merged | {"data": sets} | start, changes | {"output": folder}))
+    return tuple(out)
+
+
+def _part(path: Path, table: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
+    """Return the configuration that a table of the file at `path` describes."""
+    table = dict(table)
     data = tuple(
         DataEntry(**_checked(DataEntry, entry, f"[[data]] of {path}")) for entry in table.pop("data", [])
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["average_gradients", "join_processes", "rank_and_size", "same_everywhere"]
+__all__ = ["average_gradients", "join_processes", "rank_and_size", "same_everywhere", "wait_for_all"]
 
 
 def join_processes(device: torch.device) -> None:
@@ -51,3 +51,9 @@ def same_everywhere(value: float, device: torch.device) -> float:
     shared = torch.tensor([value], dtype=torch.float64, device=device)
     distributed.broadcast(shared, 0)
     return float(shared)
+
+
+def wait_for_all() -> None:
+    """Return when all processes have come here."""
+    if distributed.is_initialized():
+        distributed.barrier()

