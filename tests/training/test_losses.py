@@ -13,7 +13,7 @@ def test_mask_loss_is_focal_and_dice_at_twenty_to_one(rng):
     logits, truth = rng.normal(size=(5, 6)), rng.random((5, 6)) < 0.3
     p = 1 / (1 + np.exp(-logits))
     right = np.where(truth, p, 1 - p)
-    focal = (np.where(truth, 0.25, 0.75) * (1 - right) ** 2 * -np.log(right)).mean()
+    focal = (0.5 * (1 - right) ** 2 * -np.log(right)).mean()
     dice = 1 - (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
     found = mask_loss(torch.tensor(logits), torch.tensor(truth))
     assert found.item() == pytest.approx(20 * focal + dice, rel=1e-5)
