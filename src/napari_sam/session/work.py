@@ -169,7 +169,7 @@ def _embed_read(predictor: Predictor, read: Read, cache: Kept, diameter: float |
     rgb = read()
     if view is not None:
         diameter = view.plane.diameter(predictor, view.sight, rgb, diameter)
-        cache = _memory(cache)  # what was in view is hardly ever in view again, to the pixel
+        cache = memory_of(cache)  # what was in view is hardly ever in view again, to the pixel
     key = predictor.pixels_key(rgb, diameter), predictor.model_id
     shelf = cache if isinstance(cache, Shelf) else None
     remembered = key in (cache if shelf is None else shelf.memory)
@@ -187,7 +187,7 @@ def _tiles(plane: LargePlane, cache: Kept) -> StoredTiles | None:
     return StoredTiles(boxes, cache) if boxes else None
 
 
-def _memory(cache: Kept) -> EmbeddingCache:
+def memory_of(cache: Kept) -> EmbeddingCache:
     """Where embeddings are kept for this sitting only."""
     return cache.memory if isinstance(cache, Shelf) else cache
 
@@ -232,7 +232,7 @@ def _candidates(
         return predictor.predict_each(ready.embedding, prompts, before)
     from napari_sam.tiling.seen import predict_seen
 
-    plane, kept = ready.view.plane, (_memory(cache),)
+    plane, kept = ready.view.plane, (memory_of(cache),)
     tiles = _tiles(plane, cache)
     return predict_seen(
         predictor, plane, ready.seen, prompts, before, diameter=diameter, kept=kept, tiles=tiles

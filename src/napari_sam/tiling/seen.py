@@ -7,9 +7,10 @@ that it lies in, and the encoder rests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +23,15 @@ from napari_sam.prompts import Prompts
 from napari_sam.store import Embeddings, embed_once
 from napari_sam.tiling.crop import WIDER, extent_of
 from napari_sam.tiling.large_plane import LargePlane, Sight
+from napari_sam.tiling.whole_plane import AnyPlane
 
 if TYPE_CHECKING:
     from napari_sam.embedding import Embedding
     from napari_sam.predictor import Predictor
+
+Choose = Callable[[Candidates], int]
+"""Index of one of the candidates."""
+_preferred: Choose = attrgetter("preferred")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -96,7 +102,7 @@ class StoredTiles:
 
 def see(
     predictor: Predictor,
-    plane: LargePlane,
+    plane: AnyPlane,
     sight: Sight,
     diameter: float | None = None,
     kept: Sequence[Embeddings] = (),
@@ -106,7 +112,7 @@ def see(
     Parameters
     ----------
     predictor : Predictor
-    plane : LargePlane
+    plane : LargePlane or WholePlane
     sight : Sight
     diameter : float, optional
         Typical object diameter in full-resolution pixels.
@@ -177,30 +183,62 @@ def predict_seen(
         found = predictor.predict_each(seen.embedding, local, [places[i][1] for i in rows])
         offers.update((i, _placed(one, seen)) for i, one in zip(rows, found, strict=True))
     return [
-        _whole(predictor, plane, seen, offers[i], prompts[i], diameter, kept)
+        _whole(predictor, plane, seen, offers[i], prompts[i], _preferred, diameter, kept)[1]
         for i, (seen, _) in enumerate(places)
     ]
 
 
-def _whole(
+def predict_around(
     predictor: Predictor,
-    plane: LargePlane,
-    seen: Seen,
-    offer: Candidates,
+    plane: AnyPlane,
     prompts: Prompts,
-    diameter: float | None,
-    kept: Sequence[Embeddings],
-) -> Candidates:
-    """Look again from further away for as long as the preferred mask runs out of the sight."""
+    near: Prompts | None = None,
+    *,
+    choose: Choose = _preferred,
+    diameter: float | None = None,
+    kept: Sequence[Embeddings] = (),
+) -> tuple[Seen, Candidates]:
+    """Candidates for an object anywhere on a plane of which nothing is encoded yet.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    plane : LargePlane or WholePlane
+    prompts : Prompts
+        In full-resolution pixels.
+    near : Prompts, optional
+        What tells where the object is and how large, if that is more than the prompts say.
+    choose : callable
+        Index of the candidate that has to lie in the sight as a whole.
+    diameter, kept
+        See `see`.
+
+    Returns
+    -------
+    Seen
+        What was looked at in the end.
+    Candidates
+        Of `SeenCandidate`.
+    """
+    seen = see(predictor, plane, plane.around(near or prompts), diameter, kept)
+    offer = _placed(predictor.predict(seen.embedding, seen.sight.to_picture(prompts)), seen)
+    return _whole(predictor, plane, seen, offer, prompts, choose, diameter, kept)
+
+
+def _whole(
+    predictor: Predictor, plane: AnyPlane, seen: Seen, offer: Candidates, prompts: Prompts,
+    choose: Choose, diameter: float | None, kept: Sequence[Embeddings],
+) -> tuple[Seen, Candidates]:  # fmt: skip
+    """Look again from further away for as long as the chosen mask runs out of the sight."""
     for _ in range(2 * WIDER):
-        if not plane.is_cut(seen.sight, offer.best.picture_mask):
+        if not plane.is_cut(seen.sight, offer[choose(offer)].picture_mask):
             break
         sight = plane.wider(seen.sight, prompts)
         if sight == seen.sight:
             break
         seen = see(predictor, plane, sight, diameter, kept)
         offer = _placed(predictor.predict(seen.embedding, sight.to_picture(prompts)), seen)
-    return offer
+    return seen, offer
 
 
 def _placed(candidates: Candidates, seen: Seen) -> Candidates:
