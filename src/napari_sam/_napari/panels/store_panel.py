@@ -57,6 +57,7 @@ class StorePanel(QWidget):
         self.run.clicked.connect(self.run_requested)
         self.progress.cancelled.connect(self.cancel_requested)
         self._told = ""
+        self._chosen: int | None = None
 
     def show_folder(self, path: str, read_only: bool, gigabytes: float) -> None:
         """Show what was chosen earlier, without choosing it again."""
@@ -67,8 +68,9 @@ class StorePanel(QWidget):
         self._told = path
 
     def set_axes(self, axes: Sequence[tuple[str, int, int]]) -> None:
-        """Offer axes by (name, number, size); the chosen one stays chosen if it is among them."""
-        chosen = self.axis.currentData()
+        """Offer axes by (name, number, size); the one chosen last stays chosen if it is among them."""
+        now = self.axis.currentData()
+        self._chosen = chosen = self._chosen if now is None else now
         with QSignalBlocker(self.axis):
             self.axis.clear()
             for name, number, size in axes:
