@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
     from napari_sam.store import Planes
     from napari_sam.tiling.large_plane import LargePlane
+    from napari_sam.tiling.seen import StoredTiles
     from napari_sam.tiling.whole_plane import AnyPlane
 
 Anchor = Prompts | Mask
@@ -170,6 +171,7 @@ class _Run(NamedTuple):
     kept: Sequence[Embeddings]
     diameter: float | None
     spacing: tuple[float, float]
+    tiles: StoredTiles | None
 
     def plane(self, number: int) -> AnyPlane:
         """A plane, to be looked at in parts if it is large."""
@@ -196,6 +198,7 @@ def propagate_object(
     diameter: float | None = None,
     kept: Sequence[Embeddings] = (),
     spacing: tuple[float, float] = (1.0, 1.0),
+    tiles: StoredTiles | None = None,
 ) -> Steps[Propagation]:
     """Follow one object through a stack.
 
@@ -218,6 +221,8 @@ def propagate_object(
     spacing : tuple of float
         Distance between pixels down and to the right, in any unit: what is the middle of an object depends on
         it where pixels are not square, as in a stack that is looked at from the side.
+    tiles : StoredTiles, optional
+        Tiles of large planes that were encoded before: an object that one of them holds costs no encoding.
 
     Yields
     ------
@@ -233,7 +238,7 @@ def propagate_object(
     PromptError
         If there is no anchor, one is not a plane of the stack, or one asks for nothing.
     """
-    run = _Run(predictor, planes, settings or PropagationSettings(), kept, diameter, spacing)
+    run = _Run(predictor, planes, settings or PropagationSettings(), kept, diameter, spacing, tiles)
     total = len(planes)
     if not anchors:
         raise PromptError("Nothing says which object is meant. Click it or draw a box on one plane at least.")
@@ -291,7 +296,9 @@ def _anchor(run: _Run, plane: int, anchor: Anchor) -> PlaneMask:
         return PlaneMask(plane, anchor, 1.0, 1.0, plane)
     from napari_sam.tiling.seen import predict_around
 
-    _, offered = predict_around(run.predictor, run.plane(plane), anchor, diameter=run.diameter, kept=run.kept)
+    _, offered = predict_around(
+        run.predictor, run.plane(plane), anchor, diameter=run.diameter, kept=run.kept, tiles=run.tiles
+    )
     best = offered.best
     if not best.area:
         raise PromptError(f"The model finds no object at the prompt on plane {plane}. Prompt it elsewhere.")
@@ -354,6 +361,7 @@ def _next(run: _Run, before: PlaneMask, place: int, look: Look) -> PlaneMask | N
         choose=choose,
         diameter=run.diameter,
         kept=run.kept,
+        tiles=run.tiles,
     )
     chosen = offered[choose(offered)]
     overlap = mask_iou(before.mask, chosen.mask)

@@ -18,7 +18,7 @@ from napari_sam.levels import mask_to_full
 from napari_sam.masks import Mask, Overlap
 from napari_sam.session import Decision
 from napari_sam.session.trail import ChoiceMemory, Trail, settled
-from napari_sam.session.work import memory_of
+from napari_sam.session.work import memory_of, tiles_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -141,6 +141,7 @@ class TrailRun(QObject):
             # Parts of large planes are hardly ever looked at again, to the pixel: not for the folder.
             kept=(memory_of(session.cache) if large else session.cache,),
             spacing=_pixel_size(bench.image, planes[0].index),
+            tiles=tiles_of(planes[0].shape, session.cache, diameter) if large else None,
         )
         session.request("follow", work)
 

@@ -23,6 +23,8 @@ from napari_sam.tiling.tile import Read
 if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
 
+LARGE = 4096**2
+"""Pixels from which on a plane is looked at in parts, wherever it lies."""
 MARGIN = 0.25
 """Part of the view's longer side that is encoded beyond it, so that small moves cost nothing."""
 LEAST = 512

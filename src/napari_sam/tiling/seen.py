@@ -1,8 +1,8 @@
 """Prompts on a plane that is never read whole, each in a sight of it that is encoded.
 
 A prompt outside of what is in view gets a sight of its own, and an object that runs out of one is looked at
-again from further away. Where another program has encoded tiles of the plane, a prompt is seen in the tile
-that it lies in, and the encoder rests.
+again from further away. Where tiles of the plane were encoded before, a prompt is seen in the tile that it
+lies in, and the encoder rests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_sam.candidates import Candidate, Candidates
 from napari_sam.image import RGB
-from napari_sam.masks import Box, Mask
+from napari_sam.masks import Mask
 from napari_sam.predictor.mosaic import tile_of
 from napari_sam.prompts import Prompts
 from napari_sam.store import Embeddings, embed_once
@@ -28,6 +28,7 @@ from napari_sam.tiling.whole_plane import AnyPlane
 if TYPE_CHECKING:
     from napari_sam.embedding import Embedding
     from napari_sam.predictor import Predictor
+    from napari_sam.store.tiled import Tiles
 
 Choose = Callable[[Candidates], int]
 """Index of one of the candidates."""
@@ -75,28 +76,33 @@ class SeenCandidate(Candidate):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredTiles:
-    """Tiles of planes that another program has encoded.
+    """Tiles of planes that were encoded ahead of time, or by another program.
 
     Parameters
     ----------
-    boxes : sequence of (Box, Box)
-        What each tile is meant for, and what was encoded, in full-resolution pixels of the plane.
+    tiles : Tiles
+        In full-resolution pixels of the plane.
     kept : Embeddings
         Where their embeddings are found, by the picture of what was encoded.
+    diameter : float, optional
+        Object diameter in full-resolution pixels at which they have to be encoded; any if not given.
     """
 
-    boxes: Sequence[tuple[Box, Box]]
+    tiles: Tiles
     kept: Embeddings
+    diameter: float | None = None
 
     def around(self, predictor: Predictor, plane: LargePlane, prompts: Prompts) -> Seen | None:
         """Return the tile that prompts lie in; None if none holds them all, or it is not kept."""
-        _, outer = self.boxes[tile_of(prompts, self.boxes)]
+        boxes = self.tiles.boxes
+        _, outer = boxes[tile_of(prompts, boxes)]
         extent = extent_of(prompts).clip(plane.shape)
         if extent.intersect(outer) != extent:
             return None
         sight = Sight(0, 1, outer, plane.levels[0].factors)
         picture = plane.read(sight)
-        found = self.kept.get((predictor.pixels_key(picture), predictor.model_id))
+        key = predictor.pixels_key(picture, self.diameter or self.tiles.diameter), predictor.model_id
+        found = self.kept.get(key)
         return None if found is None else Seen(sight, picture, found)
 
 
@@ -197,6 +203,7 @@ def predict_around(
     choose: Choose = _preferred,
     diameter: float | None = None,
     kept: Sequence[Embeddings] = (),
+    tiles: StoredTiles | None = None,
 ) -> tuple[Seen, Candidates]:
     """Candidates for an object anywhere on a plane of which nothing is encoded yet.
 
@@ -212,6 +219,8 @@ def predict_around(
         Index of the candidate that has to lie in the sight as a whole.
     diameter, kept
         See `see`.
+    tiles : StoredTiles, optional
+        Tiles of a large plane, in one of which the object is looked at first.
 
     Returns
     -------
@@ -220,7 +229,9 @@ def predict_around(
     Candidates
         Of `SeenCandidate`.
     """
-    seen = see(predictor, plane, plane.around(near or prompts), diameter, kept)
+    near = near or prompts
+    found = tiles.around(predictor, plane, near) if tiles and isinstance(plane, LargePlane) else None
+    seen = found or see(predictor, plane, plane.around(near), diameter, kept)
     offer = _placed(predictor.predict(seen.embedding, seen.sight.to_picture(prompts)), seen)
     return _whole(predictor, plane, seen, offer, prompts, choose, diameter, kept)
 

@@ -77,9 +77,10 @@ class StorePanel(QWidget):
                 self.axis.addItem(f"{name} ({size} planes)", number)
             self.axis.setCurrentIndex(max(self.axis.findData(chosen), 0 if axes else -1))
 
-    def set_able(self, able: bool) -> None:
-        """Tell whether planes can be embedded now."""
-        self.run.setEnabled(able and self.axis.count() > 0)
+    def set_able(self, able: bool, *, large: bool = False) -> None:
+        """Tell whether planes can be embedded now, and whether they are large: these go tile by tile."""
+        self.run.setEnabled(able and (large or self.axis.count() > 0))
+        self.run.setText("Embed every tile" if large and not self.axis.count() else "Embed every plane")
 
     def say(self, text: str) -> None:
         """Show what is in the folder, or what is wrong with it."""
