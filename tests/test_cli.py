@@ -242,6 +242,17 @@ def test_embedding_ahead_of_time_goes_on_where_it_stopped(discs, images, tmp_pat
     assert "bad.tif: failed." in broken.stderr
 
 
+def test_large_planes_are_embedded_in_tiles(discs, tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_sam.folder.ahead.LARGE", 1000**2)
+    planes = np.random.default_rng(0).integers(0, 60, (2, 1000, 1600)).astype(np.uint8)
+    planes[:, 300:330, 400:440] = 200
+    tifffile.imwrite(tmp_path / "stack.tif", planes, metadata={"axes": "ZYX"})
+    done = invoke("embed", tmp_path / "stack.tif", "-o", tmp_path / "store")
+    assert "stack.tif: 12 tiles embedded, 0 were there already" in done.output
+    again = invoke("embed", tmp_path / "stack.tif", "-o", tmp_path / "store")
+    assert "stack.tif: 0 tiles embedded, 12 were there already" in again.output
+
+
 def test_models_are_listed_with_licence_size_and_place(tmp_path):
     listed = invoke("models").output.splitlines()
     assert listed[0].split() == ["NAME", "LICENCE", "SIZE", "WHERE", "FOR"]

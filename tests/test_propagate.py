@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from tests.fakes import DiscPredictor, disc_image, disc_mask
 
-from napari_sam.masks import Mask, mask_iou
+from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.progress import finish
 from napari_sam.prompts import Point, PromptError, Prompts
 from napari_sam.propagate import PlaneFollowed, PropagationSettings, deepest_point, propagate_object
 from napari_sam.store import EmbeddingCache
+from napari_sam.tiling.large_plane import LargePlane, Level
 
 SHAPE = (60, 90)
 CLICK = Prompts((Point(30, 30),))
@@ -196,3 +197,107 @@ def test_what_cannot_be_followed_is_refused():
         PropagationSettings(mask=False, box=False, point=False)
     with pytest.raises(ValueError, match="growth above 1"):
         PropagationSettings(max_growth=1)
+
+
+# --- planes that are never read whole ---------------------------------------------------------------------
+
+HUGE = (20_000, 20_000)
+PATCH = 2048
+"""Pixels on a side of the most that may be read at once."""
+
+
+class HugeDiscs:
+    """A plane with the discs (y, x, radius), drawn when it is read; it refuses to be read in large pieces."""
+
+    def __init__(self, *discs, factor=1):
+        self.discs, self.factor = discs, factor
+        self.shape = tuple(n // factor for n in HUGE)
+        self.read = 0
+
+    def __call__(self, box):
+        assert max(box.height, box.width) <= PATCH, f"{box.height} x {box.width} pixels were read at once"
+        self.read += int(box.height * box.width)
+        rows, columns = (np.arange(s.start, s.stop) for s in box.slices)
+        y, x = (v * self.factor + (self.factor - 1) / 2 for v in (rows, columns))
+        plane = np.full((y.size, x.size), 20, np.uint8)
+        for cy, cx, radius in self.discs:
+            plane[np.hypot(y[:, None] - cy, x - cx) <= radius] = 200
+        return np.repeat(plane[..., None], 3, -1)
+
+
+def huge_planes(*discs, levels=3):
+    """Planes with the discs of each, and what reads them."""
+    readers = [[HugeDiscs(*plane, factor=2**k) for k in range(levels)] for plane in discs]
+    planes = [LargePlane(tuple(Level(r.shape, (r.factor, r.factor), r) for r in of)) for of in readers]
+    return planes, [reader for of in readers for reader in of]
+
+
+def huge_ball(*radii, step=0):
+    """An object that wanders by ``step`` pixels a plane, beside one that is always there."""
+    return huge_planes(
+        *(
+            [(9_000 + step * z, 15_000, r), (9_000, 15_300, 20)] if r else [(9_000, 15_300, 20)]
+            for z, r in enumerate(radii)
+        )
+    )
+
+
+def test_on_huge_planes_only_the_surroundings_of_the_object_are_read():
+    radii = (0, 12, 16, 20, 22, 20, 16, 12, 0)
+    planes, readers = huge_ball(*radii)
+    predictor = DiscPredictor()
+    result = follow(planes, {4: Prompts((Point(9_000, 15_000),))}, predictor)
+    assert list(result.planes) == [1, 2, 3, 4, 5, 6, 7]
+    for z, one in result.planes.items():
+        assert mask_iou(one.mask, disc_mask(9_000, 15_000, radii[z])) > 0.99
+        assert one.mask.pixels.size < 50**2
+        assert one.agreement > 0.99
+    assert predictor.encoded == len(planes)
+    assert sum(reader.read for reader in readers) < 2 * len(planes) * 1024**2
+
+
+def test_on_huge_planes_the_result_is_that_of_planes_that_are_read_whole():
+    """The same object on small planes, from the same prompts, ends on the same planes with the same masks."""
+    radii, corner = (30, 28, 26, 24, 22, 12, 12), (8_700, 14_700)
+    huge, _ = huge_ball(*radii, step=3)
+    small = [np.ascontiguousarray(p.levels[0].read(Box(*corner, 9_300, 15_500))) for p in huge]
+    far = follow(huge, {0: Prompts((Point(9_000, 15_000),))})
+    near = follow(small, {0: Prompts((Point(300, 300),))})
+    assert list(far.planes) == list(near.planes) == list(range(5))
+    for z, one in near.planes.items():
+        assert mask_iou(one.mask.shift(*corner), far.planes[z].mask) == 1
+        assert far.planes[z].confidence == pytest.approx(one.confidence)
+
+
+def test_a_huge_object_is_followed_from_far_away_and_out_of_the_first_view():
+    """It is wider than what may be read at full resolution, and grows beyond the view of the plane before."""
+    planes, readers = huge_ball(900, 1100, 1300, 1500)
+    result = follow(planes, {0: disc_mask(9_000, 15_000, 900)})
+    assert list(result.planes) == [0, 1, 2, 3]
+    assert mask_iou(result.planes[3].mask, disc_mask(9_000, 15_000, 1500)) > 0.98
+    assert all(reader.read == 0 for reader in readers[::3])  # nothing at full resolution
+    # One click says nothing of its size: it is looked at from further and further away.
+    planes, _ = huge_ball(900, 900)
+    result = follow(planes, {0: Prompts((Point(9_000, 15_000),))})
+    assert mask_iou(result.planes[1].mask, disc_mask(9_000, 15_000, 900)) > 0.98
+
+
+def test_it_may_wander_across_huge_planes():
+    planes, _ = huge_ball(*[40] * 60, step=25)
+    result = follow(planes, {0: Prompts((Point(9_000, 15_000),))})
+    assert list(result.planes) == list(range(60))
+    assert mask_iou(result.planes[59].mask, disc_mask(9_000 + 25 * 59, 15_000, 40)) > 0.99
+
+
+def test_a_correction_on_huge_planes_costs_only_what_it_touches():
+    planes, _ = huge_ball(*[20] * 12)
+    predictor, kept = DiscPredictor(), (EmbeddingCache(10**9),)
+    click = Prompts((Point(9_000, 15_000),))
+    first = follow(planes, {0: click, 8: click}, predictor, kept=kept)
+    encoded, decoded = predictor.encoded, predictor.decoded
+    mask = disc_mask(9_000, 15_000, 18)
+    second = follow(planes, {0: click, 8: click, 10: mask}, predictor, previous=first, kept=kept)
+    assert predictor.decoded - decoded == 2 * 2  # planes 9 and 11, two prompts each
+    assert predictor.encoded == encoded  # the surroundings are the same
+    assert second.planes[10].mask is mask
+    assert second.planes[11].anchor == 10

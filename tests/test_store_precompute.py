@@ -50,7 +50,7 @@ def test_the_work_follows_whoever_moves_on(tmp_path):
     here[0] = 6
     finish(steps)
     assert planes.read == [1, 2, 6, 7, 5, 4, 3, 0]
-    assert nearest({0, 9}, 4) == 0
+    assert [nearest([0, 9], here) for here in (-1, 4, 5, 20)] == [0, 0, 1, 1]
 
 
 def test_what_is_in_memory_is_not_computed_again(tmp_path):

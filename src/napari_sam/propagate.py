@@ -4,6 +4,9 @@ A plane on which something was said is an *anchor*. From every anchor the object
 directions: the mask of a plane prompts the next one. Between two anchors both sides meet in the middle;
 beyond the outer ones the object is followed until it ends. The stretches between anchors do not depend on
 each other, so a correction on one plane costs only the stretches that it touches.
+
+A plane that is too large to be read (`napari_sam.tiling.large_plane.LargePlane`) is looked at around the mask
+of the plane before, as finely as the object's size allows; of any other all is looked at.
 """
 
 from __future__ import annotations
@@ -20,11 +23,15 @@ from napari_sam.appearance import Look, look_of
 from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.progress import Progress, Steps
 from napari_sam.prompts import Point, PromptError, Prompts
-from napari_sam.store import Embeddings, embed_once
+from napari_sam.store import Embeddings
 
 if TYPE_CHECKING:
+    from napari_sam.candidates import Candidates
     from napari_sam.predictor import Predictor
     from napari_sam.store import Planes
+    from napari_sam.tiling.large_plane import LargePlane
+    from napari_sam.tiling.seen import StoredTiles
+    from napari_sam.tiling.whole_plane import AnyPlane
 
 Anchor = Prompts | Mask
 """What is known on a plane: prompts, or the object's mask itself (chosen, painted or committed before)."""
@@ -159,16 +166,31 @@ class _Run(NamedTuple):
     """What all steps of a run need."""
 
     predictor: Predictor
-    planes: Planes
+    planes: Planes | Sequence[LargePlane]
     settings: PropagationSettings
     kept: Sequence[Embeddings]
     diameter: float | None
     spacing: tuple[float, float]
+    tiles: StoredTiles | None
+
+    def plane(self, number: int) -> AnyPlane:
+        """A plane, to be looked at in parts if it is large."""
+        from napari_sam.tiling.large_plane import LargePlane
+        from napari_sam.tiling.whole_plane import WholePlane
+
+        plane = self.planes[number]
+        return plane if isinstance(plane, LargePlane) else WholePlane(plane)
+
+    def look(self, number: int, mask: Mask) -> Look:
+        """How an object looks on a plane; nothing is encoded."""
+        plane = self.plane(number)
+        sight = plane.around(Prompts(mask=mask))
+        return look_of(plane.read(sight), sight.mask_to_picture(mask))
 
 
 def propagate_object(
     predictor: Predictor,
-    planes: Planes,
+    planes: Planes | Sequence[LargePlane],
     anchors: Mapping[int, Anchor],
     settings: PropagationSettings | None = None,
     *,
@@ -176,14 +198,16 @@ def propagate_object(
     diameter: float | None = None,
     kept: Sequence[Embeddings] = (),
     spacing: tuple[float, float] = (1.0, 1.0),
+    tiles: StoredTiles | None = None,
 ) -> Steps[Propagation]:
     """Follow one object through a stack.
 
     Parameters
     ----------
     predictor : Predictor
-    planes : sequence of ndarray of uint8, shape (H, W, 3)
-        Pictures as of `napari_sam.image.plane_to_rgb`, asked for one by one.
+    planes : sequence of (ndarray of uint8, shape (H, W, 3)) or of LargePlane
+        Pictures as of `napari_sam.image.plane_to_rgb`, asked for one by one; or planes that are never read
+        whole.
     anchors : mapping of int to Prompts or Mask
         What is known about the object, by plane.
     settings : PropagationSettings, optional
@@ -197,6 +221,8 @@ def propagate_object(
     spacing : tuple of float
         Distance between pixels down and to the right, in any unit: what is the middle of an object depends on
         it where pixels are not square, as in a stack that is looked at from the side.
+    tiles : StoredTiles, optional
+        Tiles of large planes that were encoded before: an object that one of them holds costs no encoding.
 
     Yields
     ------
@@ -212,7 +238,7 @@ def propagate_object(
     PromptError
         If there is no anchor, one is not a plane of the stack, or one asks for nothing.
     """
-    run = _Run(predictor, planes, settings or PropagationSettings(), kept, diameter, spacing)
+    run = _Run(predictor, planes, settings or PropagationSettings(), kept, diameter, spacing, tiles)
     total = len(planes)
     if not anchors:
         raise PromptError("Nothing says which object is meant. Click it or draw a box on one plane at least.")
@@ -268,8 +294,12 @@ def _anchor(run: _Run, plane: int, anchor: Anchor) -> PlaneMask:
         if not anchor.area:
             raise PromptError(f"The mask on plane {plane} is empty. Paint the object or remove it there.")
         return PlaneMask(plane, anchor, 1.0, 1.0, plane)
-    embedding = embed_once(run.predictor, run.planes[plane], *run.kept, diameter=run.diameter)
-    best = run.predictor.predict(embedding, anchor).best
+    from napari_sam.tiling.seen import predict_around
+
+    _, offered = predict_around(
+        run.predictor, run.plane(plane), anchor, diameter=run.diameter, kept=run.kept, tiles=run.tiles
+    )
+    best = offered.best
     if not best.area:
         raise PromptError(f"The model finds no object at the prompt on plane {plane}. Prompt it elsewhere.")
     return PlaneMask(plane, best.mask, best.predicted_iou, 1.0, plane)
@@ -300,10 +330,9 @@ def _follow(run: _Run, start: PlaneMask, places: range) -> Generator[PlaneMask, 
     """Follow the object from a plane along ``places`` until it ends."""
     if not places:
         return
-    look = look_of(run.planes[start.anchor], start.mask) if start.anchor == start.plane else None
+    look = run.look(start.plane, start.mask)
     before = start
     for place in places:
-        look = look or look_of(run.planes[before.plane], before.mask)
         found = _next(run, before, place, look)
         if found is None:
             return
@@ -313,15 +342,29 @@ def _follow(run: _Run, start: PlaneMask, places: range) -> Generator[PlaneMask, 
 
 def _next(run: _Run, before: PlaneMask, place: int, look: Look) -> PlaneMask | None:
     """The object on the neighbouring plane, or None where it has ended."""
-    picture, settings = run.planes[place], run.settings
-    embedding = embed_once(run.predictor, picture, *run.kept, diameter=run.diameter)
-    prompts = _prompts(before.mask, run, (picture.shape[0], picture.shape[1]))
-    offered = run.predictor.predict(embedding, prompts)
-    overlaps = [mask_iou(before.mask, candidate.mask) for candidate in offered]
-    best = offered.preferred
-    if prompts.ambiguous:  # of part and whole, the one that goes on best from the plane before
-        best = int(np.argmax([c.predicted_iou * iou for c, iou in zip(offered, overlaps, strict=True)]))
-    chosen, overlap = offered[best], overlaps[best]
+    from napari_sam.tiling.seen import predict_around
+
+    plane, settings = run.plane(place), run.settings
+    prompts = _prompts(before.mask, run, plane.shape)
+
+    def choose(offered: Candidates) -> int:
+        if not prompts.ambiguous:
+            return offered.preferred
+        # Of part and whole, the one that goes on best from the plane before.
+        return int(np.argmax([c.predicted_iou * mask_iou(before.mask, c.mask) for c in offered]))
+
+    seen, offered = predict_around(
+        run.predictor,
+        plane,
+        prompts,
+        Prompts(mask=before.mask),
+        choose=choose,
+        diameter=run.diameter,
+        kept=run.kept,
+        tiles=run.tiles,
+    )
+    chosen = offered[choose(offered)]
+    overlap = mask_iou(before.mask, chosen.mask)
     if (
         chosen.area < settings.min_area
         or overlap < settings.min_iou
@@ -329,11 +372,12 @@ def _next(run: _Run, before: PlaneMask, place: int, look: Look) -> PlaneMask | N
         or chosen.predicted_iou < settings.min_predicted_iou
     ):
         return None
-    likeness = look.likeness(look_of(picture, chosen.mask))
+    local = chosen.picture_mask
+    likeness = look.likeness(look_of(seen.picture, local))
     if likeness < settings.min_likeness:
         return None
-    clicked = run.predictor.predict(embedding, Prompts((deepest_point(chosen.mask, run.spacing),)))
-    agreement = max(mask_iou(chosen.mask, candidate.mask) for candidate in clicked)
+    clicked = run.predictor.predict(seen.embedding, Prompts((deepest_point(local, run.spacing),)))
+    agreement = max(mask_iou(local, candidate.mask) for candidate in clicked)
     return PlaneMask(place, chosen.mask, chosen.predicted_iou, overlap, before.anchor, likeness, agreement)
 
 

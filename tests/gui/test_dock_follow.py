@@ -480,3 +480,33 @@ def test_the_object_is_seen_in_3d_while_it_is_followed(follow_desk, lead):
     desk.press_button(desk.panel.commit)
     assert name not in desk.viewer.layers
     assert desk.errors == []
+
+
+def test_in_3d_it_is_said_that_planes_need_the_2d_view(follow_desk):
+    image = np.stack([ball(), ball()])
+    desk = follow_desk(image=image, axis=1)
+    panel = desk.dock.stack_panel
+    panel.axis.setCurrentIndex(panel.axis.findData(1))
+    assert panel.run.isEnabled()
+    assert not panel.text.isVisible()
+    desk.viewer.dims.ndisplay = 3
+    assert panel.text.isVisible()
+    assert "shows this image in 3D" in panel.text.text()
+    assert "2D view" in panel.text.text()
+    assert not panel.run.isEnabled()
+    assert not panel.follow.run.isEnabled()
+    desk.press(Qt.Key.Key_F, Qt.KeyboardModifier.ShiftModifier)
+    assert "2D view" in desk.errors.pop()
+    # Back in 2D the message is gone, and the axis is the one that was chosen.
+    desk.viewer.dims.ndisplay = 2
+    assert not panel.text.isVisible()
+    assert panel.run.isEnabled()
+    assert panel.axis.currentData() == 1
+
+
+def test_a_plane_by_itself_is_no_stack_in_3d_either(open_desk):
+    desk = open_desk().wait_ready()
+    panel = desk.dock.stack_panel
+    assert panel.why == "This image has one plane only."
+    desk.viewer.dims.ndisplay = 3
+    assert panel.why == "This image has one plane only."

@@ -59,6 +59,22 @@ class Stacked:
         return plane
 
 
+class PlaneByPlane:
+    """A level of a stack whose planes differ."""
+
+    def __init__(self, levels: list[DrawnLevel]) -> None:
+        self.levels, self.shape = levels, (len(levels), *levels[0].shape)
+        self.dtype, self.ndim, self.size = levels[0].dtype, 3, int(np.prod(self.shape))
+
+    def __getitem__(self, where):
+        where = where if isinstance(where, tuple) else (where,)
+        where = (*where, *(slice(None) for _ in range(self.ndim - len(where))))
+        here = self.levels[where[0]]
+        if isinstance(here, list):
+            return np.stack([level[where[1:]] for level in here])
+        return here[where[1:]]
+
+
 def go_to(desk, y, x, zoom=1.0):
     """Move the canvas and wait until what it shows is encoded."""
     camera = desk.viewer.scene.camera
@@ -248,6 +264,67 @@ def test_every_plane_of_a_stack_fills_tile_by_tile(open_slide, lead):
     assert np.allclose(layer.data_to_world(there), image.data_to_world(here))
     assert is_stored(layer) == (len(lead) == 1)
     assert desk.dock.tracks_panel.labels.layer is layer
+    assert desk.errors == []
+
+
+def test_an_object_is_followed_through_planes_that_are_never_read(open_desk, tmp_path, monkeypatch):
+    """One click, a correction in the middle, an end that is set, and one commit into the labels on disk."""
+    monkeypatch.setenv("NAPARI_SAM_CACHE", str(tmp_path))
+    where, radii = (2600, 2300), (0, 40, 62, 82, 80, 60, 42, 0)
+    planes = [drawn_pyramid(SHAPE, 4, [(*where, radius)] if radius else ()) for radius in radii]
+    levels = [level for plane in planes for level in plane]
+    for level in levels:
+        level.most, level.pitch = 2300**2, 400
+    data = [PlaneByPlane([plane[k] for plane in planes]) for k in range(4)]
+    desk = open_desk(image=data, multiscale=True, contrast_limits=(0, 255))
+    desk.until(lambda: desk.session.status.phase == "ready", 60_000)
+    desk.dock.sections["Stack"].set_expanded(True)
+    panel, trail = desk.dock.stack_panel.follow, desk.dock.stack.trail
+
+    def turn(z):
+        desk.viewer.dims.set_current_step(0, z)
+        desk.until(lambda: desk.session.status.phase == "ready", 20_000)
+
+    def follow():
+        desk.press_button(panel.run)
+        desk.until(lambda: "follow" not in desk.session.running and trail.trail is not None, 60_000)
+
+    turn(3)
+    go_to(desk, *where)
+    desk.click(*where)
+    desk.wait_offers()
+    before, encoded = [level.read for level in levels], desk.predictor.encoded
+    follow()
+    assert list(trail.trail.planes) == [1, 2, 3, 4, 5, 6]
+    assert "On 6 of 8 planes, 1 to 6" in panel.summary.text()
+    assert desk.predictor.encoded - encoded == len(radii) - 2  # the first and the last plane are alike
+    read = [level.read - old for level, old in zip(levels, before, strict=True)]
+    assert sum(read) < 2 * len(radii) * 1024**2
+    # What was followed is seen on its plane before it is committed.
+    turn(5)
+    assert np.count_nonzero(desk.dock.bench.preview.layer.data) == disc_mask(*where, 60).area
+    # A click in the middle costs only the planes that it touches.
+    desk.click(where[0] + 5, where[1])
+    desk.wait_offers()
+    encoded = desk.predictor.encoded
+    follow()
+    assert trail.trail.anchors == {3, 5}
+    assert desk.predictor.encoded - encoded <= 3
+    turn(1)
+    desk.press_button(panel.end)
+    desk.press(Qt.Key.Key_C)
+    labels = stored(desk.target)
+    assert labels.shape == (len(radii), *SHAPE)
+    for z, radius in enumerate(radii):
+        part = labels[z, 2400:2800, 2100:2500]
+        if 2 <= z <= 6:
+            assert mask_iou(Mask.from_plane(part, 2400, 2100), disc_mask(*where, radius)) > 0.97
+        else:
+            assert not part.any()
+    assert desk.target.features["planes"].tolist() == [5]
+    desk.press_button(desk.dock.commit_panel.undo)
+    assert not np.count_nonzero(labels[:, 2400:2800, 2100:2500])
+    assert panel.strip.isVisible()
     assert desk.errors == []
 
 

@@ -74,6 +74,53 @@ def test_every_plane_ahead_of_time_and_the_encoder_rests_ever_after(open_desk, t
     assert again.errors == []
 
 
+def test_large_planes_are_embedded_in_tiles_and_the_encoder_rests_ever_after(
+    open_desk, tmp_path, monkeypatch
+):
+    """Clicks, following and segmenting every plane; the planes count as large here."""
+    monkeypatch.setenv("NAPARI_SAM_CACHE", str(tmp_path))
+    monkeypatch.setattr("napari_sam._napari.large.IN_MEMORY", 500**2)
+    discs = [(300, 400, 14), (1000, 1200, 20), (500, 1300, 12)]
+    image = np.random.default_rng(0).integers(0, 30, (2, 1300, 1500)).astype(np.uint8)
+    image += np.stack([disc_image(image.shape[1:], discs)] * 2)
+    desk = open_desk(image=image, contrast_limits=(0, 255)).wait_ready()
+    panel = choose(desk, tmp_path / "store")
+    desk.press_button(panel.run)
+    desk.until(lambda: "Every tile is in the folder: 8 embedded" in panel.text.text(), 30_000)
+    desk.dock.close_down()
+    desk.dock.window().hide()
+
+    again = open_desk(image=image, contrast_limits=(0, 255)).wait_ready()
+    assert "from the folder" in again.dock.image_panel.status.text()
+    for disc in discs:
+        again.click(*disc[:2])
+        again.until(
+            lambda disc=disc: again.session.offers and fits(again.session.offers[0].choice.mask, disc)
+        )
+        if disc is not discs[-1]:
+            again.dock.bench.clear()
+    again.dock.sections["Stack"].set_expanded(True)
+    stack_panel = again.dock.stack_panel
+    again.press_button(stack_panel.follow.run)
+    again.until(lambda: again.dock.stack.following and "follow" not in again.session.running, 30_000)
+    assert list(again.dock.stack.trail.trail.planes) == [0, 1]
+    again.press_button(stack_panel.run)
+    again.until(lambda: "objects in the layer" in stack_panel.text.text(), 60_000)
+    assert "3 objects" in stack_panel.text.text()
+    assert again.predictor.encoded == 0
+    assert again.errors == []
+
+
+def test_a_large_plane_by_itself_is_embedded_in_tiles(open_desk, tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_sam._napari.large.IN_MEMORY", 500**2)
+    image = np.random.default_rng(0).integers(0, 200, (1300, 1500)).astype(np.uint8)
+    desk = open_desk(image=image, contrast_limits=(0, 255)).wait_ready()
+    panel = choose(desk, tmp_path / "store")
+    assert panel.run.text() == "Embed every tile"
+    desk.press_button(panel.run)
+    desk.until(lambda: "Every tile is in the folder: 4 embedded" in panel.text.text(), 30_000)
+
+
 def test_cancel_keeps_what_is_done_and_clicks_do_not_wait(open_desk, tmp_path):
     slow = DiscPredictor(encode_seconds=0.25)
     desk = open_desk(image=stack(12), predictor=slow).wait_ready()

@@ -75,10 +75,27 @@ def stack_axes(
     viewer: ViewerModel, image: Image | None, channel_axis: int | None
 ) -> list[tuple[str, int, int]]:
     """List the axes to walk along as (name, number, size): those that are not on display."""
-    if image is None or viewer.dims.ndisplay != 2:
-        return []
+    return [] if image is None or viewer.dims.ndisplay != 2 else _across(viewer, image, channel_axis)
+
+
+def why_no_axes(viewer: ViewerModel, image: Image | None, channel_axis: int | None) -> str:
+    """Say why there is no axis to walk along, and what to do about it; nothing if there is one."""
+    if image is None:
+        return "There is no image yet. Open one."
+    if not _across(viewer, image, channel_axis):
+        return "This image has one plane only."
+    if viewer.dims.ndisplay != 2:
+        return (
+            "napari shows this image in 3D. Planes are chosen and segmented in the 2D view: go back to it "
+            "with the button below the list of layers."
+        )
+    return ""
+
+
+def _across(viewer: ViewerModel, image: Image, channel_axis: int | None) -> list[tuple[str, int, int]]:
+    """Axes across the planes that the 2D view shows; those of several positions, without the channels."""
     lead = viewer.dims.ndim - image.ndim
-    shown = {axis - lead for axis in viewer.dims.displayed}
+    shown = {axis - lead for axis in viewer.dims.order[-2:]}
     return [
         (axis_name(image, axis), axis, size)
         for axis, size in enumerate(layer_shape(image))

@@ -24,12 +24,12 @@ from napari_sam.image import RGB
 from napari_sam.levels import FULL, box_to_level
 from napari_sam.masks import Box
 from napari_sam.session import View
-from napari_sam.tiling.large_plane import LargePlane, Level
+from napari_sam.tiling.large_plane import LARGE, LargePlane, Level
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-IN_MEMORY = 4096**2
+IN_MEMORY = LARGE
 """Pixels from which on a plane is looked at in parts, if it lies in memory."""
 ON_DISK = 2048**2
 """The same for a plane that does not, or that has coarser levels."""
@@ -60,16 +60,23 @@ def large_plane(
 
 
 def large_planes(
-    viewer: ViewerModel, image: Image, axis: int, channels: Channels | None, contrast: ContrastMode
+    viewer: ViewerModel,
+    image: Image,
+    axis: int,
+    channels: Channels | None,
+    contrast: ContrastMode,
+    level: int | None = None,
 ) -> list[LargePlane]:
-    """Take the planes along an axis as ones that are read by boxes, at all levels.
+    """Take the planes along an axis as ones that are read by boxes.
 
     Parameters
     ----------
     viewer, image, axis, channels, contrast
         See `napari_sam._napari.planes.iter_planes`.
+    level : int, optional
+        The only level to read; all if not given.
     """
-    numbers = range(len(image.data) if image.multiscale else 1)
+    numbers = range(len(image.data) if image.multiscale else 1) if level is None else [level]
     levels = [iter_planes(viewer, image, axis, channels, contrast=contrast, level=k) for k in numbers]
     return [_of_levels(planes) for planes in zip(*levels, strict=True)]
 

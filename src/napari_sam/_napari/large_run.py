@@ -89,6 +89,7 @@ class LargeRun(QObject):
             bench.image.name,
             axes=part.pixels,
             first=box.clip(view.plane.shape).centre,
+            kept=(bench.storage.stored,),
         )
         self._begin(part, work)
 
@@ -124,6 +125,7 @@ class LargeRun(QObject):
             bench.image.name,
             axes=part.pixels,
             voxel=voxel,
+            kept=(bench.storage.stored,),
         )
         self._begin(part, work)
 

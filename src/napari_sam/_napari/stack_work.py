@@ -9,7 +9,7 @@ from napari.layers import Labels, Tracks
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_sam._napari.choices import stack_axes
+from napari_sam._napari.choices import stack_axes, why_no_axes
 from napari_sam._napari.panels.stack_panel import StackPanel
 from napari_sam._napari.panels.tracks_panel import TracksPanel
 from napari_sam._napari.stack_run import StackRun
@@ -67,7 +67,7 @@ class StackWork(QObject):
         """Segment every plane as the panel is set."""
         axis = self.panel.axis.currentData()
         if axis is None:
-            self.failed.emit("This image has one plane only. Use Segment all.")
+            self.failed.emit(self.panel.why)
         else:
             self.stack.run(axis, link=self.panel.link_settings(), diameter=self._image.typical_diameter)
 
@@ -77,7 +77,7 @@ class StackWork(QObject):
 
         axis = self.panel.axis.currentData()
         if axis is None:
-            self.failed.emit("This image has one plane only: there is nothing to follow an object through.")
+            self.failed.emit(self.panel.why)
         else:
             settings = PropagationSettings(**self.panel.follow.settings())
             self.trail.run(axis, settings, self._image.typical_diameter)
@@ -102,7 +102,8 @@ class StackWork(QObject):
     def offer_axes(self) -> None:
         """Offer the axes that can be walked along now."""
         bench = self._bench
-        self.panel.set_axes(stack_axes(bench.viewer, bench.image, bench.channel_axis))
+        shown = bench.viewer, bench.image, bench.channel_axis
+        self.panel.set_axes(stack_axes(*shown), why_no_axes(*shown))
         self._show_step()
         self._show_here()
 

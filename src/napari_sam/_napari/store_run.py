@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject
 
-from napari_sam._napari.choices import stack_axes
+from napari_sam._napari.choices import stack_axes, why_no_axes
 from napari_sam._napari.coordinates import PlaneError
+from napari_sam._napari.large import is_large
 from napari_sam._napari.planes import Pictures
 from napari_sam._napari.settings import preferences, set_preference
 
@@ -60,19 +61,32 @@ class StoreRun(QObject):
             self._open(chosen.store_folder, chosen.store_read_only, chosen.store_gb)
 
     def run(self) -> None:
-        """Embed every plane along the chosen axis into the folder."""
+        """Embed every plane along the chosen axis into the folder; large planes in tiles."""
         bench, axis = self._bench, self._panel.axis.currentData()
+        diameter, view = self._image_panel.typical_diameter, bench.lookout.view
+        if axis is None and view is not None:
+            bench.storage.precompute_tiles([view.plane], lambda: 0, diameter)
+            return
         if axis is None or bench.image is None:
-            bench.failed.emit("This image has one plane only, which is embedded already.")
+            why = why_no_axes(bench.viewer, bench.image, bench.channel_axis)
+            bench.failed.emit(f"There is nothing to embed ahead of time. {why}")
             return
         try:
             planes = tuple(bench.planes_along(axis, at_level=True))
+            large = is_large(bench.image, planes[0])
+            parts = bench.large_planes_along(axis, at_level=True) if large else []
         except PlaneError as error:
             bench.failed.emit(str(error))
             return
         self._on_plane()
-        diameter = self._image_panel.diameter.value() or None
-        bench.storage.precompute(Pictures(planes), lambda: min(self._here, len(planes) - 1), diameter)
+
+        def here() -> int:
+            return min(self._here, len(planes) - 1)
+
+        if large:
+            bench.storage.precompute_tiles(parts, here, diameter)
+        else:
+            bench.storage.precompute(Pictures(planes), here, diameter)
 
     def _on_folder(self, path: str, read_only: bool, gigabytes: float) -> None:
         set_preference("store", "folder", path)
@@ -120,7 +134,8 @@ class StoreRun(QObject):
 
     def _show(self) -> None:
         storage, running = self._bench.storage, self._bench.session.running
-        self._panel.set_able(storage.writable and "precompute" not in running)
+        able = storage.writable and "precompute" not in running
+        self._panel.set_able(able, large=self._bench.lookout.view is not None)
         text = storage.text
         if storage.trouble and storage.trouble != text:
             text = f"{text}\n{storage.trouble}"

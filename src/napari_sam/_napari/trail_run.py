@@ -11,12 +11,14 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex, turn_to_plane
 from napari_sam._napari.followed import FollowedVolume
+from napari_sam._napari.large import is_large
 from napari_sam._napari.planes import Pictures, Plane
 from napari_sam._napari.target import write_through
 from napari_sam.levels import mask_to_full
 from napari_sam.masks import Mask, Overlap
 from napari_sam.session import Decision
 from napari_sam.session.trail import ChoiceMemory, Trail, settled
+from napari_sam.session.work import memory_of, tiles_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -127,16 +129,19 @@ class TrailRun(QObject):
         previous = before.propagation if before is not None else None
         if previous is not None:
             anchors = settled(anchors, previous.anchors)
+        large = is_large(bench.image, planes[0])
         work = partial(
             propagate_object,
             session.predictor,
-            Pictures(planes),
+            bench.large_planes_along(axis) if large else Pictures(planes),
             anchors,
             settings,
             previous=previous,
             diameter=diameter,
-            kept=(session.cache,),
+            # Parts of large planes are hardly ever looked at again, to the pixel: not for the folder.
+            kept=(memory_of(session.cache) if large else session.cache,),
             spacing=_pixel_size(bench.image, planes[0].index),
+            tiles=tiles_of(planes[0].shape, session.cache, diameter) if large else None,
         )
         session.request("follow", work)
 

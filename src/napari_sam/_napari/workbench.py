@@ -193,9 +193,10 @@ class Workbench(QObject):
             self.viewer, self.image, axis, self._channels, contrast=self._contrast, level=level
         )
 
-    def large_planes_along(self, axis: int) -> list[LargePlane]:
-        """Take the planes along an axis as the image is seen now, to be read by boxes at full resolution."""
-        return large_planes(self.viewer, self.image, axis, self._channels, self._contrast)
+    def large_planes_along(self, axis: int, *, at_level: bool = False) -> list[LargePlane]:
+        """Take the planes along an axis as the image is seen now, to be read by boxes; see `planes_along`."""
+        level = self._level if at_level else None
+        return large_planes(self.viewer, self.image, axis, self._channels, self._contrast, level)
 
     # --- prompts -------------------------------------------------------------------------------------
 

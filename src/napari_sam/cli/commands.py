@@ -251,18 +251,17 @@ def embed(
     except ImageFileError as error:
         raise typer.BadParameter(str(error), param_hint="IMAGE") from error
     predictor = load(recipe.model, device)
-    from napari_sam.folder import Pictures, settle_contrast
-    from napari_sam.store import EmbeddingStore, embed_stack
+    from napari_sam.folder.ahead import embed_image
+    from napari_sam.store import EmbeddingStore
 
     store = EmbeddingStore(out, None if max_gb is None else int(max_gb * 1e9))
     failed = False
     for source in sources:
         try:
             with open_image(source, axes=axes) as image:
-                pictures = Pictures(image, settle_contrast(image, recipe))
-                steps = embed_stack(predictor, pictures, store, diameter=recipe.diameter)
-                result = show(steps, "plane", lambda step: None)
-            typer.echo(f"{source}: {result.computed} planes embedded, {result.found} were there already")
+                result = show(embed_image(predictor, image, recipe, store), "plane", lambda step: None)
+            done = f"{result.computed} {result.unit}s embedded, {result.found} were there already"
+            typer.echo(f"{source}: {done}")
         except ValueError as error:
             failed = True
             typer.echo(f"{source}: failed. {error}", err=True)

@@ -182,7 +182,7 @@ class AnnotationSession(JobDesk):
             # One at a time: a mouse that keeps moving would overtake every answer.
             self._hover_next = y, x
         else:
-            args = (self.predictor, self._ready, y, x, self.levels.preselect, self.cache)
+            args = (self.predictor, self._ready, y, x, self.levels.preselect, self.cache, self.diameter)
             self.request("hover", partial(work.hover, *args), self._take_hover)
 
     def end_hover(self) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_sam.axes import Axes
     from napari_sam.everything import AutomaticSettings
     from napari_sam.predictor import Predictor
+    from napari_sam.store import Embeddings
     from napari_sam.tiling.large_plane import LargePlane
     from napari_sam.tiling.run import TiledResult
 
@@ -44,6 +45,7 @@ def everything_tiled(
     *,
     axes: Axes | None = None,
     first: tuple[float, float] | None = None,
+    kept: Sequence[Embeddings] = (),
 ) -> Steps[TiledResult]:
     """Segment a large plane into a folder; the same plane with the same settings is gone on with.
 
@@ -63,6 +65,8 @@ def everything_tiled(
         Pixel size of Y and X.
     first : tuple of float, optional
         Place (y, x) to begin at.
+    kept : sequence of Embeddings
+        Where embeddings of tiles are looked for and kept.
 
     Yields
     ------
@@ -85,6 +89,7 @@ def everything_tiled(
         axes=axes,
         source=source,
         first=first,
+        kept=kept,
     )
     return result
 
@@ -100,6 +105,7 @@ def stack_tiled(
     *,
     axes: Axes | None = None,
     voxel: tuple[float, str] | None = None,
+    kept: Sequence[Embeddings] = (),
 ) -> Steps[TiledResult]:
     """Segment a stack of large planes into a folder; the same one with the same settings is gone on with.
 
@@ -108,7 +114,7 @@ def stack_tiled(
     predictor : Predictor
     planes : sequence of LargePlane
         Of one shape; their finest levels are segmented.
-    settings, diameter, folder, name
+    settings, diameter, folder, name, kept
         See `everything_tiled`.
     link, axes, voxel
         See `napari_sam.tiling.segment_tiled_stack`.
@@ -138,6 +144,7 @@ def stack_tiled(
         axes=axes,
         voxel=voxel,
         source=source,
+        kept=kept,
     )
     return result
 

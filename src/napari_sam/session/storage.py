@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_sam.progress import Progress, Steps
+from napari_sam.store.shelf import FolderOf
 
 if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         Planes,
         Shelf,
     )
+    from napari_sam.tiling.large_plane import LargePlane
 
 NOTHING = "Embeddings are kept in memory only."
 
@@ -103,6 +105,11 @@ class Storage:
         self._say(f"micro-sam's, {_foreign(store)}: comparing it with the image…")
         self._session.request("index", partial(index, store, image, predictor.model_id), self._take_index)
 
+    @property
+    def stored(self) -> FolderOf:
+        """What the folder holds, for work that sees each picture once."""
+        return FolderOf(self._shelf)
+
     def precompute(self, planes: Planes, here: Callable[[], int], diameter: float | None) -> None:
         """Embed every plane of a stack into the folder.
 
@@ -114,12 +121,30 @@ class Storage:
         diameter : float, optional
             Typical object diameter in pixels.
         """
+        self._precompute(embed_planes, planes, here, diameter)
+
+    def precompute_tiles(
+        self, planes: Sequence[LargePlane], here: Callable[[], int], diameter: float | None
+    ) -> None:
+        """Embed large planes into the folder, in tiles.
+
+        Parameters
+        ----------
+        planes : sequence of LargePlane
+            Of one shape; their finest levels are embedded.
+        here, diameter
+            See `precompute`.
+        """
+        self._precompute(embed_large_planes, planes, here, diameter)
+
+    def _precompute(self, work: Callable[..., Steps[EmbedResult]], planes: Any, *options: Any) -> None:
+        """Request that planes are embedded, if that is possible now."""
         predictor, store = self._session.predictor, self.store
         if store is None or store.read_only or predictor is None:
             why = "wait for the model" if self.writable else "choose a folder in which you may write"
             self._session.failed.emit(f"The planes cannot be embedded yet: {why}.")
             return
-        run = partial(embed_planes, predictor, planes, store, here, diameter, self._shelf)
+        run = partial(work, predictor, planes, store, *options, self._shelf)
         self._session.request("precompute", run)
 
     def _use(self, store: EmbeddingStore | None, foreign: MicroSamStore | None = None) -> None:
@@ -142,7 +167,7 @@ class Storage:
         if kind == "precompute" and outcome is not None:
             done: EmbedResult = outcome
             before = f", {done.found} were there before" if done.found else ""
-            self._say(f"Every plane is in the folder: {done.computed} embedded{before}.")
+            self._say(f"Every {done.unit} is in the folder: {done.computed} embedded{before}.")
         elif outcome is None and self._why and kind in ("store", "index", "precompute"):
             self._say(self._why)
         self._why = ""
@@ -198,6 +223,25 @@ def embed_planes(
     return (
         yield from embed_stack(predictor, planes, store, first=here, diameter=diameter, known=shelf.memory)
     )
+
+
+def embed_large_planes(
+    predictor: Predictor,
+    planes: Sequence[LargePlane],
+    store: EmbeddingStore,
+    here: Callable[[], int],
+    diameter: float | None,
+    shelf: Shelf,
+) -> Steps[EmbedResult]:
+    """Embed large planes into a store, in tiles; those that are in memory are not computed again."""
+    from napari_sam.tiling.ahead import embed_tiles
+
+    yield Progress(0, len(planes), "Waiting for the model…")
+    reads = [plane.levels[0].read for plane in planes]
+    steps = embed_tiles(
+        predictor, reads, planes[0].shape, store, first=here, diameter=diameter, known=shelf.memory
+    )
+    return (yield from steps)
 
 
 def _foreign(store: MicroSamStore) -> str:

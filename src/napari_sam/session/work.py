@@ -155,7 +155,7 @@ def embed(predictor: Predictor, read: Read, cache: Kept, diameter: float | None)
 
     Of a large plane that the folder holds in tiles, the tile in the middle of the view is taken.
     """
-    if isinstance(read, View) and (tiles := _tiles(read.plane, cache)) is not None:
+    if isinstance(read, View) and (tiles := tiles_of(read.plane.shape, cache, diameter)) is not None:
         seen = tiles.around(predictor, read.plane, Prompts((Point(*read.sight.area.centre),)))
         if seen is not None:
             view = View(read.plane, seen.sight)
@@ -169,7 +169,7 @@ def _embed_read(predictor: Predictor, read: Read, cache: Kept, diameter: float |
     rgb = read()
     if view is not None:
         diameter = view.plane.diameter(predictor, view.sight, rgb, diameter)
-        cache = _memory(cache)  # what was in view is hardly ever in view again, to the pixel
+        cache = memory_of(cache)  # what was in view is hardly ever in view again, to the pixel
     key = predictor.pixels_key(rgb, diameter), predictor.model_id
     shelf = cache if isinstance(cache, Shelf) else None
     remembered = key in (cache if shelf is None else shelf.memory)
@@ -179,15 +179,15 @@ def _embed_read(predictor: Predictor, read: Read, cache: Kept, diameter: float |
     return Embedded(rgb, embedding, found is not None, found is not None and not remembered, trouble, view)
 
 
-def _tiles(plane: LargePlane, cache: Kept) -> StoredTiles | None:
-    """Tiles of a large plane in a folder of another program, if there are any."""
+def tiles_of(shape: tuple[int, int], cache: Kept, diameter: float | None) -> StoredTiles | None:
+    """Tiles of large planes of a shape (H, W) that the folder holds, if there are any."""
     from napari_sam.tiling.seen import StoredTiles
 
-    boxes = cache.tiles(plane.shape) if isinstance(cache, Shelf) else ()
-    return StoredTiles(boxes, cache) if boxes else None
+    tiles = cache.tiles(shape) if isinstance(cache, Shelf) else None
+    return StoredTiles(tiles, cache, diameter) if tiles is not None else None
 
 
-def _memory(cache: Kept) -> EmbeddingCache:
+def memory_of(cache: Kept) -> EmbeddingCache:
     """Where embeddings are kept for this sitting only."""
     return cache.memory if isinstance(cache, Shelf) else cache
 
@@ -232,8 +232,8 @@ def _candidates(
         return predictor.predict_each(ready.embedding, prompts, before)
     from napari_sam.tiling.seen import predict_seen
 
-    plane, kept = ready.view.plane, (_memory(cache),)
-    tiles = _tiles(plane, cache)
+    plane, kept = ready.view.plane, (memory_of(cache),)
+    tiles = tiles_of(plane.shape, cache, diameter)
     return predict_seen(
         predictor, plane, ready.seen, prompts, before, diameter=diameter, kept=kept, tiles=tiles
     )
@@ -246,13 +246,14 @@ def hover(
     x: float,
     choose: Callable[[Candidates], int],
     cache: Kept,
+    diameter: float | None,
 ) -> Mask:
     """Mask that a click at ``(y, x)`` would give, as far as it is in view."""
     prompts = Prompts((Point(y, x),))
     if ready.view is None:
         candidates = predictor.predict(ready.embedding, prompts)
         return candidates[choose(candidates)].mask
-    tiles = _tiles(ready.view.plane, cache)
+    tiles = tiles_of(ready.view.plane.shape, cache, diameter)
     tile = tiles.around(predictor, ready.view.plane, prompts) if tiles is not None else None
     seen = ready.seen if tile is None else tile
     candidates = predictor.predict(seen.embedding, seen.sight.to_picture(prompts))

@@ -3,6 +3,7 @@
 Layout, every level a zarr group (format 3)::
 
     store/                          attributes: format, version
+      tiles.json                    shapes of planes that are kept in tiles, and how these are cut
       MODEL/                        identity of the weights
         AB/                         first two characters of the picture's fingerprint
           FINGERPRINT/              attributes: frame, digests, ...: the completion mark
@@ -34,6 +35,7 @@ import zarr
 from napari_sam.embedding import Embedding
 from napari_sam.store.entry import DAMAGE, MARK, entry_size, read_entry, write_entry
 from napari_sam.store.memory import Key
+from napari_sam.store.tiled import Tiles, note_tiles, read_tiles
 
 FORMAT, VERSION = "napari-sam embeddings", 1
 ABANDONED = 3600.0
@@ -83,6 +85,7 @@ class EmbeddingStore:
         self._lock = RLock()
         self._nbytes: int | None = None
         self._swept = False
+        self._tiles: dict[tuple[int, int], Tiles | None] = {}
         self._open()
 
     def __contains__(self, key: Key) -> bool:
@@ -123,10 +126,7 @@ class EmbeddingStore:
         StoreError
             If the store is read-only, the disk is full, or the folder cannot be written.
         """
-        if self.read_only:
-            raise StoreError(
-                f"The store {self.path} was opened for reading only. Choose a store of your own."
-            )
+        self.require_writable()
         folder = self._folder(embedding.key)
         if (folder / MARK).is_file():
             return
@@ -145,6 +145,51 @@ class EmbeddingStore:
                 raise StoreError(self._write_failure(embedding, error)) from error
             if self.max_bytes is not None:
                 self._make_room(nbytes, self.max_bytes)
+
+    def require_writable(self) -> None:
+        """Refuse to go on with a store that is only read.
+
+        Raises
+        ------
+        StoreError
+        """
+        if self.read_only:
+            raise StoreError(
+                f"The store {self.path} was opened for reading only. Choose a store of your own."
+            )
+
+    def tiles(self, shape: tuple[int, int]) -> Tiles | None:
+        """Tiles in which planes of ``shape`` (H, W) are kept; None if they are not."""
+        if shape not in self._tiles:
+            self._tiles[shape] = read_tiles(self.path, shape)
+        return self._tiles[shape]
+
+    def note_tiles(self, shape: tuple[int, int], side: int, halo: int, diameter: float | None) -> None:
+        """Note that planes of a shape are kept in tiles, so that prompts on them are seen in these.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (H, W) of the planes.
+        side, halo : int
+            Pixels on a side of what a tile is meant for, and those that it sees beyond, all around.
+        diameter : float, optional
+            Object diameter in pixels at which they are encoded.
+
+        Raises
+        ------
+        StoreError
+            If the note cannot be written.
+        """
+        self.require_writable()
+        try:
+            note_tiles(self.path, shape, side, halo, diameter)
+        except OSError as error:
+            raise StoreError(
+                f"The store {self.path} cannot be written to ({error.strerror or error}). Make room or "
+                "choose another folder."
+            ) from error
+        self._tiles.pop(shape, None)
 
     def entries(self) -> Iterator[Entry]:
         """Walk through the complete entries."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import RLock
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from napari_sam.embedding import Embedding
 from napari_sam.image import RGB
-from napari_sam.masks import Box
 
 if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
@@ -34,15 +33,6 @@ class Embeddings(Protocol):
 
     def put(self, embedding: Embedding) -> None:
         """Keep an embedding."""
-        ...
-
-
-@runtime_checkable
-class InTiles(Protocol):
-    """Embeddings of tiles, of planes that may be too large to be embedded whole."""
-
-    def tiles(self, shape: tuple[int, int]) -> Sequence[tuple[Box, Box]]:
-        """Say what each tile of a plane of ``shape`` (H, W) is meant for, and what was encoded."""
         ...
 
 

@@ -24,6 +24,7 @@ from napari_sam.masks import Box
 from napari_sam.progress import Progress, Steps
 from napari_sam.store.disk import StoreError
 from napari_sam.store.memory import Embeddings, Key
+from napari_sam.store.tiled import Tiles
 
 TILES = 32
 """Tiles of a plane that are kept in memory."""
@@ -257,11 +258,12 @@ class MicroSamEmbeddings:
             return self._in_tiles(pixels)
         return self.store.embedding(*self._places[pixels], pixels)
 
-    def tiles(self, shape: tuple[int, int]) -> tuple[tuple[Box, Box], ...]:
-        """Tiles of planes of a shape (H, W): what each is meant for, and what was encoded."""
+    def tiles(self, shape: tuple[int, int]) -> Tiles | None:
+        """Tiles of planes of a shape (H, W); None if the store has none of such planes."""
         if not self.store.tiled or shape != self._shape:
-            return ()
-        return tuple((part.inner, part.outer) for _, part in self.store.parts(shape) if part.plane == 0)
+            return None
+        parts = self.store.parts(shape)
+        return Tiles(tuple((part.inner, part.outer) for _, part in parts if part.plane == 0))
 
     def put(self, embedding: Embedding) -> None:
         """Refuse: the store is another program's."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,22 +41,27 @@ class EmbedResult:
         Planes that were encoded.
     found : int
         Planes that were in the store already.
+    unit : str
+        What was embedded, for a person to read: "plane" or "tile".
     """
 
     keys: tuple[Key, ...]
     computed: int
     found: int
+    unit: str = "plane"
 
 
-def nearest(left: set[int], here: int) -> int:
-    """Number nearest to ``here`` among those that are left, the higher of two.
+def nearest(left: Sequence[int], here: int) -> int:
+    """Position in ``left``, which is in order, of the number nearest to ``here``; the higher of two.
 
     Examples
     --------
-    >>> nearest({0, 1, 3, 4}, 2)
-    3
+    >>> nearest([0, 1, 3, 4], 2)
+    2
     """
-    return min(left, key=lambda number: (abs(number - here), -number))
+    after = bisect_left(left, here)
+    around = range(max(after - 1, 0), min(after + 1, len(left)))
+    return min(around, key=lambda i: (abs(left[i] - here), -left[i]))
 
 
 def embed_stack(
@@ -66,6 +72,8 @@ def embed_stack(
     first: int | Callable[[], int] = 0,
     diameter: float | None = None,
     known: Embeddings | None = None,
+    blank: Callable[[RGB], bool] | None = None,
+    unit: str = "plane",
 ) -> Steps[EmbedResult]:
     """Put the embedding of every plane into a store.
 
@@ -84,6 +92,10 @@ def embed_stack(
         Typical object diameter in image pixels, for models that scale by it.
     known : Embeddings, optional
         Where embeddings may be found that were computed before.
+    blank : callable, optional
+        Tells which pictures show nothing and are left out.
+    unit : str
+        What a picture is, for a person to read.
 
     Yields
     ------
@@ -104,16 +116,18 @@ def embed_stack(
     total = len(planes)
     if not callable(first) and not 0 <= first < max(total, 1):
         raise ValueError(f"Expected a first plane from 0 to {total - 1}, found {first}.")
-    if store.read_only:
-        raise StoreError(f"The store {store.path} was opened for reading only. Choose a store of your own.")
+    store.require_writable()
     keys: dict[int, Key] = {}
-    left = set(range(total))
+    left = list(range(total))
     found = computed = 0
     started = time.monotonic()
     while left:
-        number = nearest(left, first() if callable(first) else first)
-        left.remove(number)
+        number = left.pop(nearest(left, first() if callable(first) else first))
         picture = planes[number]
+        done = total - len(left)
+        if blank is not None and blank(picture):
+            yield Progress(done, total, f"{unit} {number + 1} is empty")
+            continue
         key = predictor.pixels_key(picture, diameter), predictor.model_id
         if key in store:
             store.touch(key)
@@ -123,19 +137,19 @@ def embed_stack(
             # One that is in tiles has no features of its own: it is another program's.
             if embedding is None or not embedding.features:
                 embedding = predictor.embed(picture, diameter=diameter)
-            _check_room(store, embedding.nbytes, total)
+            _check_room(store, embedding.nbytes, total, unit)
             store.put(embedding)
             computed += 1
         keys[number] = key
         rest = time_left(time.monotonic() - started, computed, len(left))
-        yield Progress(len(keys), total, f"plane {number + 1} embedded{rest}")
-    return EmbedResult(tuple(keys[i] for i in range(total)), computed, found)
+        yield Progress(done, total, f"{unit} {number + 1} embedded{rest}")
+    return EmbedResult(tuple(key for _, key in sorted(keys.items())), computed, found, unit)
 
 
-def _check_room(store: EmbeddingStore, nbytes: int, planes: int) -> None:
+def _check_room(store: EmbeddingStore, nbytes: int, planes: int, unit: str) -> None:
     """Refuse a stack of which the store would forget the first planes before the last are there."""
     if store.max_bytes is not None and planes > 1 and nbytes * planes > store.max_bytes:
         raise StoreError(
-            f"The {planes} planes need about {nbytes * planes / 1e9:.1f} GB, the store "
-            f"{store.path} may take {store.max_bytes / 1e9:.1f} GB. Allow it more or embed fewer planes."
+            f"The {planes} {unit}s need about {nbytes * planes / 1e9:.1f} GB, the store "
+            f"{store.path} may take {store.max_bytes / 1e9:.1f} GB. Allow it more or embed fewer {unit}s."
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from napari_sam.masks import Box
-from napari_sam.store.memory import EmbeddingCache, Embeddings, InTiles, Key
+from napari_sam.store.memory import EmbeddingCache, Embeddings, Key
+from napari_sam.store.tiled import InTiles, Tiles
 
 if TYPE_CHECKING:
     from napari_sam.embedding import Embedding
@@ -51,19 +50,22 @@ class Shelf:
     def get(self, key: Key) -> Embedding | None:
         """Return the embedding of a picture, or None if it is not kept."""
         found = self.memory.get(key)
-        folder = self.folder
-        if found is None and folder is not None:
-            try:
-                found = folder.get(key)
-            except OSError as error:
-                self.trouble = str(error)
-            if found is not None:
-                self.memory.put(found)
+        if found is None and (found := self.read(key)) is not None:
+            self.memory.put(found)
         return found
 
-    def tiles(self, shape: tuple[int, int]) -> Sequence[tuple[Box, Box]]:
-        """Tiles of planes of a shape that the folder holds; none if it holds no tiles of such planes."""
-        return self.folder.tiles(shape) if isinstance(self.folder, InTiles) else ()
+    def read(self, key: Key) -> Embedding | None:
+        """Return what the folder has, without taking it into memory."""
+        folder = self.folder
+        try:
+            return folder.get(key) if folder is not None else None
+        except OSError as error:
+            self.trouble = str(error)
+            return None
+
+    def tiles(self, shape: tuple[int, int]) -> Tiles | None:
+        """Tiles of planes of a shape that the folder holds; None if it holds none of such planes."""
+        return self.folder.tiles(shape) if isinstance(self.folder, InTiles) else None
 
     def put(self, embedding: Embedding) -> None:
         """Keep an embedding."""
@@ -76,3 +78,29 @@ class Shelf:
                 self.trouble = str(error)
             else:
                 self.trouble = ""
+
+
+class FolderOf:
+    """The folder of a shelf, for work that sees each picture once: looked up, never added to.
+
+    Parameters
+    ----------
+    shelf : Shelf
+    """
+
+    read_only = True
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def __contains__(self, key: Key) -> bool:
+        """Tell whether a picture's embedding is in the folder."""
+        folder = self._shelf.folder
+        return folder is not None and key in folder
+
+    def get(self, key: Key) -> Embedding | None:
+        """Return the embedding of a picture, which does not go into memory."""
+        return self._shelf.read(key)
+
+    def put(self, embedding: Embedding) -> None:
+        """Keep nothing."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam.image import RGB
-from napari_sam.levels import Factors, box_to_level, mask_to_full, to_level
+from napari_sam.levels import Factors, box_to_level, mask_to_full, mask_to_level, to_level
 from napari_sam.masks import Box, Mask
 from napari_sam.prompts import PromptError, Prompts
 from napari_sam.tiling.crop import FILL, SIDE, crop_around, lies_well_inside, move_prompts, runs_out
@@ -23,6 +23,8 @@ from napari_sam.tiling.tile import Read
 if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
 
+LARGE = 4096**2
+"""Pixels from which on a plane is looked at in parts, wherever it lies."""
 MARGIN = 0.25
 """Part of the view's longer side that is encoded beyond it, so that small moves cost nothing."""
 LEAST = 512
@@ -90,6 +92,10 @@ class Sight:
     def to_picture(self, prompts: Prompts) -> Prompts:
         """Bring prompts of the plane into pixels of the picture."""
         return move_prompts(to_level(prompts, self.factors), self.box)
+
+    def mask_to_picture(self, mask: Mask) -> Mask:
+        """Bring a mask of the plane into pixels of the picture."""
+        return mask_to_level(mask, self.factors).shift(-int(self.box.y0), -int(self.box.x0))
 
     def to_plane(self, mask: Mask) -> Mask:
         """Bring a mask of the picture into full-resolution pixels of the plane."""

@@ -1,31 +1,38 @@
 """Prompts on a plane that is never read whole, each in a sight of it that is encoded.
 
 A prompt outside of what is in view gets a sight of its own, and an object that runs out of one is looked at
-again from further away. Where another program has encoded tiles of the plane, a prompt is seen in the tile
-that it lies in, and the encoder rests.
+again from further away. Where tiles of the plane were encoded before, a prompt is seen in the tile that it
+lies in, and the encoder rests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sam.candidates import Candidate, Candidates
 from napari_sam.image import RGB
-from napari_sam.masks import Box, Mask
+from napari_sam.masks import Mask
 from napari_sam.predictor.mosaic import tile_of
 from napari_sam.prompts import Prompts
 from napari_sam.store import Embeddings, embed_once
 from napari_sam.tiling.crop import WIDER, extent_of
 from napari_sam.tiling.large_plane import LargePlane, Sight
+from napari_sam.tiling.whole_plane import AnyPlane
 
 if TYPE_CHECKING:
     from napari_sam.embedding import Embedding
     from napari_sam.predictor import Predictor
+    from napari_sam.store.tiled import Tiles
+
+Choose = Callable[[Candidates], int]
+"""Index of one of the candidates."""
+_preferred: Choose = attrgetter("preferred")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,34 +76,39 @@ class SeenCandidate(Candidate):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredTiles:
-    """Tiles of planes that another program has encoded.
+    """Tiles of planes that were encoded ahead of time, or by another program.
 
     Parameters
     ----------
-    boxes : sequence of (Box, Box)
-        What each tile is meant for, and what was encoded, in full-resolution pixels of the plane.
+    tiles : Tiles
+        In full-resolution pixels of the plane.
     kept : Embeddings
         Where their embeddings are found, by the picture of what was encoded.
+    diameter : float, optional
+        Object diameter in full-resolution pixels at which they have to be encoded; any if not given.
     """
 
-    boxes: Sequence[tuple[Box, Box]]
+    tiles: Tiles
     kept: Embeddings
+    diameter: float | None = None
 
     def around(self, predictor: Predictor, plane: LargePlane, prompts: Prompts) -> Seen | None:
         """Return the tile that prompts lie in; None if none holds them all, or it is not kept."""
-        _, outer = self.boxes[tile_of(prompts, self.boxes)]
+        boxes = self.tiles.boxes
+        _, outer = boxes[tile_of(prompts, boxes)]
         extent = extent_of(prompts).clip(plane.shape)
         if extent.intersect(outer) != extent:
             return None
         sight = Sight(0, 1, outer, plane.levels[0].factors)
         picture = plane.read(sight)
-        found = self.kept.get((predictor.pixels_key(picture), predictor.model_id))
+        key = predictor.pixels_key(picture, self.diameter or self.tiles.diameter), predictor.model_id
+        found = self.kept.get(key)
         return None if found is None else Seen(sight, picture, found)
 
 
 def see(
     predictor: Predictor,
-    plane: LargePlane,
+    plane: AnyPlane,
     sight: Sight,
     diameter: float | None = None,
     kept: Sequence[Embeddings] = (),
@@ -106,7 +118,7 @@ def see(
     Parameters
     ----------
     predictor : Predictor
-    plane : LargePlane
+    plane : LargePlane or WholePlane
     sight : Sight
     diameter : float, optional
         Typical object diameter in full-resolution pixels.
@@ -177,30 +189,67 @@ def predict_seen(
         found = predictor.predict_each(seen.embedding, local, [places[i][1] for i in rows])
         offers.update((i, _placed(one, seen)) for i, one in zip(rows, found, strict=True))
     return [
-        _whole(predictor, plane, seen, offers[i], prompts[i], diameter, kept)
+        _whole(predictor, plane, seen, offers[i], prompts[i], _preferred, diameter, kept)[1]
         for i, (seen, _) in enumerate(places)
     ]
 
 
-def _whole(
+def predict_around(
     predictor: Predictor,
-    plane: LargePlane,
-    seen: Seen,
-    offer: Candidates,
+    plane: AnyPlane,
     prompts: Prompts,
-    diameter: float | None,
-    kept: Sequence[Embeddings],
-) -> Candidates:
-    """Look again from further away for as long as the preferred mask runs out of the sight."""
+    near: Prompts | None = None,
+    *,
+    choose: Choose = _preferred,
+    diameter: float | None = None,
+    kept: Sequence[Embeddings] = (),
+    tiles: StoredTiles | None = None,
+) -> tuple[Seen, Candidates]:
+    """Candidates for an object anywhere on a plane of which nothing is encoded yet.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    plane : LargePlane or WholePlane
+    prompts : Prompts
+        In full-resolution pixels.
+    near : Prompts, optional
+        What tells where the object is and how large, if that is more than the prompts say.
+    choose : callable
+        Index of the candidate that has to lie in the sight as a whole.
+    diameter, kept
+        See `see`.
+    tiles : StoredTiles, optional
+        Tiles of a large plane, in one of which the object is looked at first.
+
+    Returns
+    -------
+    Seen
+        What was looked at in the end.
+    Candidates
+        Of `SeenCandidate`.
+    """
+    near = near or prompts
+    found = tiles.around(predictor, plane, near) if tiles and isinstance(plane, LargePlane) else None
+    seen = found or see(predictor, plane, plane.around(near), diameter, kept)
+    offer = _placed(predictor.predict(seen.embedding, seen.sight.to_picture(prompts)), seen)
+    return _whole(predictor, plane, seen, offer, prompts, choose, diameter, kept)
+
+
+def _whole(
+    predictor: Predictor, plane: AnyPlane, seen: Seen, offer: Candidates, prompts: Prompts,
+    choose: Choose, diameter: float | None, kept: Sequence[Embeddings],
+) -> tuple[Seen, Candidates]:  # fmt: skip
+    """Look again from further away for as long as the chosen mask runs out of the sight."""
     for _ in range(2 * WIDER):
-        if not plane.is_cut(seen.sight, offer.best.picture_mask):
+        if not plane.is_cut(seen.sight, offer[choose(offer)].picture_mask):
             break
         sight = plane.wider(seen.sight, prompts)
         if sight == seen.sight:
             break
         seen = see(predictor, plane, sight, diameter, kept)
         offer = _placed(predictor.predict(seen.embedding, sight.to_picture(prompts)), seen)
-    return offer
+    return seen, offer
 
 
 def _placed(candidates: Candidates, seen: Seen) -> Candidates:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from napari_sam.everything import AutomaticSettings
     from napari_sam.predictor import Predictor
+    from napari_sam.store import Embeddings
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ def segment_tiled_stack(
     axes: Axes | None = None,
     voxel: tuple[float, str] | None = None,
     source: str = "",
+    kept: Sequence[Embeddings] = (),
 ) -> Steps[TiledResult]:
     """Find every object of a stack of planes that need not fit into memory, one plane after the other.
 
@@ -81,7 +83,7 @@ def segment_tiled_stack(
         (H, W) of a plane.
     path : str or Path
         OME-Zarr label image to write, of shape (planes, H, W); it fills tile by tile.
-    settings, side, halo, source
+    settings, side, halo, source, kept
         See `segment_plane`.
     link : LinkSettings or bool
         How objects are linked through the planes; False numbers each plane by itself.
@@ -139,6 +141,7 @@ def segment_tiled_stack(
             halo=halo,
             diameter=diameter,
             source=plane_source(source, number),
+            kept=kept,
         )
         table = (yield from work.show(steps, number)).table
         labels = work.plane(number)

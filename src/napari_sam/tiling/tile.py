@@ -21,6 +21,11 @@ Read = Callable[[Box], RGB]
 """Gives the picture of a whole-pixel box of the plane, of shape (box height, box width, 3)."""
 
 
+def is_blank(picture: RGB) -> bool:
+    """Whether there is nothing to see, all black or all white: slides are empty for the most part."""
+    return bool(picture.max() == 0 or picture.min() == 255)
+
+
 def segment_tile(
     predictor: Predictor,
     picture: RGB,
@@ -50,7 +55,7 @@ def segment_tile(
 
     from napari_sam.everything import generate
 
-    if picture.max() == 0 or picture.min() == 255:  # nothing to see: slides are empty for the most part
+    if is_blank(picture):
         nothing = {"index": np.empty(0, int), "predicted_iou": np.empty(0), "stability": np.empty(0)}
         return Unit(np.zeros(picture.shape[:2], np.int32), pd.DataFrame(nothing))
     embedding = embed_once(predictor, picture, *kept, diameter=diameter)

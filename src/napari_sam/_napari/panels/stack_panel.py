@@ -34,6 +34,8 @@ class StackPanel(QWidget):
         self.run = QPushButton("Segment every plane")
         self.progress = ProgressRow()
         self.text = note()
+        self.why = ""
+        self._chosen: int | None = None
         self._per_plane = 1.0
         self._lay_out()
         self.run.clicked.connect(self.run_requested)
@@ -45,9 +47,17 @@ class StackPanel(QWidget):
         self.set_step(1.0, "")
         self.set_axes(())
 
-    def set_axes(self, axes: Sequence[tuple[str, int, int]]) -> None:
-        """Offer axes by (name, number, size); the chosen one stays chosen if it is among them."""
-        chosen = self.axis.currentData()
+    def set_axes(self, axes: Sequence[tuple[str, int, int]], why: str = "") -> None:
+        """Offer axes by (name, number, size); the one chosen last stays chosen if it is among them.
+
+        Parameters
+        ----------
+        axes : sequence of tuple
+        why : str
+            Why there is none.
+        """
+        now = self.axis.currentData()
+        self._chosen = chosen = self._chosen if now is None else now
         with QSignalBlocker(self.axis):
             self.axis.clear()
             for name, number, size in axes:
@@ -55,10 +65,9 @@ class StackPanel(QWidget):
             self.axis.setCurrentIndex(max(self.axis.findData(chosen), 0 if axes else -1))
         self.run.setEnabled(bool(axes) and not self.progress.isVisibleTo(self))
         self.follow.set_possible(bool(axes))
-        if not axes:
-            self.say("This image has one plane only.")
-        elif self.text.text().startswith("This image"):
-            self.say("")
+        if why or self.text.text() == self.why:
+            self.say(why)
+        self.why = why
 
     def set_step(self, step: float, unit: str) -> None:
         """Tell how far apart the planes are, and in which unit; an empty one if that is not known.

@@ -57,6 +57,7 @@ class StorePanel(QWidget):
         self.run.clicked.connect(self.run_requested)
         self.progress.cancelled.connect(self.cancel_requested)
         self._told = ""
+        self._chosen: int | None = None
 
     def show_folder(self, path: str, read_only: bool, gigabytes: float) -> None:
         """Show what was chosen earlier, without choosing it again."""
@@ -67,17 +68,19 @@ class StorePanel(QWidget):
         self._told = path
 
     def set_axes(self, axes: Sequence[tuple[str, int, int]]) -> None:
-        """Offer axes by (name, number, size); the chosen one stays chosen if it is among them."""
-        chosen = self.axis.currentData()
+        """Offer axes by (name, number, size); the one chosen last stays chosen if it is among them."""
+        now = self.axis.currentData()
+        self._chosen = chosen = self._chosen if now is None else now
         with QSignalBlocker(self.axis):
             self.axis.clear()
             for name, number, size in axes:
                 self.axis.addItem(f"{name} ({size} planes)", number)
             self.axis.setCurrentIndex(max(self.axis.findData(chosen), 0 if axes else -1))
 
-    def set_able(self, able: bool) -> None:
-        """Tell whether planes can be embedded now."""
-        self.run.setEnabled(able and self.axis.count() > 0)
+    def set_able(self, able: bool, *, large: bool = False) -> None:
+        """Tell whether planes can be embedded now, and whether they are large: these go tile by tile."""
+        self.run.setEnabled(able and (large or self.axis.count() > 0))
+        self.run.setText("Embed every tile" if large and not self.axis.count() else "Embed every plane")
 
     def say(self, text: str) -> None:
         """Show what is in the folder, or what is wrong with it."""

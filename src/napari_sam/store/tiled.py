@@ -1,0 +1,88 @@
+"""Which planes a store holds in tiles, and how these were cut: a small file beside the embeddings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from napari_sam.masks import Box
+
+FILE = "tiles.json"
+"""Name of the file in the folder of a store."""
+
+
+class Tiles(NamedTuple):
+    """Tiles of planes of one shape.
+
+    Parameters
+    ----------
+    boxes : sequence of (Box, Box)
+        What each is meant for, and what was encoded, in pixels of the plane.
+    diameter : float, optional
+        Object diameter in pixels at which they were encoded, for models that scale by it.
+    """
+
+    boxes: Sequence[tuple[Box, Box]]
+    diameter: float | None = None
+
+
+@runtime_checkable
+class InTiles(Protocol):
+    """Embeddings of tiles, of planes that may be too large to be embedded whole."""
+
+    def tiles(self, shape: tuple[int, int]) -> Tiles | None:
+        """Tiles of planes of ``shape`` (H, W); None if there are none of such planes."""
+        ...
+
+
+@lru_cache(maxsize=4)
+def boxes_of(shape: tuple[int, int], side: int, halo: int) -> tuple[tuple[Box, Box], ...]:
+    """Inner and outer boxes of the tiles of a plane, in reading order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (H, W) of the plane.
+    side, halo : int
+        Pixels on a side of an inner box, and those that are added all around.
+    """
+    inner = Box(0, 0, *shape).split(side)
+    return tuple(
+        (box, Box(box.y0 - halo, box.x0 - halo, box.y1 + halo, box.x1 + halo).clip(shape)) for box in inner
+    )
+
+
+def read_tiles(folder: Path, shape: tuple[int, int]) -> Tiles | None:
+    """Look up the tiles of planes of a shape in a store's folder."""
+    note = _notes(folder).get(_name(shape))
+    if note is None:
+        return None
+    return Tiles(boxes_of(shape, note["side"], note["halo"]), note["diameter"])
+
+
+def note_tiles(folder: Path, shape: tuple[int, int], side: int, halo: int, diameter: float | None) -> None:
+    """Note how planes of a shape are cut; the last word counts. The file is replaced as a whole."""
+    notes = _notes(folder)
+    note = {"side": side, "halo": halo, "diameter": diameter}
+    if notes.get(_name(shape)) == note:
+        return
+    beside = folder / f"{FILE}.{os.getpid()}.partial"
+    beside.write_text(json.dumps({**notes, _name(shape): note}, indent=1), encoding="utf-8")
+    beside.replace(folder / FILE)
+
+
+def _name(shape: tuple[int, int]) -> str:
+    return "x".join(str(int(n)) for n in shape)
+
+
+def _notes(folder: Path) -> dict[str, dict[str, int | float | None]]:
+    """All notes; none where the file is missing or damaged: then the encoder is asked again."""
+    try:
+        notes = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
