@@ -243,7 +243,7 @@ def test_embedding_ahead_of_time_goes_on_where_it_stopped(discs, images, tmp_pat
 
 
 def test_large_planes_are_embedded_in_tiles(discs, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_sam.folder.ahead.LARGE", 1000**2)
+    monkeypatch.setattr("napari_sam.folder.work.HUGE", 1000**2)
     planes = np.random.default_rng(0).integers(0, 60, (2, 1000, 1600)).astype(np.uint8)
     planes[:, 300:330, 400:440] = 200
     tifffile.imwrite(tmp_path / "stack.tif", planes, metadata={"axes": "ZYX"})

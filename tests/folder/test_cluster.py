@@ -8,9 +8,12 @@ import pytest
 import tifffile
 from tests.fakes import DiscPredictor, disc_image
 
+from napari_sam.files import open_image
 from napari_sam.folder import Cluster, ClusterError, connect, local_workers, plan, segment_files, shared_out
+from napari_sam.folder.ahead import embed_image
 from napari_sam.progress import finish
 from napari_sam.recipe import Recipe
+from napari_sam.store import EmbeddingStore
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -83,6 +86,19 @@ def test_tiles_of_a_stack_of_huge_planes_are_shared_out(tmp_path, client, monkey
     (report,) = finish(segment_files(predictor, jobs, RECIPE, cluster=Cluster(client, Discs())))
     assert (report.status, report.objects, predictor.encoded) == ("done", 2, 0)
     assert contents(tmp_path / "together") == contents(tmp_path / "alone")
+
+
+def test_workers_take_what_was_embedded_ahead_of_time(tmp_path, client):
+    sources = [s for s in write_images(tmp_path / "in") if s.stem == "stack"]
+    with open_image(sources[0]) as image:
+        finish(embed_image(DiscPredictor(), image, RECIPE, EmbeddingStore(tmp_path / "store")))
+    # A worker that has to encode takes longer than this test is given.
+    cluster = Cluster(client, Discs(encode_seconds=1000.0))
+    jobs = plan(sources, tmp_path / "out")
+    (report,) = finish(
+        segment_files(DiscPredictor(), jobs, RECIPE, cluster=cluster, store=tmp_path / "store")
+    )
+    assert (report.status, report.objects) == ("done", 2)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process as only POSIX can")

@@ -7,11 +7,13 @@ from tests.interrupt import kill_until_done
 
 from napari_sam.files import open_image
 from napari_sam.folder import plan, segment_files
+from napari_sam.folder.ahead import embed_image
 from napari_sam.folder.pictures import PlaneView, plane_reader
 from napari_sam.folder.work import work_folder
 from napari_sam.masks import Box
 from napari_sam.progress import finish
 from napari_sam.recipe import Recipe
+from napari_sam.store import EmbeddingStore
 
 RECIPE = Recipe(contrast=((0.0, 255.0),))
 
@@ -178,3 +180,42 @@ def test_a_box_of_a_plane_is_read_as_the_plane_is(tmp_path, axes, rng):
             image, Recipe(contrast=((0, 200),) * view.shape[2] if len(view.shape) > 2 else ((0, 200),))
         )
         assert read(Box(0, 0, 10, 12)).shape == (10, 12, 3)
+
+
+def embed(path, store):
+    with open_image(path) as image:
+        return finish(embed_image(DiscPredictor(), image, RECIPE, EmbeddingStore(store)))
+
+
+def test_what_was_embedded_ahead_of_time_is_not_encoded_again(tmp_path):
+    path = write_stack(tmp_path / "stack.tif")
+    embed(path, tmp_path / "store")
+    predictor = DiscPredictor()
+    jobs = plan([path], tmp_path / "out")
+    (report,) = finish(segment_files(predictor, jobs, RECIPE, store=tmp_path / "store"))
+    assert (report.status, report.objects, predictor.encoded) == ("done", 2, 0)
+    other = DiscPredictor()
+    finish(segment_files(other, plan([path], tmp_path / "other"), RECIPE))
+    assert other.encoded == 6
+    a, b = (tifffile.imread(tmp_path / folder / "stack_labels.tif") for folder in ("out", "other"))
+    assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_tiles_that_were_embedded_ahead_of_time_are_not_encoded_again(tmp_path, monkeypatch, depth):
+    monkeypatch.setattr("napari_sam.folder.work.HUGE", 100 * 100)
+    planes = [disc_image((900, 1000), [(768, 768 + z, 30), (300, 760, 20)]) for z in range(depth)]
+    path = tmp_path / "huge.tif"
+    tifffile.imwrite(path, np.stack(planes), imagej=True, metadata={"axes": "ZYX"})
+    embed(path, tmp_path / "store")
+    predictor = DiscPredictor()
+    jobs = plan([path], tmp_path / "out")
+    (report,) = finish(segment_files(predictor, jobs, RECIPE, store=tmp_path / "store"))
+    assert (report.status, report.objects, predictor.encoded) == ("done", 2, 0)
+
+
+def test_a_store_that_is_not_there_is_said_before_anything_is_done(tmp_path):
+    path = write_stack(tmp_path / "stack.tif")
+    with pytest.raises(OSError, match="store"):
+        finish(segment_files(DiscPredictor(), plan([path], tmp_path / "out"), RECIPE, store=tmp_path / "no"))
+    assert not (tmp_path / "out").exists()

@@ -158,6 +158,9 @@ def segment(
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a dask scheduler whose workers share the planes.")
     ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Store of 'napari-sam embed': what is in it is not encoded again.")
+    ] = None,
 ) -> None:
     """Segment every object in images, stacks and folders.
 
@@ -219,6 +222,7 @@ def segment(
             resume=resume,
             axes=axes,
             cluster=cluster,
+            store=store,
         )
         reports = show(steps, "plane" if len(jobs) == 1 else "image", tell)
     raise typer.Exit(FAILED if any(r.status == "failed" for r in reports) else DONE)

@@ -1,21 +1,21 @@
-"""Embed the planes of an image ahead of time."""
+"""Embed the planes of an image ahead of time, and find the embeddings again."""
 
 from __future__ import annotations
 
-from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam.folder.pictures import Pictures, Readers, settle_contrast
-from napari_sam.store import embed_stack
+from napari_sam.folder.work import is_huge
+from napari_sam.store import EmbeddingStore, embed_stack
 from napari_sam.tiling.ahead import embed_tiles
-from napari_sam.tiling.large_plane import LARGE
 
 if TYPE_CHECKING:
     from napari_sam.files import ImageFile
     from napari_sam.predictor import Predictor
     from napari_sam.progress import Steps
     from napari_sam.recipe import Recipe
-    from napari_sam.store import EmbeddingStore, EmbedResult
+    from napari_sam.store import EmbedResult
 
 
 def embed_image(
@@ -37,8 +37,19 @@ def embed_image(
     """
     recipe = settle_contrast(image, recipe)
     shape = (image.shape[-2], image.shape[-1])
-    if prod(shape) > LARGE:
+    if is_huge(image):
         steps = embed_tiles(predictor, Readers(image, recipe), shape, store, diameter=recipe.diameter)
     else:
         steps = embed_stack(predictor, Pictures(image, recipe), store, diameter=recipe.diameter)
     return (yield from steps)
+
+
+def embedded(store: Path | None) -> tuple[EmbeddingStore, ...]:
+    """Open a store of embeddings that were made ahead of time, to be read only; none if there is none.
+
+    Raises
+    ------
+    StoreError
+        If there is no store at this path.
+    """
+    return () if store is None else (EmbeddingStore(store, read_only=True),)

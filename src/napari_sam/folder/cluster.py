@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from napari_sam.diameter import typical_diameter
 from napari_sam.files import ImageFile, open_image
 from napari_sam.files.image_file import in_words
+from napari_sam.folder.ahead import embedded
 from napari_sam.folder.pictures import Pictures, PlaneView, Readers, plane_reader, settle_contrast
 from napari_sam.folder.work import is_huge, tiled_path, units_of
 from napari_sam.progress import Progress, Steps, finish
@@ -109,6 +110,10 @@ class Piece:
         Planes of a volume.
     tiled : TiledJob, optional
         The work on a huge plane, of which the unit is a tile.
+    tile : int
+        Its number.
+    store : Path, optional
+        Where embeddings are looked for.
     """
 
     source: Path
@@ -119,6 +124,7 @@ class Piece:
     depth: int
     tiled: TiledJob | None = None
     tile: int = 0
+    store: Path | None = None
 
     def __str__(self) -> str:
         where = f"{self.source.name}: plane {self.number + 1}"
@@ -130,7 +136,7 @@ class Piece:
             if self.tile not in self.tiled.tiles:
                 with open_image(self.source, axes=self.axes) as image:
                     read = plane_reader(image, self.recipe, self.number)
-                    finish(self.tiled.run_tile(predictor, read, self.tile))
+                    finish(self.tiled.run_tile(predictor, read, self.tile, embedded(self.store)))
             return
         volume, plane = divmod(self.number, self.depth)
         units = units_of(self.work, volume)
@@ -138,7 +144,9 @@ class Piece:
             with open_image(self.source, axes=self.axes) as image:
                 picture = Pictures(image, self.recipe)[self.number]
             settings, diameter = self.recipe.settings(predictor), self.recipe.diameter
-            units.write(plane, finish(segment_plane_unit(predictor, picture, settings, diameter=diameter)))
+            kept = embedded(self.store)
+            unit = finish(segment_plane_unit(predictor, picture, settings, diameter=diameter, kept=kept))
+            units.write(plane, unit)
 
 
 def pieces_of(

@@ -29,6 +29,8 @@ from napari_sam.units import UnitFolder
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_sam.store import Embeddings
+
 
 MEGABYTE = 2**20
 
@@ -66,6 +68,7 @@ def segment_image(
     folder: Path | None = None,
     *,
     work: Path | None = None,
+    kept: Sequence[Embeddings] = (),
 ) -> Steps[Segmented]:
     """Segment every plane of an image.
 
@@ -83,17 +86,21 @@ def segment_image(
         Where finished planes or tiles are kept, so that a run that was interrupted goes on where it stopped
         (`napari_sam.folder.work.work_folder`). The caller deletes it when the labels are written. Without it
         huge planes are taken as a whole.
+    kept : sequence of Embeddings
+        Where embeddings of planes or tiles are looked for.
     """
     import pandas as pd
 
     settings = recipe.settings(predictor)
     if len(image) == 1 and work is not None and is_huge(image):
-        return (yield from _segment_huge(predictor, image, recipe, work))
+        return (yield from _segment_huge(predictor, image, recipe, work, kept))
     if len(image) == 1:
         found = units_of(work, 0).read(0) if work is not None else None
         if found is None:
             picture = Pictures(image, recipe)[0]
-            found = yield from segment_plane_unit(predictor, picture, settings, diameter=recipe.diameter)
+            found = yield from segment_plane_unit(
+                predictor, picture, settings, diameter=recipe.diameter, kept=kept
+            )
         return Segmented(found.labels.reshape(image.shape), image.axes, found.table)
     written = _on_disk((len(image), *image.shape[-2:]), folder)
     depth = image.shape[-3]
@@ -104,10 +111,10 @@ def segment_image(
     for start in range(0, len(image), depth):
         volume = written[start : start + depth]
         if work is not None and is_huge(image):
-            steps = _segment_huge_volume(predictor, image, recipe, work, link, start, volume)
+            steps = _segment_huge_volume(predictor, image, recipe, work, link, start, volume, kept)
         else:
             finished = None if work is None else units_of(work, start // depth)
-            steps = _segment_volume(predictor, image, recipe, finished, link, start, volume)
+            steps = _segment_volume(predictor, image, recipe, finished, link, start, volume, kept)
         table = yield from steps
         if not link or not len(table):
             continue
@@ -144,7 +151,9 @@ def _on_disk(shape: tuple[int, ...], folder: Path | None) -> NDArray[np.int32]:
         ) from error
 
 
-def _segment_huge(predictor: Predictor, image: ImageFile, recipe: Recipe, work: Path) -> Steps[Segmented]:
+def _segment_huge(
+    predictor: Predictor, image: ImageFile, recipe: Recipe, work: Path, kept: Sequence[Embeddings]
+) -> Steps[Segmented]:
     """Segment a plane that is too large to be seen at once."""
     result = yield from segment_plane(
         predictor,
@@ -153,6 +162,7 @@ def _segment_huge(predictor: Predictor, image: ImageFile, recipe: Recipe, work: 
         tiled_path(work),
         recipe.settings(predictor),
         diameter=recipe.diameter,
+        kept=kept,
     )
     # Read once, for the writers: the labels of a plane are a few bytes a pixel.
     labels = zarr.open_array(result.path / "0", mode="r")[...]
@@ -161,7 +171,7 @@ def _segment_huge(predictor: Predictor, image: ImageFile, recipe: Recipe, work: 
 
 def _segment_huge_volume(
     predictor: Predictor, image: ImageFile, recipe: Recipe, work: Path,
-    link: LinkSettings | bool, start: int, volume: NDArray[np.int32],
+    link: LinkSettings | bool, start: int, volume: NDArray[np.int32], kept: Sequence[Embeddings],
 ) -> Steps[pd.DataFrame]:  # fmt: skip
     """Segment a stack whose planes are too large to be seen at once; as `_segment_volume`."""
     result = yield from segment_tiled_stack(
@@ -172,6 +182,7 @@ def _segment_huge_volume(
         recipe.settings(predictor),
         link=link,
         diameter=recipe.diameter,
+        kept=kept,
     )
     labels = zarr.open_array(result.path / "0", mode="r")
     for number in range(len(volume)):
@@ -181,7 +192,7 @@ def _segment_huge_volume(
 
 def _segment_volume(
     predictor: Predictor, image: ImageFile, recipe: Recipe, finished: UnitFolder | None,
-    link: LinkSettings | bool, start: int, volume: NDArray[np.int32],
+    link: LinkSettings | bool, start: int, volume: NDArray[np.int32], kept: Sequence[Embeddings],
 ) -> Steps[pd.DataFrame]:  # fmt: skip
     """Segment the planes of a stack, from ``start`` on; return its objects, whose ids are in ``volume``."""
     steps = segment_stack(
@@ -190,6 +201,7 @@ def _segment_volume(
         recipe.settings(predictor),
         link=link,
         diameter=recipe.diameter,
+        kept=kept,
         finished=finished,
     )
     linked, planes = yield from _collect(steps, volume, start, len(image))

@@ -6,13 +6,14 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_sam.export import ExportError, export, format_of
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import open_image
 from napari_sam.files.refused import in_plain_words
+from napari_sam.folder.ahead import embedded
 from napari_sam.folder.cluster import Cluster, Piece, pieces_of, run_pieces
 from napari_sam.folder.image import segment_image
 from napari_sam.folder.manifest import Report, add_to_manifest, read_manifest, stamp
@@ -20,6 +21,7 @@ from napari_sam.folder.work import forget_others, work_folder
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
 from napari_sam.recipe import Recipe
+from napari_sam.store import Embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def segment_files(
     resume: bool = False,
     axes: str | None = None,
     cluster: Cluster | None = None,
+    store: Path | None = None,
 ) -> Steps[tuple[Report, ...]]:
     """Segment images one after the other; one that fails is reported and the next one follows.
 
@@ -109,6 +112,9 @@ def segment_files(
     cluster : Cluster, optional
         Workers that segment the planes and tiles of all images first; the labels are then put together and
         written here.
+    store : Path, optional
+        Store of embeddings that were made ahead of time (`embed_image`): planes and tiles that are in it are
+        not encoded again. Nothing is written to it.
 
     Yields
     ------
@@ -123,16 +129,17 @@ def segment_files(
     if manifest is not None:
         manifest.parent.mkdir(parents=True, exist_ok=True)
     known = read_manifest(manifest) if manifest is not None and resume else {}
+    kept = embedded(store)
     reports: list[Report] = []
     if cluster is not None:
         left = [j for j in jobs if not _is_kept(j, known, recipe)]
-        yield from run_pieces(cluster, _pieces(predictor, left, recipe, axes))
+        yield from run_pieces(cluster, _pieces(predictor, left, recipe, axes, store))
     for number, job in enumerate(jobs):
         before = known.get(str(job.source.absolute()))
         if before is not None and _is_kept(job, known, recipe):
             report = Report(before.source, "kept", before.outputs, 0.0, before.planes, before.objects)
         else:
-            steps = _segment_file(predictor, job, recipe, axes)
+            steps = _segment_file(predictor, job, recipe, axes, kept)
             report = yield from _counted(steps, number, len(jobs), job.source.name)
             if manifest is not None:
                 add_to_manifest(manifest, report)
@@ -154,20 +161,25 @@ def _is_kept(job: Job, known: Mapping[str, Report], recipe: Recipe) -> bool:
     )
 
 
-def _pieces(predictor: Predictor, jobs: Sequence[Job], recipe: Recipe, axes: str | None) -> list[Piece]:
+def _pieces(
+    predictor: Predictor, jobs: Sequence[Job], recipe: Recipe, axes: str | None, store: Path | None
+) -> list[Piece]:
     """Everything that is left to do on some images; what cannot be opened is reported when its turn comes."""
     pieces: list[Piece] = []
     for job in jobs:
         work = work_folder(job.source, job.outputs[0], recipe, predictor.model_id)
         try:
             with open_image(job.source, axes=axes) as image:
-                pieces += pieces_of(predictor, image, axes, recipe, work)
+                found = pieces_of(predictor, image, axes, recipe, work)
+                pieces += [replace(piece, store=store) for piece in found]
         except Exception:  # noqa: BLE001
             continue
     return pieces
 
 
-def _segment_file(predictor: Predictor, job: Job, recipe: Recipe, axes: str | None) -> Steps[Report]:
+def _segment_file(
+    predictor: Predictor, job: Job, recipe: Recipe, axes: str | None, kept: Sequence[Embeddings]
+) -> Steps[Report]:
     """Segment one image and write its labels; what goes wrong with it is said in the report."""
     started = time.monotonic()
     size, modified = stamp(job.source)
@@ -179,7 +191,8 @@ def _segment_file(predictor: Predictor, job: Job, recipe: Recipe, axes: str | No
             job.outputs[0].parent.mkdir(parents=True, exist_ok=True)
             work = work_folder(job.source, job.outputs[0], recipe, predictor.model_id)
             forget_others(work)
-            found = yield from segment_image(predictor, image, recipe, job.outputs[0].parent, work=work)
+            steps = segment_image(predictor, image, recipe, job.outputs[0].parent, work=work, kept=kept)
+            found = yield from steps
             objects = found.count
             for output in job.outputs:
                 with_image = format_of(output).name in ("table", "geojson")

@@ -10,10 +10,11 @@ from pathlib import Path
 from napari_sam.files import ImageFile
 from napari_sam.folder.manifest import stamp
 from napari_sam.recipe import Recipe
+from napari_sam.tiling.large_plane import LARGE
 from napari_sam.units import UnitFolder
 
-HUGE = 6000 * 6000
-"""Pixels of a plane above which it is segmented in tiles."""
+HUGE = LARGE
+"""Pixels of a plane above which it is embedded and segmented in tiles."""
 
 
 def work_folder(source: Path, output: Path, recipe: Recipe, model_id: str) -> Path:
@@ -37,7 +38,7 @@ def units_of(work: Path, volume: int) -> UnitFolder:
 
 
 def is_huge(image: ImageFile) -> bool:
-    """Whether an image's planes are segmented in tiles, and never read whole."""
+    """Whether an image's planes are embedded and segmented in tiles, and never read whole."""
     return prod(image.shape[-2:]) > HUGE
 
 
