@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QSlider, QSpinBox, 
 from superqt import QRangeSlider
 
 from napari_sam._napari.panels.form import choice, column, form, note, row, thousands
+from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
 from napari_sam.session import Filters
 
@@ -17,7 +18,7 @@ STEPS = 1000
 """Positions of a slider."""
 
 
-class EverythingPanel(QWidget):
+class EverythingPanel(Panel):
     """Run automatic masks, filter them live, accept or drop them."""
 
     run_requested = Signal()
@@ -49,7 +50,6 @@ class EverythingPanel(QWidget):
         self._folder = Path()
         self.run = QPushButton("Segment all")
         self.progress = ProgressRow()
-        self.text = note()
         self.predicted_iou = _slider()
         self.stability = _slider()
         self.area = QRangeSlider(Qt.Orientation.Horizontal)
@@ -118,11 +118,6 @@ class EverythingPanel(QWidget):
         self.folder.setText(f"{folder.name}/…")
         self.folder.setToolTip(f"Labels of a plane this large are written to disk as they come, to {folder}")
         self._folder = folder
-
-    def say(self, text: str) -> None:
-        """Show a result, or nothing."""
-        self.text.setText(text)
-        self.text.setVisible(bool(text))
 
     def set_running(self, running: bool) -> None:
         """Show whether masks are being computed."""

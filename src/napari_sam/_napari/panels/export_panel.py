@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_sam._napari.panels.form import choice, column, form, note
 from napari_sam._napari.panels.layer_picker import LayerPicker
+from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
 from napari_sam.export import FORMATS
 
 
-class ExportPanel(QWidget):
+class ExportPanel(Panel):
     """Choose labels, format and file."""
 
     export_requested = Signal(object, str, str)
@@ -27,7 +28,6 @@ class ExportPanel(QWidget):
         self.title = note()
         self.button = QPushButton("Save as…")
         self.progress = ProgressRow()
-        self.text = note()
         layout = column(self)
         fields = form()
         fields.addRow("Labels", self.labels)
@@ -42,11 +42,6 @@ class ExportPanel(QWidget):
         self.format.currentIndexChanged.connect(lambda _: self._show_title())
         self.button.clicked.connect(self._on_clicked)
         self.progress.cancelled.connect(self.cancel_requested)
-
-    def say(self, text: str) -> None:
-        """Show what became of the export."""
-        self.text.setText(text)
-        self.text.setVisible(bool(text))
 
     def _show_title(self) -> None:
         self.title.setText(self.format.currentData().title)

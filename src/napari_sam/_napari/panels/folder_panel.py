@@ -14,10 +14,10 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QWidget,
 )
 
 from napari_sam._napari.panels.form import column, note, row
+from napari_sam._napari.panels.panel import Panel
 
 if TYPE_CHECKING:
     from napari_sam.folder.annotate import Entry
@@ -27,7 +27,7 @@ ROWS = 8
 """Images that are listed without scrolling."""
 
 
-class FolderPanel(QWidget):
+class FolderPanel(Panel):
     """Choose a folder, go through its images."""
 
     folder_picked = Signal(str, str)
@@ -59,7 +59,6 @@ class FolderPanel(QWidget):
         self.finish.setToolTip("This image is done: go to the next that is not (Shift+D)")
         self.done = QCheckBox("This image is done")
         self.count = QLabel()
-        self.text = note()
         layout = column(self)
         layout.addLayout(row(self.choose, self.elsewhere))
         layout.addWidget(self.place)
@@ -109,11 +108,6 @@ class FolderPanel(QWidget):
         self.images.setFixedHeight(
             height * min(max(len(entries), 1), ROWS) + 2 * self.images.frameWidth() + 2
         )
-
-    def say(self, text: str) -> None:
-        """Show what happened."""
-        self.text.setText(text)
-        self.text.setVisible(bool(text))
 
     def _on_choose(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Folder of images", self._folder)

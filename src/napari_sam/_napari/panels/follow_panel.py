@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QPushButton, QWidget
 
 from napari_sam._napari.panels.confidence_strip import ConfidenceStrip
 from napari_sam._napari.panels.form import choice, column, form, note, row
+from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
 from napari_sam._napari.panels.section import Section
 
@@ -25,7 +26,7 @@ PROMPTS = {
 }
 
 
-class FollowPanel(QWidget):
+class FollowPanel(Panel):
     """Follow an object, see how sure each plane is, go there, commit it as one."""
 
     run_requested = Signal()
@@ -49,7 +50,6 @@ class FollowPanel(QWidget):
         self.max_growth = _number(1.1, 20, 0.1, "Ended when its area changes by more than this factor")
         self.progress = ProgressRow()
         self.strip = ConfidenceStrip()
-        self.text = note()
         self.weakest = QPushButton("Weakest plane")
         self.weakest.setToolTip("Go to the plane of least confidence; again for the next one (Shift+W)")
         self.end = QPushButton("Ends here")
@@ -110,11 +110,6 @@ class FollowPanel(QWidget):
         self.strip.show_here(plane)
         self.end.setEnabled(plane is not None)
         self.end.setText("Goes on here" if ended else "Ends here")
-
-    def say(self, text: str) -> None:
-        """Show what became of the run."""
-        self.text.setText(text)
-        self.text.setVisible(bool(text))
 
     def _lay_out(self) -> None:
         layout = column(self)

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QPushButton
 
-from napari_sam._napari.panels.form import column, note, row
+from napari_sam._napari.panels.form import column, row
+from napari_sam._napari.panels.panel import Panel
 
 KINDS = "Settings (*.yaml *.yml)"
 
 
-class SettingsPanel(QWidget):
+class SettingsPanel(Panel):
     """Save settings, load settings."""
 
     save_requested = Signal(str)
     load_requested = Signal(str)
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__("What is tuned here runs on whole folders:\nnapari-sam segment --settings FILE")
         self.save = QPushButton("Save settings…")
         self.save.setToolTip("Model, diameter, channels, contrast and filters, for napari-sam segment")
         self.load = QPushButton("Load settings…")
-        self.text = note("What is tuned here runs on whole folders:\nnapari-sam segment --settings FILE")
         layout = column(self)
         layout.addLayout(row(self.save, self.load))
         layout.addWidget(self.text)
         self.save.clicked.connect(self._on_save)
         self.load.clicked.connect(self._on_load)
-
-    def say(self, text: str) -> None:
-        """Show what became of it."""
-        self.text.setText(text)
 
     def _on_save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save settings", "settings.yaml", KINDS)

@@ -8,12 +8,13 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFrame, QPushButton, QWidget
 
 from napari_sam._napari.panels.follow_panel import FollowPanel
-from napari_sam._napari.panels.form import choice, column, form, note
+from napari_sam._napari.panels.form import choice, column, form
+from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
 from napari_sam.linking import LinkSettings
 
 
-class StackPanel(QWidget):
+class StackPanel(Panel):
     """Choose the axis, run, cancel."""
 
     run_requested = Signal()
@@ -33,7 +34,6 @@ class StackPanel(QWidget):
         self.unit = choice(tip="Planes, or the length that the image's scale gives them")
         self.run = QPushButton("Segment every plane")
         self.progress = ProgressRow()
-        self.text = note()
         self.why = ""
         self._chosen: int | None = None
         self._per_plane = 1.0
@@ -98,11 +98,6 @@ class StackPanel(QWidget):
             self.progress.start("Waiting for the model…")
         else:
             self.progress.stop()
-
-    def say(self, text: str) -> None:
-        """Show what became of the run."""
-        self.text.setText(text)
-        self.text.setVisible(bool(text))
 
     def _lay_out(self) -> None:
         layout = column(self)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFileDialog, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFileDialog, QLineEdit, QPushButton
 
-from napari_sam._napari.panels.form import choice, column, form, note, row
+from napari_sam._napari.panels.form import choice, column, form, row
+from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
 
 
-class StorePanel(QWidget):
+class StorePanel(Panel):
     """Choose a folder, embed every plane into it."""
 
     folder_picked = Signal(str, bool, float)
@@ -39,7 +40,6 @@ class StorePanel(QWidget):
         self.run = QPushButton("Embed every plane")
         self.run.setToolTip("The plane on show and its neighbours come first")
         self.progress = ProgressRow()
-        self.text = note()
         layout = column(self)
         layout.addLayout(row(self.path, self.choose, stretch=0))
         layout.addWidget(self.read_only)
@@ -81,10 +81,6 @@ class StorePanel(QWidget):
         """Tell whether planes can be embedded now, and whether they are large: these go tile by tile."""
         self.run.setEnabled(able and (large or self.axis.count() > 0))
         self.run.setText("Embed every tile" if large and not self.axis.count() else "Embed every plane")
-
-    def say(self, text: str) -> None:
-        """Show what is in the folder, or what is wrong with it."""
-        self.text.setText(text)
 
     def _on_choose(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Folder of embeddings", self.path.text())

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFileDialog, QPushButton, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFileDialog, QPushButton, QSpinBox
 
-from napari_sam._napari.panels.form import choice, column, form, note, row
+from napari_sam._napari.panels.form import choice, column, form, row
 from napari_sam._napari.panels.layer_picker import LayerPicker
+from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
 from napari_sam.tracks import TRACK_FORMATS
 
 
-class TracksPanel(QWidget):
+class TracksPanel(Panel):
     """Choose labels, link their objects over time, save the tracks."""
 
     run_requested = Signal()
@@ -42,7 +43,6 @@ class TracksPanel(QWidget):
         self.renumber.setToolTip("A new Labels layer, in which an object keeps its number and its colour")
         self.run = QPushButton("Track objects")
         self.progress = ProgressRow()
-        self.text = note()
         self.tracks = LayerPicker()
         self.format = choice(*((f"{f.name} ({f.suffix or 'folder'})", f) for f in TRACK_FORMATS))
         self.save = QPushButton("Save tracks as…")
@@ -71,11 +71,6 @@ class TracksPanel(QWidget):
             self.progress.start("Waiting…")
         else:
             self.progress.stop()
-
-    def say(self, text: str) -> None:
-        """Show what became of it."""
-        self.text.setText(text)
-        self.text.setVisible(bool(text))
 
     def _lay_out(self) -> None:
         layout = column(self)
