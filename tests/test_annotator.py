@@ -266,6 +266,22 @@ def test_labels_beside_their_images_are_no_images(images):
     assert [e.name for e in Person(images, images).annotator.entries] == [f"img{i}.tif" for i in range(4)]
 
 
+def test_a_save_that_is_overtaken_by_the_next_one_is_known_to_it(images):
+    person = Person(images)
+    saved = images / "labels" / "img0_labels.tif"
+    person.draw(1)
+    person.do("keep")
+    drawn = tifffile.imread(saved)
+    person.labels[:] = 0
+    person.annotator.keep()
+    running = person.runner.queue.pop(0)
+    running.run()  # written, but the next request comes before anybody hears of it
+    assert not tifffile.imread(saved).any()
+    person.draw(1)
+    person.do("keep")
+    assert np.array_equal(tifffile.imread(saved), drawn)
+
+
 def test_a_disk_that_is_full_costs_nothing(images, monkeypatch):
     person = Person(images)
     person.draw(1)

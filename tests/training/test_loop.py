@@ -141,6 +141,24 @@ def test_a_killed_process_leaves_a_checkpoint_that_works(tmp_path):
         load_builtin(tmp_path / WEIGHTS)
 
 
+def test_a_share_of_the_weights_to_start_from_is_kept(config, tmp_path):
+    list(train(config))
+    start = str(config.output / WEIGHTS)
+    found = []
+    for keep in (0.0, 0.5, 1.0):
+        more = dataclasses.replace(
+            config, output=tmp_path / str(keep), start_from=start, steps=2, keep=keep, seed=7
+        )
+        list(train(more))
+        found.append(weights(more.output))
+    new, middle, old = found
+    for name, value in weights(config.output).items():
+        assert torch.equal(old[name], value), name
+        if value.is_floating_point():
+            torch.testing.assert_close(middle[name], (new[name] + value) / 2, rtol=2e-3, atol=1e-4)
+    assert any((new[name] != old[name]).any() for name in new)
+
+
 def test_config_file_is_read(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,11 +29,17 @@ class Look(NamedTuple):
     diameter: float | None
 
 
+class OnDisk(NamedTuple):
+    """What the labels of an image are on disk: their code and the number of objects."""
+
+    digest: bytes
+    objects: int
+
+
 class Saved(NamedTuple):
-    """What became of a snapshot: its code and objects, or why it could not be written."""
+    """What became of a snapshot: its objects, or why it could not be written."""
 
     snapshot: Snapshot
-    digest: bytes = b""
     objects: int = 0
     error: str = ""
 
@@ -103,7 +109,7 @@ class FolderAnnotator:
         self.current: int | None = None
         self._way, self._going_on = 1, True
         self._pending: dict[int, Snapshot] = {}
-        self._digests: dict[int, bytes] = {}
+        self._on_disk: dict[int, OnDisk] = {}
         self._noted: dict[int, Entry] = {}
         self._ahead: tuple[int, Read] | None = None
         self._why = ""
@@ -239,7 +245,7 @@ class FolderAnnotator:
 
     def _take_folder(self, folder: AnnotationFolder) -> None:
         self.folder, self.current, self._ahead = folder, None, None
-        self._digests, self._noted = {}, {}
+        self._on_disk, self._noted = {}, {}
         self.changed.emit()
         self._way, self._going_on = 1, True
         self._open(folder.first)
@@ -258,7 +264,7 @@ class FolderAnnotator:
             return
         self.current = number
         if number not in self._pending:
-            self._digests[number] = found.digest
+            self._on_disk[number] = OnDisk(found.digest, found.objects)
         entry = self.entries[number]
         state = "new" if entry.state == "broken" else entry.state
         if state == "new" and found.objects:
@@ -303,7 +309,7 @@ class FolderAnnotator:
     def _saving(self, folder: AnnotationFolder) -> Callable[[], Outcome]:
         name = self.entries[self.current].name if self.current is not None else ""
         snapshots = list(self._pending.values())
-        return partial(save_all, folder, snapshots, dict(self._digests), dict(self._noted), name)
+        return partial(save_all, folder, snapshots, self._on_disk, dict(self._noted), name)
 
     def _take_saved(self, outcome: Outcome) -> None:
         trouble = outcome.trouble
@@ -312,7 +318,6 @@ class FolderAnnotator:
             if one.error:
                 trouble = f"{one.error} Nothing is lost: it is tried again."
                 continue
-            self._digests[number] = one.digest
             if self._pending.get(number) is one.snapshot:
                 del self._pending[number]
             entry = self.entries[number]
@@ -370,25 +375,31 @@ def prefetch(
 def save_all(
     folder: AnnotationFolder,
     snapshots: Sequence[Snapshot],
-    digests: Mapping[int, bytes],
+    on_disk: MutableMapping[int, OnDisk],
     noted: Mapping[int, Entry],
     current: str,
 ) -> Outcome:
-    """Write labels that differ from what was written last, then the state; one failure hinders no other."""
+    """Write labels that differ from what was written last, then the state; one failure hinders no other.
+
+    What was written is entered in ``on_disk`` at once: the outcome of a request that is overtaken by the
+    next one is never seen, and the next one must know what is on disk.
+    """
     saved: list[Saved] = []
     entries = dict(noted)
     for snapshot in snapshots:
         number = snapshot.number
         digest = snapshot.digest()
-        if digest == digests.get(number):
-            saved.append(Saved(snapshot, digest, folder.entries[number].objects))
+        known = on_disk.get(number)
+        if known is not None and known.digest == digest:
+            saved.append(Saved(snapshot, known.objects))
             continue
         try:
             objects = folder.save(snapshot)
         except (OSError, ValueError) as error:
             saved.append(Saved(snapshot, error=str(error)))
             continue
-        saved.append(Saved(snapshot, digest, objects))
+        on_disk[number] = OnDisk(digest, objects)
+        saved.append(Saved(snapshot, objects))
         entry = entries.get(number, folder.entries[number])
         state = "in work" if entry.state == "new" and objects else entry.state
         entries[number] = replace(entry, objects=objects, state=state)

@@ -91,6 +91,10 @@ class TrainConfig:
         Last share of the training in which the batch norms keep still.
     quality : float
         Weight of the squared error on the predicted IoU.
+    keep : float
+        Share of the weights to start from in the weights that are written. Between a network and itself
+        after more training lies one that is better than both on images unlike those of the training
+        (Wortsman et al. 2022, arXiv:2109.01903).
     seed : int
     device : str
         "auto", "cpu" or "cuda".
@@ -119,6 +123,7 @@ class TrainConfig:
     ema: float = 0.998
     settle: float = 0.0
     quality: float = 1.0
+    keep: float = 0.0
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"

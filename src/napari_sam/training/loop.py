@@ -10,7 +10,7 @@ import ctypes
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +81,7 @@ def train(config: TrainConfig) -> Iterator[Progress]:
     rank, size = rank_and_size()
     torch.manual_seed(config.seed)
     model = _fresh_model(config).to(device).train()
+    start = {name: value.clone() for name, value in model.state_dict().items()}
     optimizers = _optimizers(model, config)
     average = Average(model, config.ema)
     config.output.mkdir(parents=True, exist_ok=True)
@@ -97,7 +98,7 @@ def train(config: TrainConfig) -> Iterator[Progress]:
             return
         metrics.flush()
         save_checkpoint(path, model, optimizers, average, clock)
-        save_weights(config.output / WEIGHTS, model, average, clock)
+        save_weights(config.output / WEIGHTS, model, between(average.state, start, config.keep), clock)
 
     try:
         while (share := _share(config, clock)) < 1:
@@ -146,9 +147,19 @@ def settle_norms(model: BuiltIn) -> None:
             module.eval()
 
 
-def save_weights(path: Path, model: BuiltIn, average: Average, clock: Clock) -> None:
-    """Write the averaged weights for use."""
-    save_builtin(average.state, model.config, path, f"average after {clock.step} steps")
+def between(
+    state: Mapping[str, torch.Tensor], start: Mapping[str, torch.Tensor], keep: float
+) -> dict[str, torch.Tensor]:
+    """Weights on the way back from `state` to `start`, by the share `keep` of it."""
+    return {
+        name: value.lerp(start[name], keep) if value.is_floating_point() else value
+        for name, value in state.items()
+    }
+
+
+def save_weights(path: Path, model: BuiltIn, state: Mapping[str, torch.Tensor], clock: Clock) -> None:
+    """Write weights for use."""
+    save_builtin(state, model.config, path, f"average after {clock.step} steps")
 
 
 def _fresh_model(config: TrainConfig) -> BuiltIn:
