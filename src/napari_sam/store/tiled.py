@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from napari_sam.masks import Box
+from napari_sam.tile_grid import TileGrid
 
 FILE = "tiles.json"
 """Name of the file in the folder of a store."""
@@ -48,12 +49,10 @@ def boxes_of(shape: tuple[int, int], side: int, halo: int) -> tuple[tuple[Box, B
     shape : tuple of int
         (H, W) of the plane.
     side, halo : int
-        Pixels on a side of an inner box, and those that are added all around.
+        See `TileGrid`.
     """
-    inner = Box(0, 0, *shape).split(side)
-    return tuple(
-        (box, Box(box.y0 - halo, box.x0 - halo, box.y1 + halo, box.x1 + halo).clip(shape)) for box in inner
-    )
+    grid = TileGrid(shape, side, halo)
+    return tuple((grid.inner(number), grid.outer(number)) for number in range(len(grid)))
 
 
 def read_tiles(folder: Path, shape: tuple[int, int]) -> Tiles | None:

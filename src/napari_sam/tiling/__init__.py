@@ -1,6 +1,5 @@
-"""Planes of any size: tiles that overlap, objects that are whole across the seams.
+"""Planes of any size: tiles that overlap (`napari_sam.tile_grid`), objects that are whole across the seams.
 
-* `grid`: how the plane is cut;
 * `tile`: one tile, segmented;
 * `seams`: which objects of neighbouring tiles are one;
 * `pyramid`: the labels as OME-Zarr that fills as tiles come in;
@@ -14,8 +13,8 @@
 
 from __future__ import annotations
 
+from napari_sam.tile_grid import TileGrid
 from napari_sam.tiling.crop import CropOffer, crop_around, predict_anywhere
-from napari_sam.tiling.grid import TileGrid
 from napari_sam.tiling.pyramid import LabelPyramid
 from napari_sam.tiling.read import plane_contrast, rgb_reader, sampled_contrast, sampled_pixels, shows_colours
 from napari_sam.tiling.run import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_sam.image import RGB
 from napari_sam.progress import Progress, Steps
 from napari_sam.store import Embeddings, EmbedResult, embed_stack
-from napari_sam.tiling.grid import TileGrid
+from napari_sam.tile_grid import TileGrid
 from napari_sam.tiling.run import tile_diameter
 from napari_sam.tiling.tile import Read, is_blank
 

@@ -19,7 +19,7 @@ from napari_sam.axes import Axes
 from napari_sam.diameter import typical_diameter
 from napari_sam.progress import Progress, Steps, time_left
 from napari_sam.store import Embeddings
-from napari_sam.tiling.grid import TileGrid
+from napari_sam.tile_grid import TileGrid
 from napari_sam.tiling.pyramid import LabelPyramid
 from napari_sam.tiling.seams import Load, Seams, find_seams, paint_tile
 from napari_sam.tiling.tile import Read, segment_tile

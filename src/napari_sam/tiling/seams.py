@@ -21,7 +21,7 @@ from scipy import ndimage as ndi
 from napari_sam.linking import best_pairs, overlaps
 from napari_sam.masks import Box
 from napari_sam.progress import Progress
-from napari_sam.tiling.grid import TileGrid
+from napari_sam.tile_grid import TileGrid
 from napari_sam.units import Unit
 
 Load = Callable[[int], Unit]

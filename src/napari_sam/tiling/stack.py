@@ -18,7 +18,7 @@ from napari_sam.axes import Axes
 from napari_sam.linking import Linker, LinkSettings, Lookup, blocks
 from napari_sam.progress import Progress, Steps
 from napari_sam.stack import StackResult, object_table
-from napari_sam.tiling.grid import TileGrid
+from napari_sam.tile_grid import TileGrid
 from napari_sam.tiling.pyramid import LabelPyramid
 from napari_sam.tiling.run import (
     TiledJob,
