@@ -164,6 +164,20 @@ def test_folders_and_stacks_are_read(tmp_path, plane):
     assert len(load_stack("y", tmp_path / "i.tif", tmp_path / "l.tif", every=2).planes) == 3
 
 
+def test_a_plane_of_many_objects_is_drawn_more_often(tmp_path):
+    from PIL import Image
+
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for k, objects in enumerate((1, 4)):
+        labels = np.zeros((32, 32), np.uint16)
+        labels[4:28:6, 4:28] = np.arange(1, 5)[:, None] * (np.arange(1, 5)[:, None] <= objects)
+        Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "images" / f"{k}.png")
+        Image.fromarray(labels).save(tmp_path / "labels" / f"{k}.png")
+    source = load_folder("x", tmp_path)
+    assert source.chances == pytest.approx([1 / 3, 2 / 3])
+
+
 def test_missing_labels_are_named(tmp_path):
     with pytest.raises(ValueError, match="two folders, 'images' and 'labels'"):
         load_folder("x", tmp_path)

@@ -1,7 +1,8 @@
 """Labelled planes for training: where they come from and how they are drawn at random.
 
 A source is a sequence of `LabelledPlane`. Sources are mixed by weight; inside a source, groups of
-like planes (a column of its ``index.csv``) are balanced by the square root of their sizes.
+like planes (a column of its ``index.csv``) are balanced by the square root of their sizes, and so are
+planes by the number of their objects: a plane of hundreds has more to teach than one of three.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ class LabelledPlane:
     def areas(self) -> NDArray[np.int64]:
         """Area in pixels of each label of level 0, by label."""
         return np.bincount(self.labels[0].ravel())
+
+    @property
+    def count(self) -> int:
+        """Number of objects of level 0."""
+        return int(np.count_nonzero(self.areas[1:]))
 
     @cached_property
     def diameter(self) -> float:
@@ -134,14 +140,14 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
         if plane.diameter > 0:
             planes.append(plane)
             names.append(image.stem)
-    chances = np.ones(len(planes))
+    chances = np.sqrt([plane.count for plane in planes])
     if balance:
         with (folder / "index.csv").open(newline="") as file:
             groups = {row["name"]: row[balance] for row in csv.DictReader(file)}
         sizes: dict[str, int] = defaultdict(int)
         for key in names:
             sizes[groups[key]] += 1
-        chances = np.array([sizes[groups[key]] ** -0.5 for key in names])
+        chances /= np.sqrt([sizes[groups[key]] for key in names])
     return Source(name, planes, chances / chances.sum())
 
 
