@@ -98,7 +98,7 @@ def _drive(driver: Driver, folder: Path) -> DemoReport:
     driver.show_section("Segment all")
     driver.press(dock.everything_panel.run)
     driver.wait("automatic masks", lambda: session.sifted is not None and "everything" not in session.running)
-    found = len(session.sifted.objects)
+    found = len(session.sifted)
     if not found:
         raise DriveError("No object was found automatically.")
     window = driver.picture(folder / "window.png")

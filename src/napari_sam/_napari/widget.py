@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam._napari.automatic import AutomaticRun
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 WIDTH = 346
 """Width of the dock in pixels of the screen, a scroll bar included."""
+UNPAINTED = 50
+"""Milliseconds after which work begins although the dock was not painted yet, as behind another tab."""
 
 
 class SegmentAnythingDock(Docked):
@@ -83,9 +86,10 @@ class SegmentAnythingDock(Docked):
         self.image_panel.show_model(chosen.model, chosen.device)
         self._show_status()
         self._on_layers()
-        # The window comes up first; then the image is taken up and the model loaded, in the worker.
+        # The dock is painted first; then the image is taken up and the model loaded, in the worker.
+        self._painted = False
         self._first = QTimer(self, singleShot=True, interval=0)
-        self._first.timeout.connect(partial(self._begin, chosen.model, chosen.device))
+        self._first.timeout.connect(partial(self._begin_once_painted, chosen.model, chosen.device))
         self._first.start()
         # Called when Qt deletes the dock with its window; the workbench outlives it for that moment.
         self.destroyed.connect(partial(_close, self.bench, self.stack, False))
@@ -262,6 +266,20 @@ class SegmentAnythingDock(Docked):
         self._waiting = act if put_off else None
         return put_off
 
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Notice that the dock is seen."""
+        super().paintEvent(event)
+        self._painted = True
+        if self._first.isActive():
+            self._first.start(0)
+
+    def _begin_once_painted(self, model: str, device: str) -> None:
+        """Begin, or give the window a moment to be painted before."""
+        if self._painted or self._first.interval() == UNPAINTED:
+            self._begin(model, device)
+        else:
+            self._first.start(UNPAINTED)
+
     def _begin(self, model: str, device: str) -> None:
         self.many.begin(self)
         self.bench.start()
@@ -388,7 +406,7 @@ class SegmentAnythingDock(Docked):
     def _show_sifted(self) -> None:
         sifted = self.session.sifted
         if sifted is not None:
-            self.everything_panel.show_counts(len(sifted.objects), dict(sifted.removed))
+            self.everything_panel.show_counts(len(sifted), dict(sifted.removed))
 
 
 def _close(bench: Workbench, stack: StackWork, tidy: bool, _: object = None) -> None:

@@ -223,7 +223,7 @@ class AnnotationSession(JobDesk):
 
     def accept_automatic(self, write: Write) -> int:
         """Write the automatic masks that pass the filters as one decision; returns how many."""
-        if self.sifted is None or not self.sifted.objects:
+        if not self.sifted:
             self.failed.emit("There is no mask to accept. Run Segment all, or lower the filters.")
             return 0
         objects = self.sifted.objects

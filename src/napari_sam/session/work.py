@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from queue import SimpleQueue
 from threading import Event
@@ -28,6 +29,7 @@ from napari_sam.store import EmbeddingCache, Shelf, embed_once
 
 if TYPE_CHECKING:
     from napari_sam.everything import AutomaticResult, AutomaticSettings
+    from napari_sam.everything.found import Proposal
     from napari_sam.predictor import Predictor
     from napari_sam.tiling.large_plane import LargePlane, Sight
     from napari_sam.tiling.seen import Seen, StoredTiles
@@ -296,7 +298,7 @@ class Filters:
     max_area: float = inf
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Sifted:
     """The automatic masks that pass the filters.
 
@@ -304,15 +306,43 @@ class Sifted:
     ----------
     labels : ndarray of int32, shape (H, W)
         Label image; ids count from 1.
-    objects : tuple of Annotation
-        One for each id, in the order of the ids.
+    masks : tuple of Mask
+        What is seen of each, in the order of the ids.
+    proposals : tuple of Proposal
+        What is known of them.
     removed : mapping of str to int
         How many masks each filter removed.
+    model : str
+        Who made them.
     """
 
     labels: NDArray[np.int32]
-    objects: tuple[Annotation, ...]
+    masks: tuple[Mask, ...]
+    proposals: tuple[Proposal, ...]
     removed: Mapping[str, int]
+    model: str
+
+    def __len__(self) -> int:
+        """Return the number of masks that passed."""
+        return len(self.masks)
+
+    @cached_property
+    def objects(self) -> tuple[Annotation, ...]:
+        """The masks ready to be written; made when they are asked for, not while a filter is dragged."""
+        return tuple(
+            Annotation(
+                mask,
+                {
+                    "predicted_iou": round(float(proposal.predicted_iou), 4),
+                    "stability": round(float(proposal.stability), 4),
+                    "area": mask.area,
+                    "model": self.model,
+                    "level": int(proposal.level),
+                    "prompt": describe(Prompts((Point(*proposal.point),))),
+                },
+            )
+            for mask, proposal in zip(self.masks, self.proposals, strict=True)
+        )
 
 
 def sift(result: AutomaticResult, filters: Filters, model: str) -> Sifted:
@@ -324,22 +354,9 @@ def sift(result: AutomaticResult, filters: Filters, model: str) -> Sifted:
         max_area=filters.max_area,
     )
     painted = filtered.paint()
-    proposals = [filtered.proposals[i] for i in painted.order]
-    objects = tuple(
-        Annotation(
-            mask,
-            {
-                "predicted_iou": round(float(proposal.predicted_iou), 4),
-                "stability": round(float(proposal.stability), 4),
-                "area": mask.area,
-                "model": model,
-                "level": int(proposal.level),
-                "prompt": describe(Prompts((Point(*proposal.point),))),
-            },
-        )
-        for mask, proposal in zip(painted.masks, proposals, strict=True)
-    )
-    return Sifted(painted.labels, objects, {str(name): count for name, count in filtered.removed.items()})
+    proposals = tuple(filtered.proposals[i] for i in painted.order)
+    removed = {str(name): count for name, count in filtered.removed.items()}
+    return Sifted(painted.labels, tuple(painted.masks), proposals, removed, model)
 
 
 def unlabelled(plane: NDArray[np.integer]) -> Mask:

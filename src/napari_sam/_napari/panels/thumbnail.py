@@ -56,10 +56,9 @@ def thumbnail(rgb: RGB, mask: Mask, view: Box, size: int) -> RGB:
     step = max(1, int(max(view.height, view.width) // size))
     picture = rgb[view.slices][::step, ::step].astype(np.float32)
     inside = mask.crop(view)[::step, ::step]
-    picture[~inside] *= 0.55
-    picture[inside] = 0.75 * picture[inside] + 0.25 * TINT
-    picture[inside & ~_eroded(inside)] = TINT
-    return picture.astype(np.uint8)
+    tinted = np.where(inside[..., None], 0.75 * picture + 0.25 * TINT, 0.55 * picture).astype(np.uint8)
+    tinted[inside & ~_eroded(inside)] = TINT
+    return tinted
 
 
 def to_pixmap(picture: RGB, size: int, ratio: float = 1.0) -> QPixmap:
