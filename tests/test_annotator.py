@@ -18,7 +18,8 @@ from tests.runner import QueueRunner
 from napari_sam.files import ImageFileError
 from napari_sam.folder.annotate import STATE_FILE, AnnotationFolder, Snapshot
 from napari_sam.session import AnnotationSession
-from napari_sam.session.annotator import FolderAnnotator, Look
+from napari_sam.session.annotator import FolderAnnotator
+from napari_sam.session.folder_jobs import Look
 from napari_sam.store import EmbeddingCache
 
 

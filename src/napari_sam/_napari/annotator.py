@@ -11,7 +11,8 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_sam._napari.layers import add_labels_layer, own_layers, remove_layer
 from napari_sam.axes import METRES, SECONDS
-from napari_sam.session.annotator import FolderAnnotator, Look
+from napari_sam.session.annotator import FolderAnnotator
+from napari_sam.session.folder_jobs import Look
 
 if TYPE_CHECKING:
     from napari_sam._napari.panels.folder_panel import FolderPanel

@@ -2,78 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psygnal import Signal
 
-from napari_sam.progress import Progress, Steps
-from napari_sam.store import embed_once
+from napari_sam.session.folder_jobs import (
+    Broken,
+    Look,
+    OnDisk,
+    Outcome,
+    Read,
+    open_entry,
+    open_folder,
+    prefetch,
+    save_all,
+)
 
 if TYPE_CHECKING:
-    from napari_sam.folder.annotate import AnnotationFolder, Entry, Opened, Snapshot
-    from napari_sam.predictor import Predictor
+    from napari_sam.folder.annotate import AnnotationFolder, Entry, Snapshot
     from napari_sam.session.annotation import AnnotationSession
-    from napari_sam.session.work import Kept
-
-
-class Look(NamedTuple):
-    """How the dock looks at an image: see `napari_sam.folder.annotate.Opened.picture`."""
-
-    picks: Sequence[int | None] | None
-    rule: str
-    diameter: float | None
-
-
-class OnDisk(NamedTuple):
-    """What the labels of an image are on disk: their code and the number of objects."""
-
-    digest: bytes
-    objects: int
-
-
-class Saved(NamedTuple):
-    """What became of a snapshot: its objects, or why it could not be written."""
-
-    snapshot: Snapshot
-    objects: int = 0
-    error: str = ""
-
-
-class Outcome(NamedTuple):
-    """What a job of saving did.
-
-    Parameters
-    ----------
-    saved : list of Saved
-    noted : mapping
-        States that were written.
-    trouble : str
-        Why the states could not be written; empty if they were.
-    """
-
-    saved: list[Saved]
-    noted: Mapping[int, Entry]
-    trouble: str = ""
-
-
-class Read(NamedTuple):
-    """An image that was read, the code of its labels as they are on disk, and its number of objects."""
-
-    opened: Opened
-    digest: bytes
-    objects: int
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """An image that cannot be opened, and why."""
-
-    error: str
 
 
 class FolderAnnotator:
@@ -329,82 +279,3 @@ class FolderAnnotator:
         if not outcome.trouble:
             written = outcome.noted
             self._noted = {n: e for n, e in self._noted.items() if written.get(n) is not e}
-
-
-def open_folder(images: str, labels: str) -> Steps[AnnotationFolder]:
-    """List the images of a folder and how far the work on them is."""
-    yield Progress(0, 1, "Reading the folder")
-    from napari_sam.folder.annotate import AnnotationFolder
-
-    return AnnotationFolder(images, labels)
-
-
-def open_entry(folder: AnnotationFolder, number: int, unsaved: Snapshot | None = None) -> Read | Broken:
-    """Read an image and its labels, or those that are not on disk yet."""
-    from napari_sam.folder.annotate import Snapshot
-
-    try:
-        opened = folder.open(number)
-    # One bad image, whatever is wrong with it, must not end the work on the others.
-    except Exception as error:  # noqa: BLE001
-        from napari_sam.files.image_file import in_words
-
-        return Broken(in_words(error))
-    labels = np.zeros(opened.shape, np.uint16) if opened.labels is None else opened.labels
-    digest = Snapshot(number, labels, opened.features, opened.axes).digest()
-    if unsaved is not None:
-        opened = replace(opened, labels=unsaved.labels, features=unsaved.features)
-    return Read(opened, digest, opened.objects)
-
-
-def prefetch(
-    folder: AnnotationFolder, number: int, predictor: Predictor | None, kept: Kept, look: Look
-) -> Steps[Read | Broken]:
-    """Read an image and keep the embedding of its plane in the middle."""
-    yield Progress(0, 2, "Reading the next image")
-    found = open_entry(folder, number)
-    yield Progress(1, 2, "Embedding the next image")
-    if predictor is not None and not isinstance(found, Broken):
-        # What is wrong with its pixels is said when it is on show.
-        with suppress(ValueError, OSError):
-            picture = found.opened.picture(found.opened.middle, look.picks, look.rule)
-            embed_once(predictor, picture, kept, diameter=look.diameter)
-    return found
-
-
-def save_all(
-    folder: AnnotationFolder,
-    snapshots: Sequence[Snapshot],
-    on_disk: MutableMapping[int, OnDisk],
-    noted: Mapping[int, Entry],
-    current: str,
-) -> Outcome:
-    """Write labels that differ from what was written last, then the state; one failure hinders no other.
-
-    What was written is entered in ``on_disk`` at once: the outcome of a request that is overtaken by the
-    next one is never seen, and the next one must know what is on disk.
-    """
-    saved: list[Saved] = []
-    entries = dict(noted)
-    for snapshot in snapshots:
-        number = snapshot.number
-        digest = snapshot.digest()
-        known = on_disk.get(number)
-        if known is not None and known.digest == digest:
-            saved.append(Saved(snapshot, known.objects))
-            continue
-        try:
-            objects = folder.save(snapshot)
-        except (OSError, ValueError) as error:
-            saved.append(Saved(snapshot, error=str(error)))
-            continue
-        on_disk[number] = OnDisk(digest, objects)
-        saved.append(Saved(snapshot, objects))
-        entry = entries.get(number, folder.entries[number])
-        state = "in work" if entry.state == "new" and objects else entry.state
-        entries[number] = replace(entry, objects=objects, state=state)
-    try:
-        folder.note(list(entries.values()), current)
-    except (OSError, ValueError) as error:
-        return Outcome(saved, noted, str(error))
-    return Outcome(saved, noted)
