@@ -101,7 +101,7 @@ class Decoded:
         Parameters
         ----------
         rows, columns : Tensor
-            Shape (n,), int64: prompt (0 to N - 1) and mask (0 to 3) of each pair.
+            Shape (n,), int64, on any device: prompt (0 to N - 1) and mask (0 to 3) of each pair.
 
         Returns
         -------
@@ -111,7 +111,8 @@ class Decoded:
         asked, row = torch.unique(rows, return_inverse=True)
         masks, column = torch.unique(columns, return_inverse=True)
         planes = self.decoder.masks(self, asked, masks)
-        return planes.flatten(0, 1).index_select(0, row * len(masks) + column)
+        place = (row * len(masks) + column).to(planes.device)
+        return planes.flatten(0, 1).index_select(0, place)
 
 
 class Decoder(nn.Module):

@@ -68,7 +68,10 @@ SCALES = (0.05, 8.0)
 
 
 def _resized(plane: torch.Tensor, frame: Frame) -> torch.Tensor:
-    """(H, W, 3) -> (1, 3, h, w) of the same dtype, at the scale of ``frame``."""
+    """(H, W, 3) -> (1, 3, h, w) of the same dtype, at the scale of ``frame``.
+
+    On the processor: GPUs do not resize whole numbers, and each resizes others in its own way.
+    """
     picture = plane.permute(2, 0, 1)[None]
     if picture.shape[-2:] == frame.model_shape:
         return picture
@@ -128,13 +131,13 @@ class BuiltInPredictor(Predictor):
         ----------
         image : ndarray of uint8, shape (H, W, 3)
         """
-        plane = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.device)
+        plane = torch.from_numpy(np.require(image, requirements=["C", "W"]))
         # Two distances may be nearly as good as each other: rounding must not choose between them.
         return estimate_diameter(self._exact, plane)
 
     def _encode_plane(self, plane: torch.Tensor, frame: Frame) -> Features:
         """Features of a plane (H, W, 3) at the scale of ``frame``."""
-        return encode_plane(self.model, _resized(plane.to(self.device).float(), frame))
+        return encode_plane(self.model, _resized(plane.float(), frame).to(self.device))
 
     def _level_frame(self, embedding: Embedding, level: int) -> Frame:
         """Frame of the plane at ``1 / 2**level`` of its own scale."""
@@ -171,8 +174,8 @@ class BuiltInPredictor(Predictor):
     def _near_picture(self, embedding: Embedding) -> torch.Tensor:
         """The plane of the last embedding at twice its scale, uint8."""
         if self._near is None or self._near[0] != embedding.pixels:
-            plane = embedding.features["plane"].to(self.device)
-            self._near = embedding.pixels, _resized(plane, self._level_frame(embedding, NEAR))
+            plane, frame = embedding.features["plane"], self._level_frame(embedding, NEAR)
+            self._near = embedding.pixels, _resized(plane, frame).to(self.device)
         return self._near[1]
 
     def _may_be_near(self, embedding: Embedding) -> bool:
@@ -293,10 +296,10 @@ class BuiltInPredictor(Predictor):
         """Places where the dense head expects an object's middle."""
         with torch.inference_mode():
             points, scores = self.model.seeds(embedding.features["dense"][0].to(self.device))
-        places = embedding.frame.to_image(points.double().cpu().numpy())
+        places = embedding.frame.to_image(points.cpu().double().numpy())
         height, width = embedding.frame.image_shape
         inside = ((places > -0.5) & (places < (height - 0.5, width - 0.5))).all(1)
-        return Seeds(places[inside], scores.double().cpu().numpy()[inside])
+        return Seeds(places[inside], scores.cpu().double().numpy()[inside])
 
     def overlooked(self, embedding: Embedding, covered: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Middles of what the dense head takes for objects where no mask is."""

@@ -52,7 +52,7 @@ def estimate_diameter(model: BuiltIn, plane: Tensor) -> float:
     ----------
     model : BuiltIn
     plane : Tensor of uint8, shape (H, W, 3)
-        On the device of the model.
+        On the processor; the model may be elsewhere.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def estimate_diameter(model: BuiltIn, plane: Tensor) -> float:
 def _look(model: BuiltIn, plane: Tensor, scale: float, centre: Tensor) -> _Glance | None:
     """Look at a part of the plane around `centre` at one scale; None if there is no seed."""
     start, picture = _cut(plane, scale, centre)
-    features = encode_plane(model, picture)
+    features = encode_plane(model, picture.to(next(model.parameters()).device))
     points, _ = model.seeds(features.dense[0], GLANCE_THRESHOLD)
     octaves = model.estimate_diameter(features.dense[0])
     if not len(points) or octaves is None:
