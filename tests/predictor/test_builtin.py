@@ -223,3 +223,28 @@ def test_foreground_that_no_mask_covers_is_found(predictor, picture):
     np.testing.assert_allclose(predictor.overlooked(embedding, covered), [[60.5, 80.5]], atol=1)
     covered[:] = True
     assert predictor.overlooked(embedding, covered).shape == (0, 2)
+
+
+@pytest.mark.parametrize("diameter", [22.0, 44.0, 120.0])
+def test_an_automatic_mask_is_judged_by_the_foreground_under_it(predictor, picture, diameter):
+    embedding = predictor.embed(picture, diameter=diameter)
+    dense = torch.full_like(embedding.features["dense"], -9.0)
+    rows, cols = (
+        embedding.frame.to_image(np.repeat(4 * np.arange(n) + 1.5, 2).reshape(n, 2))[:, axis]
+        for axis, n in enumerate(dense.shape[-2:])
+    )
+    disc = np.hypot(rows[:, None] - 150, cols - 200) < 80
+    dense[0, 1][torch.from_numpy(disc)] = 9.0
+    embedding = replace(embedding, features={**embedding.features, "dense": dense})
+    y, x = np.mgrid[:300, :420]
+    weight = builtin.SEEN_WEIGHT
+    for mask, chance in (
+        (np.hypot(y - 150, x - 200) < 70, 1),
+        (np.hypot(y - 150, x - 200) > 90, 0),
+        ((np.hypot(y - 150, x - 200) < 75) & (x < 200), 1),
+        ((abs(y - 150) < 30) & (abs(x - 200) < 160), 0.5),
+        ((y == 150) & (x == 200), 1),
+    ):
+        judged = predictor.judge(embedding, Mask.from_plane(mask), 0.6)
+        assert judged == pytest.approx((1 - weight) * 0.6 + weight * chance, abs=0.03)
+    assert predictor.judge(embedding, Mask.from_plane(np.zeros((4, 4))), 0.6) == 0.6

@@ -177,7 +177,9 @@ class Search:
         if len(rows):
             logits = batch.logits(rows, LEVELS[cols])
             outputs = (
-                self._output(row, int(LEVELS[col]), float(iou[row, col]), batch.windows[row], cells)
+                self._output(
+                    embedding, row, int(LEVELS[col]), float(iou[row, col]), batch.windows[row], cells
+                )
                 for row, col, cells in zip(rows.tolist(), cols.tolist(), logits, strict=True)
             )
             for row, group in groupby(outputs, attrgetter("row")):
@@ -203,16 +205,17 @@ class Search:
         for row, offer in zip(rows, offers, strict=True):
             for candidate in offer:
                 if self._passes(np.float32(candidate.predicted_iou)):
-                    yield self._output(
-                        row, candidate.level, candidate.predicted_iou, candidate.window, candidate.logits
-                    )
+                    level, quality = candidate.level, candidate.predicted_iou
+                    yield self._output(embedding, row, level, quality, candidate.window, candidate.logits)
                 else:
                     self._lose(self.prompts + row, "predicted IoU")
 
     def _output(
-        self, row: int, level: int, iou: float, window: Window, logits: NDArray[np.float32]
-    ) -> Output:
+        self, embedding: Embedding, row: int, level: int, iou: float, window: Window,
+        logits: NDArray[np.float32],
+    ) -> Output:  # fmt: skip
         mask, stability = window.mask_and_stability(logits, 0.0, self.settings.stability_score_offset)
+        iou = self.predictor.judge(embedding, mask, iou)
         # Single precision as in the reference, so that masks at the very threshold fall on the same side.
         return Output(row, level, iou, mask, float(np.float32(stability)), window.cuts(mask))
 

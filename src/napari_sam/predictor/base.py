@@ -283,6 +283,19 @@ class Predictor(ABC):
         """
         return np.empty((0, 2))
 
+    def judge(self, embedding: Embedding, mask: Mask, predicted_iou: float) -> float:
+        """Quality of an automatic mask, by all that the model knows of it.
+
+        Parameters
+        ----------
+        embedding : Embedding
+        mask : Mask
+            In pixels of the embedding's plane.
+        predicted_iou : float
+            The decoder's estimate, which models that look at objects only where they are prompted return.
+        """
+        return predicted_iou
+
     @abstractmethod
     def _encode(self, image: RGB, diameter: float | None) -> tuple[dict[str, torch.Tensor], Frame]:
         """Features and frame of one checked picture."""

@@ -12,6 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -63,6 +64,10 @@ SEEN = 0.5
 """Chance of foreground above which a place that no mask covers is prompted once more."""
 LEAST_DEPTH = 1.2
 """Least depth of such a place, in steps of the dense head's maps."""
+SEEN_WEIGHT = 1 / 3
+"""What the chance of foreground under a mask counts for its quality; chosen on training images."""
+SAMPLES = 64
+"""Rows and columns of a mask, about, at which the foreground is looked up."""
 SCALES = (0.05, 8.0)
 """Smallest and largest factor between image and model pixels."""
 
@@ -108,6 +113,7 @@ class BuiltInPredictor(Predictor):
         self.model = model
         self._levels: OrderedDict[tuple[str, int], Features] = OrderedDict()
         self._near: tuple[str, torch.Tensor] | None = None
+        self._seen: WeakKeyDictionary[Embedding, NDArray[np.float32]] = WeakKeyDictionary()
         self._exact = exact(model)
 
     @property
@@ -301,10 +307,41 @@ class BuiltInPredictor(Predictor):
         inside = ((places > -0.5) & (places < (height - 0.5, width - 0.5))).all(1)
         return Seeds(places[inside], scores.cpu().double().numpy()[inside])
 
+    def judge(self, embedding: Embedding, mask: Mask, predicted_iou: float) -> float:
+        """Quality of an automatic mask: the decoder's estimate, and whether the dense head sees an object.
+
+        The two err in different ways: the decoder answers every prompt with some mask, the dense head was not
+        told of the prompt.
+        """
+        if not mask.pixels.size:
+            return predicted_iou
+        step = max(1, max(mask.pixels.shape) // SAMPLES)
+        pixels, seen = mask.pixels[::step, ::step], self._foreground(embedding)
+        rows, cols = (
+            self._dense_places(embedding, start + np.arange(0, length, step), axis).clip(
+                0, seen.shape[axis] - 1
+            )
+            for axis, (start, length) in enumerate(zip((mask.y0, mask.x0), mask.pixels.shape, strict=True))
+        )
+        chance = float(seen[np.ix_(rows, cols)][pixels].mean()) if pixels.any() else 0.0
+        return (1 - SEEN_WEIGHT) * predicted_iou + SEEN_WEIGHT * chance
+
+    @staticmethod
+    def _dense_places(embedding: Embedding, places: NDArray[np.integer], axis: int) -> NDArray[np.int64]:
+        """Positions in the dense head's maps of rows (axis 0) or columns (axis 1) of the image."""
+        model = embedding.frame.to_model(np.repeat(places, 2).reshape(-1, 2))[:, axis]
+        return np.round((model - 1.5) / 4).astype(np.int64)
+
+    def _foreground(self, embedding: Embedding) -> NDArray[np.float32]:
+        """Chance that there is an object at each position of the dense head's maps, shape (h, w)."""
+        if embedding not in self._seen:
+            logits = embedding.features["dense"][0, DENSE_CHANNELS.index("foreground")]
+            self._seen[embedding] = torch.sigmoid(logits.float()).cpu().numpy()
+        return self._seen[embedding]
+
     def overlooked(self, embedding: Embedding, covered: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Middles of what the dense head takes for objects where no mask is."""
-        dense = embedding.features["dense"][0]
-        seen = torch.sigmoid(dense[DENSE_CHANNELS.index("foreground")].float()).cpu().numpy() > SEEN
+        seen = self._foreground(embedding) > SEEN
         # The maps are coarser than the plane: each position stands for the pixel in its middle.
         rows, cols = (
             np.round(embedding.frame.to_image(np.repeat(np.arange(n) * 4.0 + 1.5, 2).reshape(n, 2))[:, axis])

@@ -160,7 +160,7 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
     ValueError
         If a setting is not known.
     """
-    table = tomllib.loads(path.read_text())
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
     parts = table.pop("part", [])
     if not parts:
         return (_part(path, table, changes),)

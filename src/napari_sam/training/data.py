@@ -142,7 +142,7 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
             names.append(image.stem)
     chances = np.sqrt([plane.count for plane in planes])
     if balance:
-        with (folder / "index.csv").open(newline="") as file:
+        with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
             groups = {row["name"]: row[balance] for row in csv.DictReader(file)}
         sizes: dict[str, int] = defaultdict(int)
         for key in names:
