@@ -109,7 +109,7 @@ class AutomaticSettings:
 
 
 CELLS = AutomaticSettings(
-    pred_iou_thresh=0.62,
+    pred_iou_thresh=0.66,
     stability_score_thresh=0.55,
     slack=0.2,
     min_area=10,
