@@ -122,18 +122,14 @@ def test_official_models_answer_as_on_the_processor(gpu, encoder, precision):
         assert counts[0] == counts[1]
 
 
-def test_a_training_step_is_that_of_the_processor(gpu):
+def test_the_loss_of_a_training_step_is_that_of_the_processor(gpu):
     recipe = Recipe(sides=(128,), pixels=2 * 128**2, prompts=6, drawn=1.0)
     batch = make_batch(recipe, [], [], 0, 0)
-    losses, gradients = [], []
+    results = []
     for device in (gpu.device, CPU):
         model = load_builtin().to(device).train()
         generator = torch.Generator().manual_seed(0)
-        result = train_step(model, batch.to(device), 3, frozenset(), generator, torch.float32)
-        result.loss.backward()
-        losses.append(result.loss.item())
-        gradients.append([p.grad.cpu() for p in model.parameters() if p.grad is not None])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    assert len(gradients[0]) == len(gradients[1]) > 50
-    for one, other in zip(*gradients, strict=True):
-        assert (one - other).norm() <= 1e-3 * other.norm() + 1e-6
+        results.append(train_step(model, batch.to(device), 3, frozenset(), generator, torch.float32))
+    there, here = results
+    assert there.loss.item() == pytest.approx(here.loss.item(), rel=1e-4)
+    assert there.measures == pytest.approx(here.measures, rel=1e-3)
