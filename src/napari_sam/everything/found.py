@@ -36,8 +36,9 @@ REASONS: tuple[Reason, ...] = (
 class Proposal(NamedTuple):
     """One mask that a prompt gave.
 
-    ``point`` is the prompt (y, x) in image pixels, ``prompt`` its number, ``level`` the decoder's output
-    (1 to 3, sub-part to whole), ``crop`` the number of the crop in which it was seen.
+    ``predicted_iou`` is what `Predictor.judge` makes of the decoder's, ``point`` the prompt (y, x) in image
+    pixels, ``prompt`` its number, ``level`` the decoder's output (1 to 3, sub-part to whole), ``crop`` the
+    number of the crop in which it was seen.
     """
 
     mask: PackedMask
