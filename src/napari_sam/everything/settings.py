@@ -22,7 +22,7 @@ class AutomaticSettings:
     points_per_batch : int, optional
         Prompts decoded at once; what suits the model if not given. The masks do not depend on it.
     pred_iou_thresh : float
-        Masks are kept when their predicted IoU, as `Predictor.judge` sees it, is greater; 0 or less keeps all.
+        Masks are kept when their predicted IoU (see `Predictor.judge`) is greater; 0 or less keeps all.
     stability_score_thresh : float
         Masks are kept when their stability is this or greater; 0 or less keeps all.
     stability_score_offset : float
