@@ -19,7 +19,7 @@ from napari_sam.levels import FULL
 from napari_sam.masks import Box, mask_iou
 from napari_sam.prompts import Point, Prompts
 from napari_sam.session import View
-from napari_sam.store.microsam import picture
+from napari_sam.store.microsam_adopt import picture
 from napari_sam.tiling.large_plane import LargePlane, Level
 
 SHAPE, TILE, HALO = (500, 620), 128, 16
@@ -90,8 +90,8 @@ def image():
 @pytest.fixture
 def open_store(tmp_path, image, monkeypatch):
     """Open a store with the large plane in view; nothing more than some rows is ever read at once."""
-    monkeypatch.setattr("napari_sam.store.microsam.WHOLE", 100**2)
-    monkeypatch.setattr("napari_sam.store.microsam.ROWS", 20)
+    monkeypatch.setattr("napari_sam.store.microsam_adopt.WHOLE", 100**2)
+    monkeypatch.setattr("napari_sam.store.microsam_adopt.ROWS", 20)
 
     def open_it(missing=(), to_rgb=picture):
         write_pictures(tmp_path / "e.zarr", image, missing)

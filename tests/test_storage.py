@@ -11,7 +11,7 @@ from tests.test_store_microsam import MODEL, write_store
 from napari_sam.masks import Box
 from napari_sam.session import AnnotationSession, Storage
 from napari_sam.store import EmbeddingCache, EmbeddingStore, Shelf
-from napari_sam.store.microsam import picture
+from napari_sam.store.microsam_adopt import picture
 
 
 def rgb(value=200):

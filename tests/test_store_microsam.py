@@ -8,7 +8,8 @@ import zarr
 from napari_sam.image import Contrast, fingerprint, plane_to_rgb
 from napari_sam.progress import finish
 from napari_sam.store import EmbeddingCache, StoreError
-from napari_sam.store.microsam import MicroSamStore, adopt_microsam, picture
+from napari_sam.store.microsam import MicroSamStore
+from napari_sam.store.microsam_adopt import adopt_microsam, picture
 
 MODEL = "xxh128:fe9252a29f3f4ea53c15a06de471e186"
 

@@ -182,7 +182,7 @@ def test_a_store_of_micro_sam_serves_its_image(open_desk, tmp_path):
 def test_tiles_of_micro_sam_serve_a_large_plane(open_desk, tmp_path, monkeypatch):
     """The plane counts as large here; each click is answered from the tile that it lies in."""
     monkeypatch.setattr("napari_sam._napari.large.IN_MEMORY", 100**2)
-    monkeypatch.setattr("napari_sam.store.microsam.WHOLE", 100**2)
+    monkeypatch.setattr("napari_sam.store.microsam_adopt.WHOLE", 100**2)
     image = disc_image(SHAPE, FAR_DISCS).astype(np.uint16) * 10
     write_pictures(tmp_path / "e.zarr", image)
     desk = open_desk(image=image, predictor=TileSam()).wait_ready()

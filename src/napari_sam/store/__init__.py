@@ -13,13 +13,8 @@ from napari_sam.store.shelf import Shelf
 
 if TYPE_CHECKING:
     from napari_sam.store.disk import EmbeddingStore, StoreError
-    from napari_sam.store.microsam import (
-        MicroSamEmbeddings,
-        MicroSamStore,
-        adopt_microsam,
-        index_microsam,
-        is_microsam,
-    )
+    from napari_sam.store.microsam import MicroSamStore, is_microsam
+    from napari_sam.store.microsam_adopt import MicroSamEmbeddings, adopt_microsam, index_microsam
     from napari_sam.store.precompute import EmbedResult, Planes, embed_stack
 
 __all__ = [
@@ -43,13 +38,13 @@ __all__ = [
 _HOME = {
     "EmbedResult": "precompute",
     "EmbeddingStore": "disk",
-    "MicroSamEmbeddings": "microsam",
+    "MicroSamEmbeddings": "microsam_adopt",
     "MicroSamStore": "microsam",
     "Planes": "precompute",
     "StoreError": "disk",
-    "adopt_microsam": "microsam",
+    "adopt_microsam": "microsam_adopt",
     "embed_stack": "precompute",
-    "index_microsam": "microsam",
+    "index_microsam": "microsam_adopt",
     "is_microsam": "microsam",
 }
 
