@@ -5,7 +5,8 @@ from tests.fakes import DiscPredictor, disc_image, disc_mask
 from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.progress import finish
 from napari_sam.prompts import Point, PromptError, Prompts
-from napari_sam.propagate import PlaneFollowed, PropagationSettings, deepest_point, propagate_object
+from napari_sam.propagate import deepest_point, propagate_object
+from napari_sam.propagation import PlaneFollowed, PropagationSettings
 from napari_sam.store import EmbeddingCache
 from napari_sam.tiling.large_plane import LargePlane, Level
 

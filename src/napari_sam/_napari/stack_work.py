@@ -73,7 +73,7 @@ class StackWork(QObject):
 
     def follow(self) -> None:
         """Follow the object of the prompts as the panel is set."""
-        from napari_sam.propagate import PropagationSettings
+        from napari_sam.propagation import PropagationSettings
 
         axis = self.panel.axis.currentData()
         if axis is None:

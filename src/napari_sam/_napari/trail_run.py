@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_sam._napari.workbench import Workbench
     from napari_sam.progress import Progress
     from napari_sam.prompts import Prompts
-    from napari_sam.propagate import Propagation, PropagationSettings
+    from napari_sam.propagation import Propagation, PropagationSettings
 
 
 class TrailRun(QObject):

@@ -10,7 +10,7 @@ from typing import Any
 from napari_sam.candidates import Candidates
 from napari_sam.masks import Mask
 from napari_sam.prompts import Prompts
-from napari_sam.propagate import Anchor, PlaneMask, Propagation
+from napari_sam.propagation import Anchor, PlaneMask, Propagation
 from napari_sam.session.offers import Offer, describe, same_masks, same_prompts
 
 
