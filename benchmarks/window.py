@@ -58,7 +58,7 @@ def main() -> None:
     driver = Driver(viewer)
     driver.wait_ready()
     driver.rest(1)
-    session, worker = driver.session, driver.dock.bench.worker
+    session, worker = driver.session, driver.dock.bench.dispatch.worker
 
     def at_rest() -> bool:
         return not worker.busy and session.status.phase == "ready"

@@ -24,7 +24,7 @@ def open_desk(make_napari_viewer, qtbot):
     yield open_it
     for desk in desks:
         desk.dock.close_down()
-        assert not desk.dock.bench.worker.busy
+        assert not desk.dock.bench.dispatch.worker.busy
 
 
 @pytest.fixture

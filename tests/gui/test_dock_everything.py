@@ -113,7 +113,7 @@ def test_segment_all_can_be_cancelled(open_desk):
     desk.press_button(panel.progress.button)
     assert not panel.progress.isVisible()
     assert panel.run.isEnabled()
-    desk.until(lambda: not desk.dock.bench.worker.busy)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy)
     decoded = predictor.decoded
     desk.qtbot.wait(500)
     assert predictor.decoded <= decoded + 1
@@ -161,7 +161,7 @@ def test_a_stack_that_is_cancelled_keeps_its_finished_planes(open_desk):
     layer = desk.viewer.layers["discs: stack"]
     desk.until(lambda: layer.data[1].any())
     desk.press_button(panel.progress.button)
-    desk.until(lambda: not desk.dock.bench.worker.busy)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy)
     desk.qtbot.wait(500)
     assert panel.text.text().startswith("Stopped after")
     assert matches(layer.data[0], DISCS[:2])

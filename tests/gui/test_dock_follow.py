@@ -240,7 +240,7 @@ def test_cancel_keeps_what_is_finished_and_goes_on_from_there(follow_desk):
     desk.until(lambda: desk.dock.stack.following and len(desk.trail.trail.planes) >= 3)
     desk.press_button(desk.panel.progress.button)
     assert not desk.panel.progress.isVisible()
-    desk.until(lambda: not desk.dock.bench.worker.busy)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy)
     kept = len(desk.trail.trail.planes)
     assert 3 <= kept < 7
     assert f"Stopped: {kept} planes are kept" in desk.panel.text.text()
@@ -279,7 +279,7 @@ def test_nothing_breaks_in_the_middle(follow_desk, what):
             viewer.dims.ndisplay = 3 if z == 3 else 2
     else:
         desk.dock.close_down()
-        assert not desk.dock.bench.worker.busy
+        assert not desk.dock.bench.dispatch.worker.busy
         return
     desk.until(lambda: "follow" not in desk.session.running, timeout=20_000)
     if what in ("remove", "other image"):

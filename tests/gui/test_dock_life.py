@@ -93,7 +93,7 @@ def gap_at_rest(desk):
 
 
 def gap_while_embedding(desk):
-    desk.until(lambda: not desk.dock.bench.worker.busy)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy)
     encoded, gaps = desk.predictor.encoded, Gaps()
     # Another contrast: the plane is embedded anew.
     low, high = desk.dock.bench.image.contrast_limits
@@ -137,7 +137,7 @@ def test_removing_the_image_while_it_is_embedded(open_desk):
     desk.qtbot.wait(200)
     desk.viewer.layers.remove("discs")
     assert desk.dock.bench.image is None
-    desk.until(lambda: not desk.dock.bench.worker.busy)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy)
     desk.qtbot.wait(100)
     assert "open an image" in desk.dock.image_panel.status.text()
     assert desk.session.embedding is None
@@ -197,7 +197,7 @@ def test_removing_the_image_while_everything_runs(open_desk):
     desk.until(lambda: desk.predictor.decoded >= 1)
     desk.viewer.layers.remove("discs")
     assert "everything" not in desk.session.running
-    desk.until(lambda: not desk.dock.bench.worker.busy)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy)
     assert desk.session.automatic is None
     assert not desk.dock.everything_panel.progress.isVisible()
 
@@ -210,7 +210,7 @@ def test_removing_the_layer_that_a_stack_fills(open_desk):
     desk.viewer.layers.remove(layer)
     assert "stack" not in desk.session.running
     encoded = desk.predictor.encoded
-    desk.until(lambda: not desk.dock.bench.worker.busy)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy)
     desk.qtbot.wait(300)
     assert desk.predictor.encoded <= encoded + 1
     assert "is gone" in desk.dock.stack_panel.text.text()

@@ -169,14 +169,14 @@ def test_removing_the_labels_or_closing_in_the_middle(track_desk):
     desk = track_desk(np.repeat(MOVIE, 10, axis=0))
     desk.press_button(desk.panel.run)
     desk.viewer.layers.remove(desk.labels)
-    desk.until(lambda: not desk.dock.bench.worker.busy, timeout=30_000)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy, timeout=30_000)
     assert "Stopped" in desk.panel.text.text()
     assert not [layer for layer in desk.viewer.layers if isinstance(layer, Tracks)]
     again = desk.viewer.add_labels(np.repeat(MOVIE, 10, axis=0))
     desk.panel.labels.pick(again)
     desk.press_button(desk.panel.run)
     desk.dock.close_down()
-    assert not desk.dock.bench.worker.busy
+    assert not desk.dock.bench.dispatch.worker.busy
 
 
 def test_tracks_of_somebody_else_are_saved(track_desk, tmp_path, monkeypatch):

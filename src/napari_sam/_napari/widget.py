@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtGui import QPaintEvent
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam._napari.automatic import AutomaticRun
@@ -19,6 +18,7 @@ from napari_sam._napari.docked import Docked
 from napari_sam._napari.layers import role_of
 from napari_sam._napari.long_work import LongWork
 from napari_sam._napari.many_images import ManyImages
+from napari_sam._napari.painted import OncePainted
 from napari_sam._napari.panels.candidate_panel import CandidatePanel
 from napari_sam._napari.panels.commit_panel import CommitPanel
 from napari_sam._napari.panels.everything_panel import EverythingPanel
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 WIDTH = 346
 """Width of the dock in pixels of the screen, a scroll bar included."""
-UNPAINTED = 50
-"""Milliseconds after which work begins although the dock was not painted yet, as behind another tab."""
 
 
 class SegmentAnythingDock(Docked):
@@ -87,10 +85,8 @@ class SegmentAnythingDock(Docked):
         self._show_status()
         self._on_layers()
         # The dock is painted first; then the image is taken up and the model loaded, in the worker.
-        self._painted = False
-        self._first = QTimer(self, singleShot=True, interval=0)
-        self._first.timeout.connect(partial(self._begin_once_painted, chosen.model, chosen.device))
-        self._first.start()
+        self._first = OncePainted(self)
+        self._first.reached.connect(partial(self._begin, chosen.model, chosen.device))
         # Called when Qt deletes the dock with its window; the workbench outlives it for that moment.
         self.destroyed.connect(partial(_close, self.bench, self.stack, False))
 
@@ -261,24 +257,10 @@ class SegmentAnythingDock(Docked):
 
     def _put_off(self, act: Callable[[], None]) -> bool:
         """Put an action off until the first model is there, as when a command has just opened the dock."""
-        first = self._first.isActive() or "load" in self.session.running
+        first = self._first.waiting or "load" in self.session.running
         put_off = self.session.predictor is None and first
         self._waiting = act if put_off else None
         return put_off
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Notice that the dock is seen."""
-        super().paintEvent(event)
-        self._painted = True
-        if self._first.isActive():
-            self._first.start(0)
-
-    def _begin_once_painted(self, model: str, device: str) -> None:
-        """Begin, or give the window a moment to be painted before."""
-        if self._painted or self._first.interval() == UNPAINTED:
-            self._begin(model, device)
-        else:
-            self._first.start(UNPAINTED)
 
     def _begin(self, model: str, device: str) -> None:
         self.many.begin(self)

@@ -1,4 +1,4 @@
-"""What stands between the viewer and the session: image, plane, prompts, previews, worker.
+"""What stands between the viewer and the session: image, plane, prompts, previews.
 
 It knows the viewer and the session and no widget; the dock shows what it tells.
 """
@@ -10,11 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari.layers import Image, Labels, Points, Shapes
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.binding import PromptBinding
 from napari_sam._napari.commit import CommitError, check_target
 from napari_sam._napari.coordinates import PlaneError, world_to_pixels
+from napari_sam._napari.dispatch import Dispatch
 from napari_sam._napari.follow import ImageFollower
 from napari_sam._napari.large import Lookout, large_planes
 from napari_sam._napari.large_labels import usual_folder
@@ -25,10 +26,9 @@ from napari_sam._napari.settings import Preferences, on_preferences_changed
 from napari_sam._napari.signs import NEGATIVE, POSITIVE
 from napari_sam._napari.snapshot import Snapshot
 from napari_sam._napari.target import make_target, write_into
-from napari_sam._napari.workers import InferenceWorker
 from napari_sam.levels import mask_to_full, to_level
 from napari_sam.masks import Mask, Overlap
-from napari_sam.session import AnnotationSession, Job, Storage, View
+from napari_sam.session import AnnotationSession, Storage, View
 from napari_sam.store import EmbeddingCache, Shelf
 
 if TYPE_CHECKING:
@@ -50,15 +50,9 @@ TOOLS: dict[str, Tool] = {
 }
 """Modes of a Shapes layer, and what they draw."""
 
-AHEAD = {"precompute", "prefetch"}
-"""Work for later, which a second thread does: a click does not wait until an encoder has ended."""
-
-SETTLE = 100
-"""Milliseconds that a plane must stay on show before it is embedded: who scrolls wants the last one."""
-
 
 class Workbench(QObject):
-    """One viewer, one session, one worker.
+    """One viewer, one session, and who does its work.
 
     Parameters
     ----------
@@ -87,8 +81,7 @@ class Workbench(QObject):
         shelf = Shelf(EmbeddingCache(cache_bytes))
         self.session = AnnotationSession(shelf, load_model)
         self.storage = Storage(self.session, shelf)
-        self.worker = InferenceWorker(self)
-        self.behind = InferenceWorker(self, behind=self.worker)
+        self.dispatch = Dispatch(self.session, self)
         self.follower = ImageFollower(viewer)
         self.lookout = Lookout(viewer)
         self.preview = MaskPreview(viewer)
@@ -104,9 +97,6 @@ class Workbench(QObject):
         self._channels: Channels | None = None
         self._contrast: ContrastMode = "displayed"
         self._level: int | None = None
-        self._settling: Job | None = None
-        self._settle = QTimer(self, singleShot=True, interval=SETTLE)
-        self._settle.timeout.connect(self._submit_settled)
         self._connect()
         self._end_preferences = on_preferences_changed(self._on_preferences)
 
@@ -135,12 +125,9 @@ class Workbench(QObject):
         if self.closed:
             return
         self.closed = True
-        self._settle.stop()
         self._end_preferences()
         self.session.close()
-        self.behind.close(0.0)
-        self.worker.close()
-        self.behind.close()
+        self.dispatch.close()
         self._unbind(tidy=tidy)
         self.follower.close()
         self.lookout.close()
@@ -307,16 +294,10 @@ class Workbench(QObject):
     # --- inside --------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        session, worker, follower = self.session, self.worker, self.follower
-        session.job_requested.connect(self._submit)
-        session.cancel_requested.connect(self._cancel)
+        session, follower = self.session, self.follower
         session.failed.connect(self.failed.emit)
         session.offers_changed.connect(self.show)
         session.hover_changed.connect(self.show)
-        for one in (worker, self.behind):
-            one.done.connect(session.receive)
-            one.failed.connect(session.receive_failure)
-            one.progress.connect(session.receive_progress)
         self.lookout.moved.connect(self._on_view)
         follower.image_changed.connect(self._on_image)
         follower.plane_changed.connect(self.look)
@@ -325,25 +306,6 @@ class Workbench(QObject):
         follower.active_changed.connect(self.tool_changed)
         self.viewer.mouse_move_callbacks.append(self._on_mouse_move)
         self.viewer.events.mouse_over_canvas.connect(self._on_mouse_left)
-
-    def _submit(self, job: Job) -> None:
-        """Give a job to the worker; an embedding waits until the sliders rest."""
-        if job.kind == "embed":
-            self._settling = job
-            self._settle.start()
-        else:
-            (self.behind if job.kind in AHEAD else self.worker).submit(job)
-
-    def _submit_settled(self) -> None:
-        if self._settling is not None:
-            self.worker.submit(self._settling)
-            self._settling = None
-
-    def _cancel(self, kind: str) -> None:
-        if kind == "embed":
-            self._settle.stop()
-            self._settling = None
-        (self.behind if kind in AHEAD else self.worker).cancel(kind)
 
     def _on_image(self, image: Image | None) -> None:
         self._channels, self._level = None, None
