@@ -31,3 +31,30 @@ def open_desk(make_napari_viewer, qtbot):
 def desk(open_desk):
     """Give a window with three discs, the model loaded and the plane embedded."""
     return open_desk().wait_ready()
+
+
+@pytest.fixture
+def follow_desk(open_desk):
+    """Return a function that opens a window with the ball and the section Stack unfolded."""
+
+    from tests.gui.following import ball
+
+    def open_it(predictor=None, axis=0, **layer):
+        desk = open_desk(image=layer.pop("image", ball()), predictor=predictor, **layer).wait_ready()
+        desk.axis = axis
+        for title, section in desk.dock.sections.items():
+            section.set_expanded(title == "Stack")
+        desk.panel = desk.dock.stack_panel.follow
+        desk.trail = desk.dock.stack.trail
+        desk.dock.stack.failed.connect(desk.errors.append)
+        return desk
+
+    return open_it
+
+
+@pytest.fixture
+def bound():
+    """Give a viewer without a window, an image in it and the binding that reads its prompts."""
+    from tests.gui.bound import Bound
+
+    return Bound()

@@ -8,50 +8,15 @@ import weakref
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from tests.gui.bound import Bound
 from tests.gui.geometries import POSES, show
 
 from napari_sam._napari.binding import PromptBinding
 from napari_sam._napari.coordinates import plane_index
-from napari_sam._napari.prompt_layers import box_around, outline_mask, scribble, shape_prompts
 from napari_sam.masks import Box
 from napari_sam.prompts import Point
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
-
-
-class Bound:
-    """A viewer with an image and its binding, and a count of what is told."""
-
-    def __init__(self, shape=(40, 50), **keywords):
-        self.viewer = ViewerModel()
-        self.image = self.viewer.add_image(np.zeros(shape), name="image", **keywords)
-        self.binding = PromptBinding(self.viewer, self.image)
-        self.told = 0
-        self.binding.prompts_changed.connect(self.tell)
-
-    def tell(self):
-        self.told += 1
-
-    @property
-    def plane(self):
-        return plane_index(self.viewer, self.image)
-
-    def at(self, *flat):
-        """Data coordinates of positions (y, x) in the plane on show."""
-        return self.plane.embed(flat)
-
-    def news(self):
-        """How often something was told since the last call."""
-        told, self.told = self.told, 0
-        return told
-
-    def points(self):
-        return [(p.y, p.x, p.positive) for p in self.binding.read(self.plane).points]
-
-
-@pytest.fixture
-def bound():
-    return Bound()
 
 
 def test_adding_moving_and_deleting_clicks_is_told_once_each(bound):
@@ -252,126 +217,6 @@ def test_restore_makes_removed_layers_again(bound):
     assert bound.points() == [(10, 20, True)]
 
 
-# ---- layers of the person -------------------------------------------------------------------------------
-
-
-def test_adopted_points_with_and_without_signs(bound):
-    plain = bound.viewer.add_points([[10, 20], [30, 40]])
-    signed = bound.viewer.add_points([[1, 2], [3, 4]], features={"sign": ["-", "+"]})
-    bound.binding.adopt(plain)
-    bound.binding.adopt(signed)
-    assert bound.news() == 2
-    assert bound.points() == [(10, 20, True), (30, 40, True), (1, 2, False), (3, 4, True)]
-    plain.add([5, 5])
-    assert (bound.news(), len(bound.points())) == (1, 5)
-
-
-def test_adopted_points_in_other_units_and_places():
-    bound = Bound((40, 50), scale=(0.5, 0.5), units=("um", "um"))
-    theirs = bound.viewer.add_points([[5000, 10000]], units=("nm", "nm"), translate=(0, 500))
-    bound.binding.adopt(theirs)
-    assert bound.points() == [(10, 21, True)]
-    bound.news()
-    theirs.translate = (500, 500)
-    assert bound.news() == 1
-    assert bound.points() == [(11, 21, True)]
-
-
-def test_adopted_points_that_are_hidden_one_by_one(bound):
-    theirs = bound.viewer.add_points([[10, 20], [30, 40]], shown=[True, False])
-    bound.binding.adopt(theirs)
-    assert bound.points() == [(10, 20, True)]
-
-
-def test_adopted_shapes(bound):
-    theirs = bound.viewer.add_shapes(
-        [[(5, 5), (5, 15), (15, 15), (15, 5)]], shape_type="rectangle", scale=(2, 2), translate=(1, 1)
-    )
-    bound.binding.adopt(theirs)
-    assert bound.binding.read(bound.plane).box == Box(11.5, 11.5, 31.5, 31.5)
-
-
-def test_adopted_points_with_more_axes_speak_where_the_sliders_are(bound):
-    """Spots of a time series on one image: only those of the time on show."""
-    theirs = bound.viewer.add_points([[0, 10, 20], [2, 30, 40]], scale=(5, 1, 1))
-    bound.binding.adopt(theirs)
-    bound.viewer.dims.set_point(0, 10)
-    assert bound.points() == [(30, 40, True)]
-    bound.viewer.dims.set_point(0, 0)
-    assert bound.points() == [(10, 20, True)]
-
-
-def test_adopted_labels(bound):
-    labels = bound.viewer.add_labels(np.zeros((40, 50), int))
-    labels.data[5:9, 6:12] = 1
-    labels.data[20:30, 20:30] = 4
-    bound.binding.adopt(labels)
-    assert bound.binding.read(bound.plane).mask.area == 24
-    bound.news()
-    labels.selected_label = 4
-    assert bound.news() == 1
-    assert bound.binding.read(bound.plane).box == Box(20, 20, 30, 30)
-    assert [p.mask.area for p in bound.binding.read_each(bound.plane)] == [24, 100]
-    labels.data_setitem((np.array([31]), np.array([31])), 4)
-    assert bound.news() == 1
-    assert bound.binding.read(bound.plane).mask.area == 101
-
-
-def test_adopted_labels_of_another_scale():
-    bound = Bound((40, 60))
-    labels = bound.viewer.add_labels(np.zeros((10, 15), int), scale=(4, 4), translate=(1.5, 1.5))
-    labels.data[2:4, 5:7] = 1
-    bound.binding.adopt(labels)
-    assert bound.binding.read(bound.plane).box == Box(8, 20, 16, 28)
-    assert bound.binding.read(bound.plane).mask.area == 64
-
-
-def test_adopted_labels_of_a_stack_speak_plane_by_plane():
-    bound = Bound((5, 40, 50), scale=(3, 1, 1))
-    labels = bound.viewer.add_labels(np.zeros((5, 40, 50), int), scale=(3, 1, 1))
-    labels.data[2, 5:9, 6:12] = 1
-    bound.binding.adopt(labels)
-    bound.viewer.dims.set_current_step(0, 2)
-    assert bound.binding.read(bound.plane).mask.area == 24
-    bound.viewer.dims.set_current_step(0, 3)
-    assert not bound.binding.read(bound.plane)
-
-
-def test_what_was_used_up_of_an_adopted_layer_stays_in_it(bound):
-    theirs = bound.viewer.add_points([[10, 20], [30, 40]])
-    labels = bound.viewer.add_labels(np.ones((40, 50), int))
-    bound.binding.adopt(theirs)
-    bound.binding.adopt(labels)
-    bound.binding.clear(bound.plane)
-    assert len(theirs.data) == 2
-    assert labels.data.all()
-    assert not bound.binding.read(bound.plane)
-    theirs.add([5, 5])
-    assert bound.points() == [(5, 5, True)]
-    theirs.data = [[10, 20], [30, 41]]
-    assert bound.points() == [(30, 41, True)]
-
-
-def test_released_layers_are_silent(bound):
-    theirs = bound.viewer.add_points([[10, 20]])
-    bound.binding.adopt(theirs)
-    bound.binding.adopt(theirs)
-    bound.binding.release(theirs)
-    bound.news()
-    theirs.add([5, 5])
-    assert bound.news() == 0
-    assert bound.points() == []
-    assert bound.binding.adopted == ()
-
-
-def test_an_image_is_no_prompt(bound):
-    with pytest.raises(TypeError, match="Expected a Points, Shapes or Labels layer"):
-        bound.binding.adopt(bound.image)
-
-
-# ---- layers that come and go ----------------------------------------------------------------------------
-
-
 def test_removed_layers_are_forgotten_and_made_again(bound):
     first = bound.binding.points
     first.add([10, 20])
@@ -503,41 +348,3 @@ def test_tools_take_up_the_layer_they_need(bound):
         layer = bound.binding.points if tool == "point" else bound.binding.shapes
         assert bound.viewer.layers.selection.active is layer
         assert layer.mode == mode
-
-
-# ---- shapes as pure functions ---------------------------------------------------------------------------
-
-
-def test_box_along_pixel_edges():
-    corners = np.array([(-0.5, 1.5), (9.5, 1.5), (9.5, 4.5), (-0.5, 4.5)])
-    assert box_around(corners, (40, 50)) == Box(0, 2, 10, 5)
-
-
-def test_outline_takes_the_pixels_whose_centres_it_holds():
-    square = np.array([(1.5, 2.5), (1.5, 6.5), (4.5, 6.5), (4.5, 2.5)])
-    mask = outline_mask(square, (40, 50))
-    assert mask.box == Box(2, 3, 5, 7)
-    assert mask.pixels.all()
-    assert outline_mask(square + 100, (40, 50)).area == 0
-    assert outline_mask(square - (3, 4), (40, 50)).box == Box(0, 0, 2, 3)
-
-
-@pytest.mark.parametrize(("length", "count"), [(1, 2), (24, 3), (60, 6), (1000, 8)])
-def test_scribble_is_evenly_sampled(length, count):
-    points = scribble(np.array([(0.0, 0.0), (0.0, length / 2), (0.0, length)]))
-    assert len(points) == count
-    np.testing.assert_allclose(np.diff(points[:, 1]), length / count)
-    assert points[0, 1] > 0
-    assert points[-1, 1] < length
-
-
-def test_scribble_that_never_moved():
-    assert len(scribble(np.array([(3.0, 4.0), (3.0, 4.0)]))) == 2
-
-
-def test_turned_ellipse_and_rectangle():
-    turned = np.array([(20, 10), (30, 20), (20, 30), (10, 20)], float)
-    box = shape_prompts(turned, "rectangle", (60, 60)).box
-    assert box == Box(10.5, 10.5, 30.5, 30.5)
-    circle = shape_prompts(turned, "ellipse", (60, 60)).mask
-    assert circle.area == pytest.approx(np.pi * 50, rel=0.05)

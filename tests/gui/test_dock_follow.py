@@ -6,81 +6,24 @@ import json
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtTest import QTest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
-from tests.fakes import DiscPredictor, disc_image, disc_mask
-from tests.gui.dock import DISCS, check_nothing_is_cut_off, disc_picture
-
-from napari_sam._napari.panels.confidence_strip import ConfidenceStrip
-from napari_sam.masks import Mask, mask_iou
+from tests.fakes import DiscPredictor, disc_image
+from tests.gui.dock import DISCS, disc_picture
+from tests.gui.following import (
+    RADII,
+    SHAPE,
+    at,
+    ball,
+    click_object,
+    click_strip,
+    fits,
+    go,
+    preview,
+    wait_followed,
+)
 
 pytestmark = pytest.mark.gui
-
-SHAPE = (180, 200)
-RADII = (0, 8, 12, 16, 16, 16, 12, 8, 0)
-"""Of the object on each plane; another one is on all of them."""
-
-
-def at(z: int) -> tuple[float, float, float]:
-    """The object on a plane: it wanders to the right."""
-    return 60, 40 + 3 * z, RADII[z]
-
-
-def ball(faint: int | None = None) -> np.ndarray:
-    planes = []
-    for z, radius in enumerate(RADII):
-        plane = disc_image(SHAPE, [at(z)] if radius else [], 150 if z == faint else 200)
-        planes.append(np.maximum(plane, disc_image(SHAPE, [DISCS[1]])))
-    return np.stack(planes)
-
-
-def fits(plane: np.ndarray, z: int) -> bool:
-    return mask_iou(Mask.from_plane(plane), disc_mask(*at(z))) > 0.95
-
-
-def go(desk, z: int) -> None:
-    """Move the slider, and wait for the plane."""
-    desk.viewer.dims.set_current_step(desk.axis, z)
-    desk.until(lambda: desk.session.status.phase == "ready")
-
-
-@pytest.fixture
-def follow_desk(open_desk):
-    """Return a function that opens a window with the ball and the section Stack unfolded."""
-
-    def open_it(predictor=None, axis=0, **layer):
-        desk = open_desk(image=layer.pop("image", ball()), predictor=predictor, **layer).wait_ready()
-        desk.axis = axis
-        for title, section in desk.dock.sections.items():
-            section.set_expanded(title == "Stack")
-        desk.panel = desk.dock.stack_panel.follow
-        desk.trail = desk.dock.stack.trail
-        desk.dock.stack.failed.connect(desk.errors.append)
-        return desk
-
-    return open_it
-
-
-def click_object(desk, z: int) -> None:
-    go(desk, z)
-    desk.click(*at(z)[:2])
-    desk.wait_offers()
-
-
-def wait_followed(desk) -> None:
-    desk.until(lambda: "follow" not in desk.session.running and desk.dock.stack.following, timeout=30_000)
-
-
-def preview(desk) -> np.ndarray:
-    """What is shown over the plane, as a plane."""
-    layer = desk.dock.bench.preview.layer
-    return layer.data.squeeze() if layer is not None and layer.visible else np.zeros(SHAPE)
-
-
-def click_strip(desk, plane: int) -> None:
-    strip = desk.panel.strip
-    QTest.mouseClick(strip, Qt.MouseButton.LeftButton, pos=QPoint(int(sum(strip.span(plane)) / 2), 15))
 
 
 def test_one_click_is_followed_looked_at_and_committed_as_one(follow_desk):
@@ -381,132 +324,3 @@ def test_what_is_missing_is_said(follow_desk, open_desk):
     flat.dock.stack.failed.connect(flat.errors.append)
     flat.dock.follow()
     assert "one plane only" in flat.errors.pop()
-
-
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_nothing_is_cut_off(follow_desk, theme):
-    desk = follow_desk(scale=(2.125, 0.5, 0.5), units=("um",) * 3)
-    desk.viewer.theme = theme
-    desk.viewer.add_labels(np.zeros((9, *SHAPE), int), name="labels of a movie with quite a long name")
-    desk.dock.stack_panel.unit.setCurrentIndex(1)
-    desk.viewer.layers.selection.active = desk.dock.bench.binding.points
-    click_object(desk, 4)
-    desk.press_button(desk.panel.run)
-    wait_followed(desk)
-    desk.panel.options.set_expanded(True)
-    check_nothing_is_cut_off(desk)
-
-
-def test_the_strip_shows_what_it_says(qtbot):
-    """Every plane its bar: colours and heights by confidence, nothing where the object is not."""
-    strip = ConfidenceStrip()
-    qtbot.addWidget(strip)
-    strip.resize(200, strip.sizeHint().height())
-    confidence = [None, 1.0, 0.3, 0.9, None]
-    strip.show_planes(confidence, {1})
-    strip.show_here(2)
-    strip.show()
-    picture = strip.grab().toImage()
-
-    def column(plane):
-        x = int(sum(strip.span(plane)) / 2) + 6  # beside the arrow and the dot
-        return [picture.pixelColor(x, y) for y in range(8, 30)]
-
-    blue = [c for c in column(1) if c.blue() > c.red() + 40]
-    orange = [c for c in column(2) if c.red() > c.blue() + 40]
-    assert len(blue) > 2 * len(orange) > 8
-    background = column(0)
-    assert background == column(4)
-    assert not [c for c in background if c.blue() > c.red() + 40 or c.red() > c.blue() + 40]
-    picked = []
-    strip.plane_picked.connect(picked.append)
-    QTest.mousePress(strip, Qt.MouseButton.LeftButton, pos=QPoint(10, 10))
-    QTest.mouseMove(strip, QPoint(190, 10))
-    QTest.mouseRelease(strip, Qt.MouseButton.LeftButton, pos=QPoint(190, 10))
-    QTest.keyClick(strip, Qt.Key.Key_Right)
-    assert picked[0] == 0
-    assert picked[-1] == 3
-    assert [strip._words(n) for n in (0, 1, 2)] == [
-        "plane 0: not there",
-        "plane 1: as you said",
-        "plane 2: 30% sure",
-    ]
-    # More planes than pixels: the least sure of a pixel is what is seen.
-    many = [0.95] * 2000
-    many[1000] = 0.1
-    strip.show_planes(many, ())
-    picture = strip.grab().toImage()
-    row = [picture.pixelColor(x, 29) for x in range(200)]
-    assert [x for x, c in enumerate(row) if c.red() > c.blue()] == [100]
-
-
-@pytest.mark.parametrize("lead", [False, True])
-def test_the_object_is_seen_in_3d_while_it_is_followed(follow_desk, lead):
-    """One layer through all planes that holds the box around the object only."""
-    image = np.stack([np.zeros_like(ball()), ball()]) if lead else ball()
-    scale = (*([1] if lead else []), 3, 0.5, 0.5)
-    axis = int(lead)
-    desk = follow_desk(image=image, axis=axis, scale=scale, predictor=DiscPredictor(encode_seconds=0.3))
-    if lead:
-        desk.viewer.dims.set_current_step(0, 1)
-        chosen = desk.dock.stack_panel.axis
-        chosen.setCurrentIndex(chosen.findData(axis))
-    click_object(desk, 4)
-    desk.press_button(desk.panel.run)
-    desk.until(lambda: desk.trail.trail is not None)
-    name = "discs: followed"
-    assert name not in desk.viewer.layers
-    desk.viewer.dims.ndisplay = 3
-    desk.until(lambda: name in desk.viewer.layers)
-    layer = desk.viewer.layers[name]
-    begun = np.count_nonzero(layer.data)
-    wait_followed(desk)
-    assert begun < np.count_nonzero(layer.data)
-    assert layer.data.size < 7 * 60 * 60
-    # Every voxel lies on the object.
-    places = layer.data_to_world(np.argwhere(layer.data)[0] * 0)
-    corner = np.round(desk.viewer.layers["discs"].world_to_data(places)).astype(int)
-    found = np.zeros(image.shape, bool)
-    found[tuple(slice(c, c + n) for c, n in zip(corner, layer.data.shape, strict=True))] = layer.data > 0
-    planes = found[1] if lead else found
-    assert all(fits(planes[z], z) if RADII[z] else not planes[z].any() for z in range(len(RADII)))
-    assert found.sum() == planes.sum()
-    desk.viewer.dims.ndisplay = 2
-    desk.until(lambda: name not in desk.viewer.layers)
-    go(desk, 6)
-    assert fits(preview(desk), 6)
-    desk.viewer.dims.ndisplay = 3
-    desk.until(lambda: name in desk.viewer.layers)
-    desk.press_button(desk.panel.commit)
-    assert name not in desk.viewer.layers
-    assert desk.errors == []
-
-
-def test_in_3d_it_is_said_that_planes_need_the_2d_view(follow_desk):
-    image = np.stack([ball(), ball()])
-    desk = follow_desk(image=image, axis=1)
-    panel = desk.dock.stack_panel
-    panel.axis.setCurrentIndex(panel.axis.findData(1))
-    assert panel.run.isEnabled()
-    assert not panel.text.isVisible()
-    desk.viewer.dims.ndisplay = 3
-    assert panel.text.isVisible()
-    assert "shows this image in 3D" in panel.text.text()
-    assert "2D view" in panel.text.text()
-    assert not panel.run.isEnabled()
-    assert not panel.follow.run.isEnabled()
-    desk.press(Qt.Key.Key_F, Qt.KeyboardModifier.ShiftModifier)
-    assert "2D view" in desk.errors.pop()
-    # Back in 2D the message is gone, and the axis is the one that was chosen.
-    desk.viewer.dims.ndisplay = 2
-    assert not panel.text.isVisible()
-    assert panel.run.isEnabled()
-    assert panel.axis.currentData() == 1
-
-
-def test_a_plane_by_itself_is_no_stack_in_3d_either(open_desk):
-    desk = open_desk().wait_ready()
-    panel = desk.dock.stack_panel
-    assert panel.why == "This image has one plane only."
-    desk.viewer.dims.ndisplay = 3
-    assert panel.why == "This image has one plane only."

@@ -1,0 +1,134 @@
+"""What is committed, taken back and done again, on drawn discs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from tests.fakes import disc_mask
+from tests.session.books import DISCS, LabelBook
+
+from napari_sam.masks import mask_iou
+from napari_sam.session import Filters
+
+
+def test_commit_writes_the_choice_with_its_record_and_clears_the_prompts(session, runner, prompts):
+    book = LabelBook()
+    prompts.click(20, 24)
+    prompts.click(22, 26)
+    runner.drain()
+    assert session.commit(book.write, partial(prompts.put, ())) == 1
+    (written,) = book.written
+    assert mask_iou(written.mask, disc_mask(*DISCS[0])) > 0.99
+    assert written.record["predicted_iou"] == pytest.approx(0.92)
+    assert 0 < written.record["stability"] <= 1
+    assert written.record["area"] == written.mask.area
+    assert written.record["model"] == "discs"
+    assert written.record["prompt"] == '{"points":[[20,24,1],[22,26,1]]}'
+    assert prompts.prompts == ()
+    assert session.prompts == session.offers == ()
+
+
+def test_commit_of_nothing_says_what_to_do(session, runner, ready):
+    assert session.commit(LabelBook().write) == 0
+    assert "Click inside an object" in session.errors[0]
+
+
+def test_a_commit_that_fails_changes_nothing(session, runner, prompts):
+    prompts.click(20, 24)
+    runner.drain()
+
+    def refuse(objects):
+        raise ValueError("read-only")
+
+    with pytest.raises(ValueError, match="read-only"):
+        session.commit(refuse, partial(prompts.put, ()))
+    assert len(session.offers) == len(prompts.prompts) == 1
+    assert session.history.undoable == "prompt"
+
+
+def test_undo_takes_back_commits_and_clicks_and_redo_makes_them_again(session, runner, prompts):
+    book = LabelBook()
+    prompts.click(20, 24)
+    runner.drain()
+    session.choose(2)
+    first = session.offers
+    prompts.click(22, 26)
+    runner.drain()
+    session.commit(book.write, partial(prompts.put, ()))
+    assert session.history.undoable == "commit"
+
+    session.undo()
+    assert book.written == []
+    assert len(prompts.prompts[0].points) == 2
+    assert session.offers[0].choice.level == 0
+    session.undo()
+    assert len(prompts.prompts[0].points) == 1
+    # The offers of that moment come back as they were, the choice too.
+    assert session.offers == first
+    session.undo()
+    assert prompts.prompts == session.offers == ()
+    session.undo()  # nothing left, nothing happens
+
+    for _ in range(3):
+        session.redo()
+    assert len(book.written) == 1
+    assert prompts.prompts == session.offers == ()
+    assert not runner.queue
+
+
+def test_a_new_click_after_undo_forgets_what_was_undone(session, runner, prompts):
+    prompts.click(20, 24)
+    session.undo()
+    prompts.click(60, 40)
+    assert session.history.redoable is None
+
+
+def test_undo_of_a_commit_on_another_plane_leaves_the_present_one_alone(session, runner, prompts, ready):
+    book = LabelBook()
+    prompts.click(20, 24)
+    runner.drain()
+    session.commit(book.write, partial(prompts.put, ()))
+    session.look_at(("image", 1), ready[1])
+    runner.drain()
+    assert session.history.undoable == "commit"
+    session.undo()
+    assert book.written == []
+    assert session.prompts == ()
+
+
+def test_clicks_cannot_be_undone_from_another_plane(session, runner, prompts, ready):
+    prompts.click(20, 24)
+    session.look_at(("image", 1), ready[1])
+    assert session.history.undoable is None
+
+
+def test_undo_of_what_is_gone_says_so(session, runner, prompts):
+    def write(objects):
+        def revert():
+            raise RuntimeError("the layer 'cells' was removed")
+
+        return revert
+
+    prompts.click(20, 24)
+    runner.drain()
+    session.commit(write, partial(prompts.put, ()))
+    session.undo()
+    assert session.errors == ["This step cannot be taken back any more: the layer 'cells' was removed"]
+
+
+def test_automatic_masks_are_written_as_one_decision(session, runner, ready):
+    book = LabelBook()
+    assert session.accept_automatic(book.write) == 0
+    assert "Run Segment all" in session.errors.pop()
+    session.segment_everything()
+    runner.drain()
+    session.filter_automatic(Filters(0.5, 0.5))
+    runner.drain()
+    assert session.accept_automatic(book.write) == len(DISCS)
+    assert session.automatic is session.sifted is None
+    assert session.history.undoable == f"{len(DISCS)} automatic objects"
+    session.undo()
+    assert book.written == []
+    session.redo()
+    assert len(book.written) == len(DISCS)
