@@ -31,4 +31,8 @@ class QueueRunner:
     def drain(self) -> None:
         """Run until nothing is asked for any more."""
         while self.queue:
-            self.run(self.queue.pop(0))
+            self.step()
+
+    def step(self) -> None:
+        """Run what was asked for first."""
+        self.run(self.queue.pop(0))

@@ -316,6 +316,98 @@ def test_after_the_disk_has_room_again_all_is_written(images, monkeypatch):
     assert tops == [1, 2, 3]
 
 
+@pytest.fixture
+def other(tmp_path):
+    """Give another folder, in which the first image has labels."""
+    folder = tmp_path / "other"
+    (folder / "labels").mkdir(parents=True)
+    for i in range(2):
+        tifffile.imwrite(folder / f"other{i}.tif", picture(i))
+    tifffile.imwrite(folder / "labels" / "other0_labels.tif", np.full((48, 60), 77, np.uint16))
+    return folder
+
+
+def labels_of(folder, name):
+    return np.unique(tifffile.imread(folder / "labels" / f"{name}_labels.tif")).tolist()
+
+
+def turn_to(person, folder):
+    person.annotator.begin(str(folder), str(folder / "labels"))
+
+
+def test_what_one_folder_could_not_take_is_not_written_to_another(images, other, monkeypatch):
+    person = Person(images)
+    write = tifffile.imwrite
+
+    def full(path, *args, **keywords):
+        if str(path).startswith(str(images)):
+            raise OSError(28, "No space left on device")
+        return write(path, *args, **keywords)
+
+    monkeypatch.setattr("tifffile.imwrite", full)
+    person.draw(1)
+    turn_to(person, other)
+    person.runner.drain()
+    assert person.name == "other0.tif"
+    assert labels_of(other, "other0") == [77]
+    assert person.annotator.unsaved
+    assert "Nothing is lost" in person.said[-1]
+    monkeypatch.undo()
+    person.do("keep")
+    assert labels_of(images, "img0") == [0, 1]
+    assert not person.annotator.unsaved
+    assert labels_of(other, "other0") == [77]
+
+
+def test_what_is_drawn_while_another_folder_is_listed_and_read_is_saved(images, other):
+    person = Person(images)
+    turn_to(person, other)
+    person.draw(1)
+    person.runner.step()
+    while person.annotator.folder.images != other:
+        person.runner.step()
+    assert person.annotator.current is None
+    person.draw(2)
+    person.runner.drain()
+    assert person.name == "other0.tif"
+    assert labels_of(images, "img0") == [0, 1, 2]
+    assert labels_of(other, "other0") == [77]
+    assert AnnotationFolder(images, images / "labels").entries[0].state == "in work"
+
+
+def test_what_is_drawn_while_the_next_image_is_read_is_saved(images):
+    person = Person(images)
+    person.annotator.go(2)  # not the next one, which is there already
+    person.draw(3)
+    person.runner.drain()
+    assert person.name == "img2.tif"
+    assert labels_of(images, "img0") == [0, 3]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_labels_that_could_not_be_written_go_where_there_is_room(images, tmp_path, monkeypatch, taken):
+    person = Person(images)
+    write = tifffile.imwrite
+    room = tmp_path / "room" / "labels"
+    if taken:
+        room.mkdir(parents=True)
+        write(room / "img0_labels.tif", np.full((48, 60), 5, np.uint16))
+
+    def full(path, *args, **keywords):
+        if str(path).startswith(str(images)):
+            raise OSError(28, "No space left on device")
+        return write(path, *args, **keywords)
+
+    monkeypatch.setattr("tifffile.imwrite", full)
+    person.draw(1)
+    person.do("keep")
+    person.annotator.begin(str(images), str(room))
+    person.runner.drain()
+    # Labels that are there already are not overwritten: those that could not be written wait further.
+    assert labels_of(room.parent, "img0") == ([5] if taken else [0, 1])
+    assert person.annotator.unsaved == taken
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -187,7 +187,7 @@ class Annotator(QObject):
         """The labels were drawn, filled or taken back; napari says so too when a slider moved."""
         step = self._bench.viewer.dims.current_step
         moved, self._step = step != self._step, step
-        if not moved and self.work.current is not None:
+        if not moved and self.work.on_show is not None:
             if event.type != "set_data":
                 self.work.touch()
             self._pause.start()
@@ -196,7 +196,7 @@ class Annotator(QObject):
         """Whoever removes the labels has not asked for what is saved to be deleted."""
         if self._labels is not None and event.value is self._labels:
             self._watch(False)
-            snapshot = self._snapshot(self.work.current) if self.work.current is not None else None
+            snapshot = self._snapshot(self.work.on_show) if self.work.on_show is not None else None
             self._labels = None
             self.work.keep(snapshot)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from psygnal import Signal
 
 from napari_sam.session.folder_jobs import (
     Broken,
+    Ledger,
     Look,
     OnDisk,
     Outcome,
@@ -18,7 +18,7 @@ from napari_sam.session.folder_jobs import (
     open_entry,
     open_folder,
     prefetch,
-    save_all,
+    save_each,
 )
 
 if TYPE_CHECKING:
@@ -55,16 +55,31 @@ class FolderAnnotator:
         look: Callable[[], Look],
     ) -> None:
         self._session, self._snapshot, self._look = session, snapshot, look
-        self.folder: AnnotationFolder | None = None
-        self.current: int | None = None
+        self._ledger: Ledger | None = None
+        self._left: list[Ledger] = []
+        """Folders that were left before everything was on disk."""
+        self._shown: tuple[Ledger, int] | None = None
+        """The image on show: until the first one of another folder is there, still that of the last."""
         self._way, self._going_on = 1, True
-        self._pending: dict[int, Snapshot] = {}
-        self._on_disk: dict[int, OnDisk] = {}
-        self._noted: dict[int, Entry] = {}
         self._ahead: tuple[int, Read] | None = None
         self._why = ""
         session.failed.connect(self._on_failed)
         session.finished.connect(self._on_finished)
+
+    @property
+    def folder(self) -> AnnotationFolder | None:
+        """The folder that is gone through."""
+        return self._ledger.folder if self._ledger is not None else None
+
+    @property
+    def current(self) -> int | None:
+        """Which image of the folder is on show."""
+        return self.on_show if self._shown is not None and self._shown[0] is self._ledger else None
+
+    @property
+    def on_show(self) -> int | None:
+        """Number of the image on show, in this folder or in the one before."""
+        return self._shown[1] if self._shown is not None else None
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -74,7 +89,7 @@ class FolderAnnotator:
     @property
     def unsaved(self) -> bool:
         """Whether something is not on disk yet."""
-        return bool(self._pending)
+        return any(ledger.pending for ledger in self._ledgers())
 
     # --- what the person asks for --------------------------------------------------------------------
 
@@ -98,7 +113,7 @@ class FolderAnnotator:
     def mark(self, done: bool) -> None:
         """Say that the image on show is done, or is not."""
         if self.current is not None:
-            self._change(self.current, state="done" if done else "in work")
+            self._change(self._ledger, self.current, state="done" if done else "in work")
             self.keep()
 
     def finish(self) -> None:
@@ -116,8 +131,10 @@ class FolderAnnotator:
 
     def touch(self) -> None:
         """Note that the labels on show were changed; `keep` follows soon."""
-        if self.current is not None and self.entries[self.current].state == "new":
-            self._change(self.current, state="in work")
+        if self._shown is not None:
+            ledger, number = self._shown
+            if ledger.folder.entries[number].state == "new":
+                self._change(ledger, number, state="in work")
 
     def keep(self, snapshot: Snapshot | None = None) -> None:
         """Write the labels on show, and all that is not on disk yet.
@@ -127,33 +144,37 @@ class FolderAnnotator:
         snapshot : Snapshot, optional
             The labels, if they are not on show any more.
         """
-        if self.folder is None:
-            return
-        if snapshot is None and self.current is not None:
-            snapshot = self._snapshot(self.current)
-        if snapshot is not None:
-            self._pending[snapshot.number] = snapshot
-        if self._pending or self._noted:
-            self._session.request("save", self._saving(self.folder), self._take_saved)
+        self._note(snapshot)
+        ledgers = [ledger for ledger in self._ledgers() if ledger]
+        if ledgers:
+            jobs = [ledger.saving() for ledger in ledgers]
+            self._session.request("save", partial(save_each, jobs), partial(self._take_saved, ledgers))
 
     def close(self) -> str:
         """Write everything now; returns why something could not be written, or nothing."""
-        if self.folder is None:
-            return ""
-        if self.current is not None:
-            snapshot = self._snapshot(self.current)
-            if snapshot is not None:
-                self._pending[snapshot.number] = snapshot
+        self._note()
         self._session.cancel("save")
-        troubles = ""
-        if self._pending or self._noted:
-            done = self._saving(self.folder)()
-            troubles = " ".join([*(s.error for s in done.saved if s.error), done.trouble]).strip()
-        self.folder, self.current = None, None
-        self._pending, self._noted, self._ahead = {}, {}, None
-        return troubles
+        troubles = []
+        for ledger in self._ledgers():
+            if ledger:
+                done = ledger.saving()()
+                troubles += [*(s.error for s in done.saved), done.trouble]
+        self._ledger, self._shown, self._ahead = None, None, None
+        self._left.clear()
+        return " ".join(filter(None, troubles))
 
     # --- inside --------------------------------------------------------------------------------------
+
+    def _ledgers(self) -> list[Ledger]:
+        return [*self._left, *([self._ledger] if self._ledger is not None else [])]
+
+    def _note(self, snapshot: Snapshot | None = None) -> None:
+        """Note the labels on show as not on disk yet."""
+        if self._shown is not None:
+            ledger, number = self._shown
+            snapshot = snapshot or self._snapshot(number)
+            if snapshot is not None:
+                ledger.pending[number] = snapshot
 
     def _turn(self, number: int, *, on: bool) -> None:
         """Turn to an image; if it cannot be opened, go on to the next one where ``on``."""
@@ -180,29 +201,35 @@ class FolderAnnotator:
         return next((n for n in numbers if self.entries[n].state != "broken"), None)
 
     def _open(self, number: int) -> None:
-        if self.folder is None:
+        if self._ledger is None:
             return
         self._session.cancel("prefetch")
         ahead, self._ahead = self._ahead, None
         # What is not on disk yet is shown as it was drawn.
-        unsaved = self._pending.get(number)
+        unsaved = self._ledger.pending.get(number)
         if unsaved is None and ahead is not None and ahead[0] == number:
             self._session.cancel("open")
             self._take(number, ahead[1])
         else:
-            run = partial(open_entry, self.folder, number, unsaved)
+            run = partial(open_entry, self._ledger.folder, number, unsaved)
             self._session.request("open", run, partial(self._take, number))
 
     def _take_folder(self, folder: AnnotationFolder) -> None:
-        self.folder, self.current, self._ahead = folder, None, None
-        self._on_disk, self._noted = {}, {}
+        self._note()
+        ledger = Ledger(folder)
+        for other in self._ledgers():
+            ledger.take_over(other)
+        self._left = [other for other in self._ledgers() if other]
+        self._ledger, self._ahead = ledger, None
         self.changed.emit()
         self._way, self._going_on = 1, True
         self._open(folder.first)
 
     def _take(self, number: int, found: Read | Broken) -> None:
+        ledger = self._ledger
+        assert ledger is not None
         if isinstance(found, Broken):
-            self._change(number, state="broken", error=found.error)
+            self._change(ledger, number, state="broken", error=found.error)
             self.said.emit(found.error)
             other = self._beyond(number, self._way) if self._going_on else None
             if other is None and self.current is None:
@@ -212,30 +239,32 @@ class FolderAnnotator:
             else:
                 self.keep()
             return
-        self.current = number
-        if number not in self._pending:
-            self._on_disk[number] = OnDisk(found.digest, found.objects)
+        # What was drawn while this image was read.
+        self._note()
+        self._shown, ledger.open = (ledger, number), self.entries[number].name
+        if number not in ledger.pending:
+            ledger.on_disk[number] = OnDisk(found.digest, found.objects)
         entry = self.entries[number]
         state = "new" if entry.state == "broken" else entry.state
         if state == "new" and found.objects:
             state = "in work"
         self.opened.emit(found.opened)
         # Noted also where nothing changed: this is the image that is open now.
-        self._change(number, state=state, objects=found.objects, error="")
+        self._change(ledger, number, state=state, objects=found.objects, error="")
         self.keep()
         self._prefetch()
 
     def _prefetch(self) -> None:
         """Read the next image and embed its plane in the middle while the person works on this one."""
         number = None if self.current is None else self._beyond(self.current, self._way)
-        if self.folder is not None and number is not None and number not in self._pending:
+        if self._ledger is not None and number is not None and number not in self._ledger.pending:
             session = self._session
-            args = (self.folder, number, session.predictor, session.cache, self._look())
+            args = (self._ledger.folder, number, session.predictor, session.cache, self._look())
             session.request("prefetch", partial(prefetch, *args), partial(self._take_ahead, number))
 
     def _take_ahead(self, number: int, found: Read | Broken) -> None:
         if isinstance(found, Broken):
-            self._change(number, state="broken", error=found.error)
+            self._change(self._ledger, number, state="broken", error=found.error)
             self._prefetch()
         elif number != self.current:
             self._ahead = number, found
@@ -250,32 +279,29 @@ class FolderAnnotator:
             self.said.emit(self._why)
         self._why = ""
 
-    def _change(self, number: int, **changes: Any) -> None:
-        if self.folder is not None:
-            entry = replace(self.folder.entries[number], **changes)
-            self.folder.entries[number] = self._noted[number] = entry
-            self.changed.emit()
+    def _change(self, ledger: Ledger | None, number: int, **changes: Any) -> None:
+        if ledger is not None:
+            ledger.change(number, **changes)
+            if ledger is self._ledger:
+                self.changed.emit()
 
-    def _saving(self, folder: AnnotationFolder) -> Callable[[], Outcome]:
-        name = self.entries[self.current].name if self.current is not None else ""
-        snapshots = list(self._pending.values())
-        return partial(save_all, folder, snapshots, self._on_disk, dict(self._noted), name)
-
-    def _take_saved(self, outcome: Outcome) -> None:
-        trouble = outcome.trouble
-        for one in outcome.saved:
-            number = one.snapshot.number
-            if one.error:
-                trouble = f"{one.error} Nothing is lost: it is tried again."
-                continue
-            if self._pending.get(number) is one.snapshot:
-                del self._pending[number]
-            entry = self.entries[number]
-            state = "in work" if entry.state == "new" and one.objects else entry.state
-            if (one.objects, state) != (entry.objects, entry.state):
-                self._change(number, objects=one.objects, state=state)
-        if outcome.trouble or trouble:
-            self.said.emit(trouble)
-        if not outcome.trouble:
-            written = outcome.noted
-            self._noted = {n: e for n, e in self._noted.items() if written.get(n) is not e}
+    def _take_saved(self, ledgers: Sequence[Ledger], outcomes: Sequence[Outcome]) -> None:
+        for ledger, outcome in zip(ledgers, outcomes, strict=True):
+            trouble = outcome.trouble
+            for one in outcome.saved:
+                number = one.snapshot.number
+                if one.error:
+                    trouble = f"{one.error} Nothing is lost: it is tried again."
+                    continue
+                if ledger.pending.get(number) is one.snapshot:
+                    del ledger.pending[number]
+                entry = ledger.folder.entries[number]
+                state = "in work" if entry.state == "new" and one.objects else entry.state
+                if (one.objects, state) != (entry.objects, entry.state):
+                    self._change(ledger, number, objects=one.objects, state=state)
+            if trouble:
+                self.said.emit(trouble)
+            if not outcome.trouble:
+                written = outcome.noted
+                ledger.noted = {n: e for n, e in ledger.noted.items() if written.get(n) is not e}
+        self._left = [ledger for ledger in self._left if ledger]

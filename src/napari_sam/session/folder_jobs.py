@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -73,6 +74,57 @@ class Broken:
     error: str
 
 
+@dataclass(eq=False, slots=True)
+class Ledger:
+    """What is on disk of the work on a folder, and what is not yet.
+
+    Parameters
+    ----------
+    folder : AnnotationFolder
+    pending : dict of int to Snapshot
+        Labels that are not on disk yet.
+    on_disk : dict of int to OnDisk
+        What was read or written last.
+    noted : dict of int to Entry
+        States that are not on disk yet.
+    open : str
+        Name of the image that was open last.
+    """
+
+    folder: AnnotationFolder
+    pending: dict[int, Snapshot] = field(default_factory=dict)
+    on_disk: dict[int, OnDisk] = field(default_factory=dict)
+    noted: dict[int, Entry] = field(default_factory=dict)
+    open: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether something is not on disk yet."""
+        return bool(self.pending or self.noted)
+
+    def change(self, number: int, **changes: Any) -> None:
+        """Change the state of an image."""
+        entry = replace(self.folder.entries[number], **changes)
+        self.folder.entries[number] = self.noted[number] = entry
+
+    def saving(self) -> Callable[[], Outcome]:
+        """Return the job that writes what is not on disk yet."""
+        return partial(
+            save_all, self.folder, list(self.pending.values()), self.on_disk, dict(self.noted), self.open
+        )
+
+    def take_over(self, other: Ledger) -> None:
+        """Take what another one of the same images could not write, where no labels are in its place."""
+        if other.folder.images != self.folder.images:
+            return
+        same = other.folder.labels == self.folder.labels
+        numbers = {entry.name: number for number, entry in enumerate(self.folder.entries)}
+        for old in list(other.pending):
+            new = numbers.get(other.folder.entries[old].name)
+            if new is not None and (same or not self.folder.entries[new].labels.exists()):
+                self.pending[new] = replace(other.pending.pop(old), number=new)
+                self.change(new, state=other.folder.entries[old].state)
+
+
 def open_folder(images: str, labels: str) -> Steps[AnnotationFolder]:
     """List the images of a folder and how far the work on them is."""
     yield Progress(0, 1, "Reading the folder")
@@ -112,6 +164,11 @@ def prefetch(
             picture = found.opened.picture(found.opened.middle, look.picks, look.rule)
             embed_once(predictor, picture, kept, diameter=look.diameter)
     return found
+
+
+def save_each(jobs: Sequence[Callable[[], Outcome]]) -> list[Outcome]:
+    """Save what is not on disk of several folders; see `Ledger.saving`."""
+    return [job() for job in jobs]
 
 
 def save_all(
