@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -57,15 +58,35 @@ def capabilities() -> dict[str, bool]:
     return {} if ask is None else {name: value is True for name, value in ask().items()}
 
 
+_lock = threading.Lock()
+_to_restore: dict[int, int] = {}
+"""Number of threads of each thread that computes in one for the time being."""
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in one thread: for small work several cost more than they bring, most on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Compute in one thread: for small work several cost more than they bring, most on a busy machine.
+
+    Uses may be nested, and may overlap in several threads.
+    """
+    # Torch's setting is each thread's own, and that of threads which begin after it: a thread that has
+    # one already must not set it.
+    me = threading.get_ident()
+    with _lock:
+        outermost = me not in _to_restore
+        own = torch.get_num_threads()
+        if outermost:
+            # A thread that began meanwhile has the one thread of the others, not a number of its own.
+            _to_restore[me] = own if own > 1 else max(_to_restore.values(), default=1)
+        if own > 1:
+            torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        if outermost:
+            with _lock:
+                if (before := _to_restore.pop(me)) > 1:
+                    torch.set_num_threads(before)
 
 
 @cache
