@@ -58,6 +58,20 @@ def test_pixel_sizes_come_in_the_unit_of_x():
         make_axes(2, "YX", (1, 1), ("furlong", "um")).pixel_size()
 
 
+def test_an_axis_without_a_unit_does_not_spoil_the_others():
+    flat = make_axes(3, "ZYX", (1, 250, 0.5), ("px", "nm", "um"))
+    known = flat.in_one_unit()
+    assert (known.names, known.units) == ("YX", ("micrometer", "micrometer"))
+    assert known.spacing == pytest.approx((0.25, 0.5))
+    assert flat.pixel_size() == ((1, 250, 0.5), "micrometer")
+    whole = make_axes(4, "TZYX", (9, 2, 0.5, 0.5), ("s", "um", "um", "um"))
+    assert whole.in_one_unit() == whole.pick("ZYX")
+    for units in (("um", "px", "px"), ("px", "px", "um"), ("um", "furlong", "um")):
+        assert make_axes(3, "ZYX", 1, units).in_one_unit() is None
+    assert make_axes(3).in_one_unit() is None
+    assert make_axes(3, spacing=(3, 1, 1)).in_one_unit() == make_axes(3, spacing=(3, 1, 1))
+
+
 @pytest.mark.parametrize(
     ("ndim", "names", "spacing", "units", "words"),
     [

@@ -102,6 +102,8 @@ class Axes:
     def pixel_size(self) -> tuple[tuple[float, ...], str]:
         """Return the spacing of the axes of space in one common unit, that of X.
 
+        Where only some axes have a unit, all sizes stay as they are.
+
         Raises
         ------
         AxesError
@@ -109,16 +111,33 @@ class Axes:
         """
         space = self.pick(self.space)
         unit = space.units[-1]
-        if len(set(space.units)) == 1:
+        if len(set(space.units)) == 1 or "pixel" in space.units:
             return space.spacing, unit
-        unknown = sorted({u for u in space.units if u not in METRES})
-        if unknown:
+        if any(u not in METRES for u in space.units):
             raise AxesError(
                 f"Expected pixel sizes in units of length, found {', '.join(space.units)} for "
                 f"{', '.join(space.names)}. Give all axes the same unit."
             )
         sizes = zip(space.spacing, space.units, strict=True)
-        return tuple(s * METRES[u] / METRES[unit] for s, u in sizes), unit
+        return tuple(s * (METRES[u] / METRES[unit]) for s, u in sizes), unit
+
+    def in_one_unit(self) -> Axes | None:
+        """Return the axes of space with sizes that can be compared: all of them, else Y and X.
+
+        A stack of which only the pixel size within the plane is known is common: its Z says nothing then.
+
+        Returns
+        -------
+        Axes, optional
+            All in the unit of X; None where nothing is known of Y and X, or they cannot be compared.
+        """
+        for letters in dict.fromkeys((self.space, "YX")):
+            picked = self.pick(letters)
+            units = set(picked.units)
+            if picked.calibrated and (len(units) == 1 or units <= METRES.keys()):
+                sizes, unit = picked.pixel_size()
+                return Axes(letters, sizes, (unit,) * len(letters))
+        return None
 
     @property
     def calibrated(self) -> bool:

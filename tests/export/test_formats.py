@@ -9,6 +9,7 @@ from napari_sam.axes import AxesError
 from napari_sam.export import FORMATS, ExportError, atomic, export, format_of
 from napari_sam.export.formats import without_suffix
 from napari_sam.export.labelled import features_by_id
+from napari_sam.files import open_image
 
 ENDINGS = [f.suffixes[0] for f in FORMATS]
 
@@ -77,6 +78,23 @@ def test_an_older_file_is_replaced_and_leftovers_of_a_killed_run_are_removed(suf
     export(odd_shapes, path)
     # An OME-TIFF carries a new identity each time.
     assert suffix == ".ome.tif" or contents(path) == once, "the same labels give the same file"
+
+
+@pytest.mark.parametrize("suffix", [e for e in ENDINGS if e != ".png"])
+def test_a_stack_of_which_the_distance_of_planes_is_unknown_can_be_written(suffix, stack, tmp_path):
+    units = ("pixel", "micrometer", "micrometer")
+    path = export(stack, tmp_path / f"a{suffix}", axes="ZYX", spacing=(1, 0.3, 0.3), units=units)
+    if suffix in (".tif", ".ome.tif", ".ome.zarr"):
+        with open_image(path) as image:
+            np.testing.assert_array_equal(image.labels()[:], stack)
+            assert image.axes.units == units
+            np.testing.assert_allclose(image.axes.spacing, (1, 0.3, 0.3))
+    elif suffix == ".csv":
+        columns = path.read_text().splitlines()[0].split(",")
+        assert "volume_px" in columns
+        assert not [c for c in columns if "um" in c.split("_")[-1]]
+    elif suffix == ".geojson":
+        assert "Area µm^2" in path.read_text(), "QuPath measures planes"
 
 
 def contents(path):

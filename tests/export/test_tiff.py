@@ -50,6 +50,13 @@ def test_units_are_brought_to_one_for_imagej(stack, tmp_path):
     assert imagej(path)[1]["spacing"] == pytest.approx(2.0)
 
 
+def test_sizes_of_y_and_x_in_two_units_are_brought_to_one(odd_shapes, tmp_path):
+    path = export(odd_shapes, tmp_path / "cells.tif", spacing=(500, 0.25), units=("nm", "µm"))
+    _, fields, resolution, _ = imagej(path)
+    assert fields["unit"] == "micron"
+    np.testing.assert_allclose(resolution, (4, 2))
+
+
 def test_without_calibration_no_unit_is_made_up(odd_shapes, tmp_path):
     _, fields, resolution, _ = imagej(export(odd_shapes, tmp_path / "cells.tif"))
     assert "unit" not in fields

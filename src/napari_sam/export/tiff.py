@@ -31,7 +31,8 @@ def write(labelled: Labelled, path: Path) -> None:
     if dtype is None or pixels * dtype.itemsize > CLASSIC_BYTES:
         write_ome(labelled, path)
         return
-    y, x = (labelled.axes.of(n) for n in "YX")
+    sized = labelled.axes.in_one_unit()
+    y, x = (1.0, 1.0) if sized is None else sized.spacing[-2:]
     with replacing(path) as beside:
         tifffile.imwrite(
             beside,
@@ -39,7 +40,7 @@ def write(labelled: Labelled, path: Path) -> None:
             shape=labelled.shape,
             dtype=dtype,
             imagej=True,
-            resolution=(1 / x[0], 1 / y[0]),
+            resolution=(1 / x, 1 / y),
             resolutionunit="NONE",
             metadata=_metadata(labelled),
         )
@@ -63,12 +64,13 @@ def _metadata(labelled: Labelled) -> dict[str, Any]:
         "max": float(max(labelled.top, 1)),
         "LUTs": [label_colours()],
     }
-    if axes.calibrated:
-        sizes, unit = axes.pixel_size()
+    sized = axes.in_one_unit()
+    if sized is not None:
+        unit = sized.units[-1]
         # ImageJ writes a µ as its own name of the unit.
         fields["unit"] = "micron" if unit == "micrometer" else unit_symbol(unit)
-        if "Z" in axes.names:
-            fields["spacing"] = sizes[0]
+        if "Z" in sized.names:
+            fields["spacing"] = sized.of("Z")[0]
     interval, time_unit = axes.of("T")
     if time_unit in SECONDS:
         fields["finterval"] = interval * SECONDS[time_unit]

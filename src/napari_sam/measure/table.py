@@ -55,10 +55,10 @@ def region_table(
     DataFrame
         A row for each object (and time point): ``label``; ``t`` and ``c`` where these axes exist; ``area``
         or ``volume``, ``centroid_*``, ``equivalent_diameter``, ``perimeter`` or ``surface``,
-        ``major_axis``, ``minor_axis`` with the ending ``_px`` and, where the image is calibrated, with the
-        unit's (``_um``, ``_um2``, ``_um3``); the box ``y0, x0, y1, x1`` (half-open, pixels), ``touches_edge``
-        (in the plane), the shapes without unit ``eccentricity`` and ``circularity`` (2D) or ``sphericity``
-        (3D), and ``intensity_mean, _min, _max, _std, _sum`` of the image.
+        ``major_axis``, ``minor_axis`` with the ending ``_px`` and, where all axes of space are calibrated,
+        with the unit's (``_um``, ``_um2``, ``_um3``); the box ``y0, x0, y1, x1`` (half-open, pixels),
+        ``touches_edge`` (in the plane), the shapes without unit ``eccentricity`` and ``circularity`` (2D) or
+        ``sphericity`` (3D), and ``intensity_mean, _min, _max, _std, _sum`` of the image.
 
     Raises
     ------
@@ -124,12 +124,13 @@ def _planes(
 
 
 def _units(axes: Axes) -> list[_Unit]:
-    """Pixels, and the physical unit where there is one."""
+    """Pixels, and the physical unit where there is one for all axes: a volume needs Z."""
     found = [_Unit(np.ones(len(axes.space)), "px")]
-    if axes.calibrated:
-        spacing, unit = axes.pixel_size()
+    sized = axes.in_one_unit()
+    if sized is not None and sized.names == axes.space:
+        unit = sized.units[-1]
         suffix = "unit" if unit == "pixel" else unit_symbol(unit).replace("µ", "u")
-        found.append(_Unit(np.array(spacing), suffix))
+        found.append(_Unit(np.array(sized.spacing), suffix))
     return found
 
 
