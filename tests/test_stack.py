@@ -9,7 +9,7 @@ from tests.interrupt import kill_until_done
 from napari_sam.everything import AutomaticSettings
 from napari_sam.linking import LinkSettings
 from napari_sam.progress import Progress, finish
-from napari_sam.stack import PlaneDone, segment_stack
+from napari_sam.stack import PlaneDone, object_table, segment_stack
 from napari_sam.store import EmbeddingCache
 from napari_sam.units import UnitFolder
 
@@ -68,7 +68,35 @@ def test_without_linking_each_plane_counts_by_itself():
     volume, _, result = run(STACK, link=False)
     assert [plane.max() for plane in volume] == [2, 2, 3]
     assert result.unchanged
-    assert result.count == 3
+    assert (result.count, result.lengths.tolist()) == (7, [0, 3, 3, 1])
+
+
+def test_one_row_an_object_of_the_stack():
+    _, done, result = run(STACK, link=LinkSettings(min_length=2))
+    table = object_table([d.table for d in done], result, (2.0, "micrometer"))
+    assert table["index"].tolist() == [1, 2]
+    assert table["planes"].tolist() == [3, 3]
+    assert "plane" not in table
+    parts = [d.table[d.table["index"] == 1] for d in done]
+    assert table["area"][0] == sum(int(part["area"].iloc[0]) for part in parts)
+    assert table["volume_um3"][0] == 2 * table["area"][0]
+
+
+def test_without_linking_objects_of_the_same_number_have_rows_of_their_own():
+    volume, done, result = run(STACK, link=False)
+    table = object_table([d.table for d in done], result)
+    assert len(table) == result.count == 7
+    assert table.columns[:2].tolist() == ["index", "plane"]
+    for row in table.itertuples():
+        assert (row.area, row.planes) == (np.count_nonzero(volume[row.plane] == row.index), 1)
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_stack_without_objects_has_a_table_without_rows(link):
+    _, done, result = run([picture(), picture()], link=link)
+    table = object_table([d.table for d in done], result, (2.0, "micrometer"))
+    assert (len(table), result.count) == (0, 0)
+    assert {"index", "predicted_iou", "stability", "area", "planes", "volume_um3"} <= set(table)
 
 
 def test_planes_are_read_one_at_a_time_and_only_once():

@@ -74,8 +74,13 @@ def test_objects_are_those_of_planes_that_are_read_whole(planes, tmp_path, link,
 
 
 def test_planes_by_themselves(planes, tmp_path):
-    labels = labels_of(finish(segment(planes, tmp_path / "s.ome.zarr", link=False)).path)
+    result = finish(segment(planes, tmp_path / "s.ome.zarr", link=False))
+    labels = labels_of(result.path)
     assert [int(plane.max()) for plane in labels] == [3, 4, 3, 3]
+    # The first object of one plane is not that of another.
+    assert len(result.table) == 13
+    for row in result.table.itertuples():
+        assert row.area == np.count_nonzero(labels[row.plane] == row.index)
 
 
 def test_planes_of_nothing(tmp_path):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from napari_sam.everything import AutomaticSettings
     from napari_sam.predictor import Predictor
 
+COLUMNS = {"plane": int, "index": int, "predicted_iou": float, "stability": float, "area": int}
+"""What `object_table` reads of each object in each plane, and its type."""
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class PlaneDone(Progress):
@@ -59,16 +62,27 @@ class StackResult:
         planes than asked for become 0. Apply it as ``result.relabelling[labels]``.
     lengths : ndarray of int64
         Number of planes in which each id of `PlaneDone.labels` was seen.
+    linked : bool
+        Whether an id is one object through the planes; otherwise each plane counts from 1 by itself.
     """
 
     planes: int
     relabelling: Lookup
     lengths: NDArray[np.int64]
+    linked: bool = True
+
+    @classmethod
+    def unlinked(cls, tables: Iterable[DataFrame]) -> StackResult:
+        """Result of planes that keep their own ids, out of the table of each plane's objects."""
+        ids = [table["index"].to_numpy() for table in tables]
+        seen = np.concatenate([np.empty(0, np.int64), *ids]).astype(np.int64)
+        same = np.arange(seen.max(initial=0) + 1, dtype=np.int32)
+        return cls(len(ids), same, np.bincount(seen, minlength=1), linked=False)
 
     @property
     def count(self) -> int:
-        """Number of objects in the stack."""
-        return int(self.relabelling.max(initial=0))
+        """Number of objects in the stack; of planes that are not linked, the sum of theirs."""
+        return int(self.relabelling.max(initial=0) if self.linked else self.lengths.sum())
 
     @property
     def unchanged(self) -> bool:
@@ -128,7 +142,8 @@ def segment_stack(
     settings = settings_for(predictor) if settings is None else settings
     linker = Linker(LinkSettings() if link is True else link) if link else None
     total = length_hint(planes)
-    number = most = -1
+    number = -1
+    tables: list[DataFrame] = []
     for number, read in enumerate(_readers(planes)):
         where = f"plane {number + 1} of {total}" if total else f"plane {number + 1}"
         unit = finished.read(number) if finished is not None else None
@@ -145,14 +160,14 @@ def segment_stack(
             lookup = linker.add(labels)
             labels = lookup[labels]
             table = table.assign(index=lookup[table["index"].to_numpy()])
-        most = max(most, int(labels.max(initial=0)))
+        else:
+            tables.append(table)
         yield PlaneDone(number + 1, max(total, number + 1), where, plane=number, labels=labels, table=table)
     if number < 0:
         raise ValueError("There is no plane to segment. Choose a stack with at least one plane.")
     if linker is not None:
         return StackResult(number + 1, linker.relabelling(), linker.lengths)
-    same = np.arange(most + 1, dtype=np.int32)
-    return StackResult(number + 1, same, np.minimum(same, 1).astype(np.int64))
+    return StackResult.unlinked(tables)
 
 
 def segment_plane_unit(
@@ -185,9 +200,13 @@ def object_table(
 ) -> DataFrame:
     """One row an object of a stack, out of one row an object and plane.
 
+    Objects of planes that were not linked are each plane's own, even those of the same id: their rows stay
+    apart, and say which plane they are of.
+
     Parameters
     ----------
     tables : sequence of DataFrame
+        One of each plane, in the order of the planes.
     result : StackResult
     voxel : tuple of (float, str), optional
         Volume of a voxel and the unit of its sides, where it is known.
@@ -196,15 +215,18 @@ def object_table(
     -------
     DataFrame
         ``index`` (final id), ``predicted_iou`` and ``stability`` (means over planes), ``area`` (pixels in all
-        planes), ``planes`` (how many it is in), and the volume where the voxels' is known.
+        planes), ``planes`` (how many it is in), and the volume where the voxels' is known. Without linking
+        also ``plane`` (from 0) after ``index``, which then does not tell objects apart by itself.
     """
     import pandas as pd
 
-    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    if rows.empty:
-        return pd.DataFrame({"index": np.empty(0, int)})
+    keys = ["index"] if result.linked else ["plane", "index"]
+    parts = [table.assign(plane=number) for number, table in enumerate(tables) if len(table)]
+    # A stack without objects has the same columns.
+    nothing = pd.DataFrame({name: np.empty(0, kind) for name, kind in COLUMNS.items()})
+    rows = pd.concat(parts, ignore_index=True) if parts else nothing
     rows = rows.assign(index=result.relabelling[rows["index"].to_numpy()])
-    groups = rows[rows["index"] > 0].groupby("index")
+    groups = rows[rows["index"] > 0].groupby(keys)
     table = groups.agg(
         predicted_iou=("predicted_iou", "mean"),
         stability=("stability", "mean"),
@@ -213,7 +235,8 @@ def object_table(
     )
     if voxel is not None:
         table[f"volume_{unit_symbol(voxel[1]).replace('µ', 'u')}3"] = table["area"] * voxel[0]
-    return table.round({"predicted_iou": 4, "stability": 4}).reset_index()
+    table = table.round({"predicted_iou": 4, "stability": 4}).reset_index()
+    return table[["index", *table.columns.drop("index")]]
 
 
 def _readers(planes: Iterable[RGB]) -> Iterator[Callable[[], RGB]]:

@@ -150,7 +150,10 @@ def segment_tiled_stack(
         table = table[table["area"] > 0]
         tables.append(table.assign(index=lookup[table["index"].to_numpy()]))
         yield PlaneFilled((number + 1) * len(grid), work.total, work.where(number), plane=number)
-    linked = _linked(linker, tables)
+    if linker is not None:
+        linked = StackResult(len(planes), linker.relabelling(), linker.lengths)
+    else:
+        linked = StackResult.unlinked(tables)
     if not linked.unchanged:
         for number in range(len(planes)):
             yield from work.renumber(number, linked.relabelling)
@@ -226,13 +229,3 @@ class _Work:
         for where in blocks(self.grid.shape):
             self.stack.put((number, *where), lookup[source[(*lead, *where)]])
             yield Progress((number + 1) * len(self.grid), self.total, f"{self.where(number)}: {doing}")
-
-
-def _linked(linker: Linker | None, tables: Sequence[DataFrame]) -> StackResult:
-    """What linking has come to; without it the ids stay as they are."""
-    if linker is not None:
-        return StackResult(len(tables), linker.relabelling(), linker.lengths)
-    same = np.arange(
-        1 + max(int(table["index"].max()) if len(table) else 0 for table in tables), dtype=np.int32
-    )
-    return StackResult(len(tables), same, np.minimum(same, 1).astype(np.int64))
