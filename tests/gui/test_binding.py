@@ -197,7 +197,7 @@ def test_snapshot_and_restore(bound):
     noted = bound.binding.snapshot()
     bound.binding.clear(bound.plane)
     bound.news()
-    bound.binding.restore(noted)
+    bound.binding.restore(noted, [bound.plane])
     assert bound.news() == 1
     after = bound.binding.read(bound.plane)
     assert after.points == before.points
@@ -208,12 +208,32 @@ def test_snapshot_and_restore(bound):
     assert (12, 22, False) in bound.points()
 
 
+def test_restore_leaves_other_planes_as_they_are():
+    bound = Bound((3, 40, 50))
+    bound.viewer.dims.set_current_step(0, 0)
+    first = bound.plane
+    bound.binding.points.add([0, 10, 20])
+    bound.binding.shapes.add_rectangles([[(0, 5, 5), (0, 5, 15), (0, 15, 15), (0, 15, 5)]])
+    noted = bound.binding.snapshot()
+    bound.binding.clear(first)
+    bound.viewer.dims.set_current_step(0, 2)
+    bound.binding.sign = "-"
+    bound.binding.points.add([2, 30, 30])
+    bound.binding.shapes.add_rectangles([[(2, 5, 5), (2, 5, 25), (2, 25, 25), (2, 25, 5)]])
+    later = bound.binding.read(bound.plane)
+    bound.binding.restore(noted, [first])
+    assert bound.binding.read(bound.plane) == later
+    again = bound.binding.read(first)
+    assert [(p.y, p.x, p.positive) for p in again.points] == [(10, 20, True)]
+    assert again.box == Box(5.5, 5.5, 15.5, 15.5)
+
+
 def test_restore_makes_removed_layers_again(bound):
     bound.binding.points.add([10, 20])
     noted = bound.binding.snapshot()
     bound.viewer.layers.clear()
     bound.viewer.layers.append(bound.image)
-    bound.binding.restore(noted)
+    bound.binding.restore(noted, [bound.plane])
     assert bound.points() == [(10, 20, True)]
 
 
@@ -250,6 +270,15 @@ def test_reopening_finds_the_layers_again(bound):
     again = PromptBinding(bound.viewer, bound.image)
     assert again.read(bound.plane).points == (Point(10, 20),)
     assert len(bound.viewer.layers) == 2
+
+
+def test_reopening_after_the_image_was_scaled(bound):
+    bound.binding.points.add([10, 20])
+    bound.binding.disconnect()
+    bound.image.scale = (0.5, 0.5)
+    bound.binding = PromptBinding(bound.viewer, bound.image)
+    assert bound.binding.points.scale.tolist() == [0.5, 0.5]
+    assert bound.points() == [(10, 20, True)]
 
 
 def test_disconnect_is_complete(bound):

@@ -7,9 +7,11 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from tests.fakes import disc_mask
 from tests.gui.dock import DISCS, disc_picture
 
 from napari_sam._napari.panels import folder_panel
+from napari_sam.masks import Mask, mask_iou
 
 pytestmark = pytest.mark.gui
 
@@ -149,6 +151,43 @@ def test_labels_that_are_painted_undone_or_removed(open_desk, images, monkeypatc
     desk.press(Qt.Key.Key_N)
     work.wait(1)
     assert tifffile.imread(work.saved(0)).max() == 7
+
+
+def test_labels_that_were_removed_empty_are_replaced_by_those_that_are_made_next(
+    open_desk, images, monkeypatch
+):
+    desk = open_desk().wait_ready()
+    work = Work(desk, images, monkeypatch)
+    desk.viewer.layers.remove(desk.target)
+    work.commit(0)
+    work.until_saved(0, 1)
+    # What is saved is not given up for other labels; those stay in the viewer.
+    desk.viewer.layers.remove(desk.target)
+    work.commit(0, 1)
+    other = desk.target
+    assert "is not saved in the folder" in work.panel.text.text()
+    desk.press(Qt.Key.Key_N)
+    work.wait(1)
+    assert other in desk.viewer.layers
+    assert tifffile.imread(work.saved(0)).max() == 1
+    assert mask_iou(Mask.from_plane(tifffile.imread(work.saved(0)) > 0), disc_mask(*DISCS[0])) > 0.95
+
+
+def test_a_stack_that_was_segmented_is_saved_with_the_folder(open_desk, tmp_path, monkeypatch):
+    folder = tmp_path / "stacks"
+    folder.mkdir()
+    for i in range(2):
+        stack = np.stack([disc_picture()] * 3)
+        tifffile.imwrite(folder / f"img{i}.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    desk = open_desk().wait_ready()
+    work = Work(desk, folder, monkeypatch)
+    desk.dock.segment_stack()
+    desk.until(lambda: "stack" not in desk.session.running, timeout=30_000)
+    work.until_saved(0, len(DISCS))
+    desk.press(Qt.Key.Key_N)
+    work.wait(1)
+    assert len(np.unique(tifffile.imread(work.saved(0)))) == 1 + len(DISCS)
+    assert [x.name for x in desk.viewer.layers if x.name.startswith("img0")] == []
 
 
 def test_a_broken_image_is_marked_and_images_of_all_shapes_follow(open_desk, images, monkeypatch):

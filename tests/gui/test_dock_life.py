@@ -216,6 +216,46 @@ def test_removing_the_layer_that_a_stack_fills(open_desk):
     assert "is gone" in desk.dock.stack_panel.text.text()
 
 
+def test_a_layer_that_a_stack_fills_is_not_drawn_in(open_desk):
+    desk = open_desk(image=stack(), predictor=slow(encode_seconds=0.2)).wait_ready()
+    desk.dock.segment_stack()
+    layer = desk.viewer.layers["discs: stack"]
+    desk.until(lambda: layer.data[0].any())
+    assert not layer.editable
+    desk.dock.commit_panel.target.pick(layer)
+    before = layer.data.copy()
+    desk.click(*DISCS[2][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    assert "still being filled" in desk.errors[-1]
+    desk.until(lambda: "stack" not in desk.session.running, timeout=30_000)
+    assert layer.editable
+    assert np.isin(before[0], layer.data).all()
+    desk.press(Qt.Key.Key_C)
+    assert len(desk.errors) == 1 or "taken by other objects" in desk.errors[-1]
+
+
+def test_a_file_that_is_being_written_is_not_given_up_for_the_next(desk, tmp_path):
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    desk.session.request("embed", lambda: time.sleep(0.5))
+    for name in ("first", "second"):
+        desk.dock.export(desk.target, str(tmp_path / f"{name}.csv"), "table")
+    assert "still being written" in desk.dock.export_panel.text.text()
+    desk.until(lambda: (tmp_path / "first.csv").exists())
+    assert not (tmp_path / "second.csv").exists()
+
+
+@pytest.mark.parametrize("shape", [(180, 200), (90, 100)])
+def test_automatic_masks_of_pixels_that_were_replaced_are_dropped(desk, shape):
+    desk.dock.segment_everything()
+    desk.until(lambda: desk.session.sifted is not None)
+    desk.dock.bench.image.data = np.zeros(shape, np.uint8)
+    desk.until(lambda: desk.session.automatic is None)
+    assert desk.session.sifted is None
+
+
 def test_moving_on_to_another_plane_while_everything_runs(open_desk):
     """The masks stay with the plane that they were asked for."""
     desk = open_desk(image=stack(), predictor=slow(decode_seconds=0.1)).wait_ready()

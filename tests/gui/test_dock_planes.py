@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from tests.fakes import DiscPredictor, disc_mask
 from tests.gui.dock import DISCS, disc_picture
 
@@ -177,3 +178,46 @@ def test_labels_that_do_not_fit_are_refused_in_words(desk):
     assert "'small' has shape (20, 20)" in desk.errors[0]
     # The prompts are still there for another try.
     assert len(desk.session.offers) == 1
+
+
+def test_objects_of_another_image_go_into_labels_of_their_own(desk):
+    first = commit_first(desk)
+    other = desk.viewer.add_image(disc_picture(), name="other")
+    desk.until(lambda: desk.dock.bench.image is other and desk.session.status.phase == "ready")
+    desk.dock.bench.use("point")
+    second = commit_first(desk)
+    assert second is not first
+    assert second.name == "other: objects"
+    assert first.data.max() == second.data.max() == 1
+    desk.dock.bench.follower.turn_to(desk.viewer.layers["discs"])
+    assert desk.target is first
+
+
+def test_another_channel_shares_the_labels(desk):
+    first = commit_first(desk)
+    image = desk.dock.bench.image
+    image.blending = "additive"
+    channel = desk.viewer.add_image(disc_picture(), name="channel", blending="additive")
+    desk.until(lambda: desk.dock.bench.image is channel)
+    assert desk.target is first
+
+
+def test_return_in_the_field_of_a_slider_turns_the_plane_and_commits_nothing(open_desk):
+    desk = open_desk(np.stack([disc_picture()] * 9)).wait_ready()
+    start = desk.viewer.dims.current_step[0]
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    field = desk.viewer.window._qt_viewer.dims.slider_widgets[0].curslice_label
+    desk.viewer.window._qt_window.activateWindow()
+    field.setFocus()
+    desk.until(field.hasFocus)
+    field.selectAll()
+    QTest.keyClicks(field, "7")
+    QTest.keyClick(field, Qt.Key.Key_Return)
+    desk.until(lambda: desk.viewer.dims.current_step[0] == 7)
+    assert desk.target is None
+    # Back on the canvas the keys are the dock's again.
+    desk.viewer.dims.set_current_step(0, start)
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_Return)
+    assert desk.target.data[start].any()

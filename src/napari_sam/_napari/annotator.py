@@ -9,7 +9,8 @@ import numpy as np
 from napari.layers import Image, Labels, Points, Shapes
 from qtpy.QtCore import QObject, QTimer
 
-from napari_sam._napari.layers import add_labels_layer, own_layers, remove_layer
+from napari_sam._napari.large_labels import is_stored
+from napari_sam._napari.layers import add_labels_layer, is_own, own_layers, remove_layer, role_of
 from napari_sam.axes import METRES, SECONDS
 from napari_sam.session.annotator import FolderAnnotator
 from napari_sam.session.folder_jobs import Look
@@ -42,6 +43,8 @@ class Annotator(QObject):
         self._layers: list[Image] = []
         self._labels: Labels | None = None
         self._opened: Opened | None = None
+        self._taken = False
+        """Whether labels that were removed from the viewer held objects, which are saved."""
         self._step: Any = None
         self._pause = QTimer(self, singleShot=True, interval=PAUSE)
         self._pause.timeout.connect(self.work.keep)
@@ -56,6 +59,8 @@ class Annotator(QObject):
         work.opened.connect(self._on_opened)
         work.said.connect(panel.say)
         self._bench.viewer.layers.events.removed.connect(self._on_removed)
+        self._bench.target_made.connect(self._adopt)
+        dock.stack.stack.filled.connect(self._adopt)
 
     def begin(self, images: str, labels: str | None = None) -> None:
         """Work through a folder; the labels go into its folder ``labels`` if no other is given."""
@@ -104,7 +109,7 @@ class Annotator(QObject):
         old, old_labels = self._layers, self._labels
         shape_before = self._opened.shape if self._opened is not None else None
         self._watch(False)
-        self._labels, self._opened = None, opened
+        self._labels, self._opened, self._taken = None, opened, False
         entry = self.work.entries[self.work.current or 0]
         self._layers = self._add_images(opened, entry.source.stem, str(entry.source))
         # The new image is taken up before the old one goes, so that no other comes in between.
@@ -162,8 +167,12 @@ class Annotator(QObject):
     def _forget(self, images: list[Image], labels: Labels | None) -> None:
         """Take an image out of the viewer, with all that was made for it."""
         viewer = self._bench.viewer
+        kept = []
         for image in images:
             for layer in own_layers(viewer, image):
+                if layer is not labels and role_of(layer) == "labels" and _holds_objects(layer):
+                    kept.append(layer.name)
+                    continue
                 if isinstance(layer, Points | Shapes):
                     # napari may crash in its next drawing when one with content is removed (napari#6472).
                     layer.selected_data = set()
@@ -171,6 +180,30 @@ class Annotator(QObject):
                 remove_layer(viewer, layer)
             remove_layer(viewer, image)
         remove_layer(viewer, labels)
+        if kept:
+            self._panel.say(f"Not among the folder's labels, and still in the viewer: {', '.join(kept)}.")
+
+    def _adopt(self, layer: Labels) -> None:
+        """Take labels that were made for the image for those of the folder, if these are gone or empty."""
+        made_here = any(is_own(layer, image) for image in self._layers)
+        if not made_here or self._opened is None or layer is self._labels:
+            return
+        fits = layer.data.shape == self._opened.shape and not is_stored(layer)
+        taken = self._taken if self._labels is None else _holds_objects(self._labels)
+        if not fits or taken:
+            self._panel.say(
+                f"{layer.name!r} is not saved in the folder: there are other labels of this image already, "
+                "which would be lost. Export it, or turn to another image and back to go on with those."
+            )
+        else:
+            self._watch(False)
+            old, self._labels = self._labels, layer
+            remove_layer(self._bench.viewer, old)
+            self._watch(True)
+            self._dock.commit_panel.target.pick(layer)
+            self._dock.export_panel.labels.pick(layer)
+            self.work.touch()
+            self.work.keep()
 
     # --- listening ----------------------------------------------------------------------------------
 
@@ -197,6 +230,7 @@ class Annotator(QObject):
         if self._labels is not None and event.value is self._labels:
             self._watch(False)
             snapshot = self._snapshot(self.work.on_show) if self.work.on_show is not None else None
+            self._taken = _holds_objects(self._labels)
             self._labels = None
             self.work.keep(snapshot)
 
@@ -205,3 +239,8 @@ class Annotator(QObject):
         if folder is not None:
             self._panel.show_folder(str(folder.images), str(folder.labels))
         self._panel.show_entries(self.work.entries, self.work.current)
+
+
+def _holds_objects(labels: Labels) -> bool:
+    """Whether there is anything in a Labels layer; it is taken for granted where it is kept on disk."""
+    return not isinstance(labels.data, np.ndarray) or bool(labels.data.any())

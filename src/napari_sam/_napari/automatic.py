@@ -50,6 +50,9 @@ class AutomaticRun(QObject):
         self._sight: Sight | None = None
         self._plane: Plane | None = None
         self._image: Image | None = None
+        self._pixels: Any = None
+        bench.follower.picture_changed.connect(self._on_picture)
+        bench.session.automatic_changed.connect(self._on_automatic)
         bench.session.sifted_changed.connect(self._show)
 
     def run(self, where: Where, prompts: str, points_per_side: int, target: Labels | None) -> None:
@@ -83,7 +86,7 @@ class AutomaticRun(QObject):
             return
         region = self._region(where, bench.plane, target)
         session.drop_automatic()
-        self._plane, self._image = bench.plane, bench.image
+        self._plane, self._image, self._pixels = bench.plane, bench.image, bench.image.data
         self._sight = view.sight if view is not None else None
         session.segment_everything(settings, region)
 
@@ -131,6 +134,16 @@ class AutomaticRun(QObject):
             index = twin_plane(plane.index, target.ndim)
             return partial(_unlabelled, target.data, index, plane.factors)
         return None
+
+    def _on_picture(self) -> None:
+        """Masks of other pixels are over."""
+        if self._image is not None and self._image.data is not self._pixels:
+            self._bench.session.drop_automatic()
+
+    def _on_automatic(self) -> None:
+        """Do not keep an image alive for masks that are gone."""
+        if self._bench.session.automatic is None:
+            self._plane, self._image, self._pixels = None, None, None
 
     def _show(self) -> None:
         """Show the masks behind the candidates, on their plane."""

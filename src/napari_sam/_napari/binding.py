@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from napari.layers import Labels, Points, Shapes
+from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_sam._napari.coordinates import PlaneIndex, layer_shape
+from napari_sam._napari.coordinates import Float, PlaneIndex, layer_shape
 from napari_sam._napari.layers import (
     add_points_layer,
     add_shapes_layer,
@@ -96,6 +99,8 @@ class PromptBinding:
             elif isinstance(layer, Shapes) and self._shapes is None:
                 self._shapes = layer
                 self._follow(layer)
+        # The image may have moved while nobody looked.
+        self._on_geometry(None)
 
     # ---- layers -------------------------------------------------------------------------------------
 
@@ -266,8 +271,15 @@ class PromptBinding:
         """Note what the own layers hold, and what of the adopted ones is used up."""
         return Snapshot.of(self._points, self._shapes, frozenset(self._spent))
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Bring a noted state back: how an edit of the prompts is undone."""
+    def restore(self, snapshot: Snapshot, planes: Collection[PlaneIndex]) -> None:
+        """Bring a noted state of some planes back: how an edit of the prompts is undone.
+
+        What was said on other planes stays: it may be newer.
+        """
+        now = self.snapshot()
+        spent = {s for s in now.spent if s[1] not in planes} | {s for s in snapshot.spent if s[1] in planes}
+        clicks, shapes = (partial(self._on_planes, planes, layer) for layer in (self._points, self._shapes))
+        snapshot = replace(snapshot.within(clicks, shapes, now), spent=frozenset(spent))
         with self._at_once():
             if self._points is not None or len(snapshot.clicks):
                 snapshot.put_clicks(self.points)
@@ -276,6 +288,16 @@ class PromptBinding:
             if self._spent != snapshot.spent:
                 self._spent = set(snapshot.spent)
                 self._tell()
+
+    def _on_planes(
+        self, planes: Collection[PlaneIndex], layer: Points | Shapes | None, data: Float
+    ) -> NDArray[np.bool_]:
+        """Tell which coordinates of an own layer lie on some planes; all, if it is not there any more."""
+        here = np.full(len(data), layer is None)
+        for plane in planes if layer is not None else ():
+            ground = self._ground(plane)
+            here |= ground.holds(ground.pixels(data, layer), data, layer)
+        return here
 
     def _ground(self, plane: PlaneIndex) -> Ground:
         """The plane with its size."""

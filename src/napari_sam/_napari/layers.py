@@ -140,10 +140,30 @@ def is_own(layer: Layer, image_layer: Layer, role: Role | None = None) -> bool:
     return said is not None and said["image"] == image_layer.unique_id and role in (None, said["role"])
 
 
+def may_hold(viewer: ViewerModel, labels: Layer, image_layer: Layer) -> bool:
+    """Whether labels may be meant for the objects of an image: not if they were made for quite another one.
+
+    Those of another channel are: a layer of the same file, or one that is added to its light.
+    """
+    said = labels.metadata.get(MARK)
+    made_for = next((x for x in viewer.layers if said and x.unique_id == said["image"]), None)
+    if said is None or made_for is None or made_for is image_layer:
+        return said is None or made_for is image_layer
+    files = [layer.source.path or layer.metadata.get("path") for layer in (made_for, image_layer)]
+    additive = made_for.blending == image_layer.blending == "additive"
+    return additive or (files[0] is not None and files[0] == files[1])
+
+
 def role_of(layer: Layer) -> Role | None:
     """What a layer was made for here; None for the person's own."""
     mark = layer.metadata.get(MARK)
     return mark["role"] if mark is not None else None
+
+
+def set_filling(layer: Labels, filling: bool) -> None:
+    """Note that planes are still being written into labels: nobody else is to draw in them meanwhile."""
+    layer.metadata[MARK]["filling"] = filling
+    layer.editable = not filling
 
 
 def realign(viewer: ViewerModel, image_layer: Layer) -> None:

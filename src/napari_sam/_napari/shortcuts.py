@@ -13,7 +13,7 @@ from typing import Literal
 
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QLineEdit, QPlainTextEdit, QTextEdit, QWidget
 
 Need = Literal["offer", "image", "object", "trail", "folder"]
 
@@ -101,6 +101,8 @@ class Shortcuts(QObject):
 
     def __init__(self, central: QWidget, run: Callable[[str], None]) -> None:
         super().__init__(central)
+        self._wanted: set[QShortcut] = set()
+        self._typing = False
         self._installed: list[tuple[Key, str, QShortcut]] = []
         for key in KEYS:
             for sequence in key.keys:
@@ -108,6 +110,7 @@ class Shortcuts(QObject):
                 shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
                 shortcut.activated.connect(lambda action=key.action: run(action))
                 self._installed.append((key, sequence, shortcut))
+        QApplication.instance().focusChanged.connect(self._on_focus)
 
     def adapt(self, *, image: bool, offer: bool, trail: bool, active: str, folder: bool = False) -> None:
         """Switch shortcuts on or off.
@@ -128,13 +131,27 @@ class Shortcuts(QObject):
             "trail": trail,
             "folder": folder,
         }
-        for key, sequence, shortcut in self._installed:
-            shortcut.setEnabled(there[key.need] and sequence not in key.leave.get(active, ()))
+        self._wanted = {
+            shortcut
+            for key, sequence, shortcut in self._installed
+            if there[key.need] and sequence not in key.leave.get(active, ())
+        }
+        self._switch()
 
     def remove(self) -> None:
         """Give the keys back."""
+        QApplication.instance().focusChanged.disconnect(self._on_focus)
         for _, _, shortcut in self._installed:
             shortcut.setEnabled(False)
             shortcut.deleteLater()
         self._installed = []
         self.deleteLater()
+
+    def _on_focus(self, _: QWidget | None, now: QWidget | None) -> None:
+        """Leave all keys to a field that is typed into, such as that of a slider's position."""
+        self._typing = isinstance(now, QLineEdit | QAbstractSpinBox | QTextEdit | QPlainTextEdit)
+        self._switch()
+
+    def _switch(self) -> None:
+        for _, _, shortcut in self._installed:
+            shortcut.setEnabled(not self._typing and shortcut in self._wanted)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from napari.layers import Points, Shapes
 from numpy.typing import NDArray
 
 from napari_sam._napari.signs import negative_rows, set_signs
+
+Here = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,6 +58,32 @@ class Snapshot:
             nothing if shapes is None else negative_rows(shapes),
             spent,
         )
+
+    def within(self, clicks: Here, shapes: Here, now: Snapshot) -> Snapshot:
+        """Return what there is ``now``, but this in a part of the image.
+
+        Parameters
+        ----------
+        clicks, shapes : callable
+            Tells of data coordinates, shape (N, D), of the points or of one shape, which lie in that part.
+        now : Snapshot
+        """
+        mine, theirs = self._clicks_in(clicks), ~now._clicks_in(clicks)
+        drawn = [k for k, v in enumerate(self.shapes) if shapes(v).all()]
+        kept = [k for k, v in enumerate(now.shapes) if not shapes(v).all()]
+        # A layer that was not there has clicks of no dimension.
+        clicked = [part for part in (now.clicks[theirs], self.clicks[mine]) if len(part)]
+        return replace(
+            self,
+            clicks=np.concatenate(clicked) if clicked else np.empty((0, 0)),
+            negative_clicks=np.concatenate([now.negative_clicks[theirs], self.negative_clicks[mine]]),
+            shapes=(*(now.shapes[k] for k in kept), *(self.shapes[k] for k in drawn)),
+            kinds=(*(now.kinds[k] for k in kept), *(self.kinds[k] for k in drawn)),
+            negative_shapes=np.concatenate([now.negative_shapes[kept], self.negative_shapes[drawn]]),
+        )
+
+    def _clicks_in(self, here: Here) -> NDArray[np.bool_]:
+        return here(self.clicks) if len(self.clicks) else np.zeros(0, bool)
 
     def put_clicks(self, layer: Points) -> None:
         """Make a layer hold these clicks and no others."""

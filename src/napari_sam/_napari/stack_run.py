@@ -16,7 +16,7 @@ from napari_sam._napari.commit import write_plane
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex
 from napari_sam._napari.large import is_large
 from napari_sam._napari.large_run import LargeRun
-from napari_sam._napari.layers import add_labels_layer, twin_plane
+from napari_sam._napari.layers import add_labels_layer, set_filling, twin_plane
 from napari_sam._napari.planes import Pictures, Plane
 from napari_sam.axes import voxel_volume
 from napari_sam.linking import LinkSettings
@@ -91,6 +91,7 @@ class StackRun(QObject):
         self._layer = add_labels_layer(
             bench.viewer, bench.image, name=name, channel_axis=bench.channel_axis, dtype=np.uint32
         )
+        set_filling(self._layer, True)
         self._planes, self._done = planes, 0
         work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache, voxel)
         session.request("stack", work)
@@ -98,6 +99,8 @@ class StackRun(QObject):
     def close(self) -> None:
         """Fill the layer no more."""
         self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
+        if self._layer is not None:
+            set_filling(self._layer, False)
         self._layer = None
 
     def _on_progress(self, kind: str, progress: Progress) -> None:
@@ -112,6 +115,7 @@ class StackRun(QObject):
             return
         if outcome is None:
             layer, self._layer = self._layer, None
+            set_filling(layer, False)
             total = len(self._planes)
             self.said.emit(f"Stopped after {self._done} of {total} planes; they are kept in {layer.name!r}.")
         elif isinstance(outcome, Segmented) and not outcome.result.unchanged:
@@ -125,6 +129,7 @@ class StackRun(QObject):
     def _finish(self, table: pd.DataFrame) -> None:
         layer, self._layer = self._layer, None
         if layer is not None:
+            set_filling(layer, False)
             if len(table):
                 layer.features = table
             count = f"{len(table)} object{'s' if len(table) != 1 else ''}"

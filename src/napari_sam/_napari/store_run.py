@@ -108,8 +108,9 @@ class StoreRun(QObject):
         contrast.setCurrentIndex(contrast.findData("range"))
 
     def _on_plane(self) -> None:
-        bench, axis = self._bench, self._panel.axis.currentData()
+        bench = self._bench
         self._panel.set_axes(stack_axes(bench.viewer, bench.image, bench.channel_axis))
+        axis = self._panel.axis.currentData()
         if axis is not None and bench.plane is not None:
             self._here = bench.plane.index.index[axis] or 0
         self._show()

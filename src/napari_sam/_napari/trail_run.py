@@ -280,7 +280,7 @@ class TrailRun(QObject):
     def _return_to(self, state: _State) -> None:
         """Bring a state back, if its image is still the one that is worked on."""
         if state.binding is self._bench.binding:
-            self._bring_back(state.binding, partial(state.binding.restore, state.prompts))
+            self._bring_back(state.binding, partial(state.binding.restore, state.prompts, state.numbers))
             _, _, trail, self._axis, self._planes, self._numbers, self._ground = state
             self._show(trail)
 

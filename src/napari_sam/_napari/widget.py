@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidge
 from napari_sam._napari.automatic import AutomaticRun
 from napari_sam._napari.choices import channel_options, channels_of, models
 from napari_sam._napari.docked import Docked
-from napari_sam._napari.layers import role_of
+from napari_sam._napari.layers import may_hold, own_layers, role_of
 from napari_sam._napari.long_work import LongWork
 from napari_sam._napari.many_images import ManyImages
 from napari_sam._napari.painted import OncePainted
@@ -116,6 +116,9 @@ class SegmentAnythingDock(Docked):
         """Write a Labels layer to a file, in the worker."""
         from napari_sam.export.napari_writer import write_layer
 
+        if "export" in self.session.running:
+            self.export_panel.say("The file before is still being written. Wait for it, or cancel it.")
+            return
         data, attributes, _ = layer.as_layer_data_tuple()
         self._long_work.export_path = path
         self.session.request("export", partial(write_layer, path, data, attributes, format_name))
@@ -319,8 +322,16 @@ class SegmentAnythingDock(Docked):
     def _on_image(self, image: Image | None) -> None:
         self.image_panel.image.pick(image)
         self.image_panel.set_options(channel_options(self.viewer, image))
+        self._turn_target(image)
         self.stack.offer_axes()
         self.adapt_shortcuts()
+
+    def _turn_target(self, image: Image | None) -> None:
+        """Objects of another image do not go into the labels of the one before."""
+        target = self.commit_panel.target.layer
+        if image is not None and target is not None and not may_hold(self.viewer, target, image):
+            own = own_layers(self.viewer, image, "labels")
+            self.commit_panel.target.pick(own[-1] if own else None)
 
     def _on_plane(self) -> None:
         self.stack.offer_axes()

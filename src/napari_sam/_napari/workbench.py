@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.binding import PromptBinding
 from napari_sam._napari.commit import CommitError, check_target
-from napari_sam._napari.coordinates import PlaneError, world_to_pixels
+from napari_sam._napari.coordinates import PlaneError, PlaneIndex, world_to_pixels
 from napari_sam._napari.dispatch import Dispatch
 from napari_sam._napari.follow import ImageFollower
 from napari_sam._napari.large import Lookout, large_planes
@@ -230,7 +230,7 @@ class Workbench(QObject):
         index, factors = self.plane.index, self.plane.factors
         said = self.binding.read_each(index) if self.batch else [self.binding.read(index)]
         self._drawn_in = self._drawn_in or any(p.points or p.box or p.mask for p in said)
-        restore = partial(self._restore, self.binding, self.binding.snapshot())
+        restore = partial(self._restore, self.binding, self.binding.snapshot(), index)
         prompts = [to_level(one, factors) for one in said]
         if replayed:
             self.session.set_prompts(prompts)
@@ -362,10 +362,10 @@ class Workbench(QObject):
             self.session.look_away(reason)
             self.plane_changed.emit()
 
-    def _restore(self, binding: PromptBinding, snapshot: Snapshot) -> None:
-        """Bring the prompt layers back to how they were, if they still belong to this image."""
+    def _restore(self, binding: PromptBinding, snapshot: Snapshot, plane: PlaneIndex) -> None:
+        """Bring the prompts of a plane back to how they were, if the layers still belong to this image."""
         if binding is self.binding:
-            binding.restore(snapshot)
+            binding.restore(snapshot, [plane])
 
     def _on_mouse_left(self, event: Any = None) -> None:
         if not self.viewer.mouse_over_canvas:
