@@ -119,6 +119,28 @@ def test_labels_beside_their_images_are_not_taken_for_images(discs, images):
     }
 
 
+def test_the_image_itself_is_never_written_over(discs, images):
+    before = (images / "img1.tif").read_bytes()
+    for words in (("-o", images / "img1.tif"), ("-o", images / "img1.tif", "--overwrite")):
+        result = invoke("segment", images / "img1.tif", *words)
+        assert result.exit_code == 2
+        assert "which is one of the images" in " ".join(result.stderr.replace("│", "").split())
+    assert (images / "img1.tif").read_bytes() == before
+
+
+def test_labels_of_somebody_else_are_replaced_only_when_asked(discs, images, tmp_path):
+    mine = tmp_path / "out" / "img2_labels.tif"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    result = invoke("segment", images, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "img1.tif: 1 objects" in result.output
+    assert "was not written by this run or one before it" in result.stderr
+    assert mine.read_bytes() == b"mine"
+    assert invoke("segment", images, "-o", tmp_path / "out", "--overwrite").exit_code == 0
+    assert tifffile.imread(mine).max() == 2
+
+
 def test_one_image_into_one_file(discs, images, tmp_path):
     result = invoke("segment", images / "img2.tif", "-o", tmp_path / "cells.zip")
     assert result.exit_code == 0, result.output

@@ -152,6 +152,10 @@ def segment(
     resume: Annotated[
         bool, typer.Option("--resume", help="Do only what the manifest does not say is done.")
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace labels that others wrote or changed, too."),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes on this machine that share the planes.")
     ] = None,
@@ -165,7 +169,8 @@ def segment(
     """Segment every object in images, stacks and folders.
 
     One line for each image goes to manifest.jsonl in the output folder as soon as it is finished. An image
-    that fails is reported and the next one follows; the exit code is then 1.
+    that fails is reported and the next one follows; the exit code is then 1. Labels that were drawn or
+    corrected by hand are not replaced.
     """
     from napari_sam.files import ImageFileError, find_images
 
@@ -192,7 +197,8 @@ def segment(
         FileDone,
         NamedModel,
         plan,
-        read_manifest,
+        read_writers,
+        refuse_sources,
         segment_files,
         shared_out,
     )
@@ -200,10 +206,11 @@ def segment(
 
     manifest = out / MANIFEST
     # Labels that an earlier run wrote beside the images are not images.
-    written = {name for report in read_manifest(manifest).values() for name in report.outputs}
+    written = read_writers(manifest)
     sources = [path for path in sources if str(path.absolute()) not in written]
     try:
         jobs = plan(sources, out, formats or ["tiff"])
+        refuse_sources(sources, [output for job in jobs for output in job.outputs])
         recipe.settings(predictor)
     except (ExportError, RecipeError) as error:
         raise typer.BadParameter(str(error)) from error
@@ -223,6 +230,7 @@ def segment(
             axes=axes,
             cluster=cluster,
             store=store,
+            overwrite=overwrite,
         )
         reports = show(steps, "plane" if len(jobs) == 1 else "image", tell)
     raise typer.Exit(FAILED if any(r.status == "failed" for r in reports) else DONE)

@@ -31,11 +31,10 @@ Version = Literal["0.4", "0.5"]
 
 def write(labelled: Labelled, path: Path) -> None:
     """Write the labels; an image that is at ``path`` already stays and gets them added."""
-    present = _metadata_of(path)
-    if "multiscales" in present and "image-label" not in present:
+    if holds_image(path):
         _add_to_image(labelled, path)
         return
-    if path.exists() and "multiscales" not in present:
+    if path.exists() and "multiscales" not in _metadata_of(path):
         raise ExportError(f"{path} is there already and is no OME-Zarr. Choose another name.")
     with replacing(path, folder=True) as beside:
         if labelled.image is None:
@@ -54,6 +53,12 @@ def write(labelled: Labelled, path: Path) -> None:
         _set_attributes(beside, attributes, "0.5")
         _write_labels(labelled, beside / "labels" / NAME, "0.5", source="../../")
         _list_labels(beside / "labels", NAME, "0.5")
+
+
+def holds_image(path: Path) -> bool:
+    """Whether the OME-Zarr of an image is at a path, to which labels are added."""
+    present = _metadata_of(path)
+    return "multiscales" in present and "image-label" not in present
 
 
 def _add_to_image(labelled: Labelled, path: Path) -> None:

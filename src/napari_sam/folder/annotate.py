@@ -25,7 +25,8 @@ from napari_sam.export import export
 from napari_sam.export.atomic import replacing
 from napari_sam.files import ImageFile, ImageFileError, find_images, open_image
 from napari_sam.files.image_file import COLOURS, in_words
-from napari_sam.folder.manifest import MANIFEST, read_manifest
+from napari_sam.folder.manifest import MANIFEST, STATE_FILE, read_manifest
+from napari_sam.folder.ours import unmark
 from napari_sam.folder.pictures import stack_contrast
 from napari_sam.folder.run import plan
 from napari_sam.image import RGB, Contrast, plane_to_rgb, range_contrast
@@ -33,7 +34,8 @@ from napari_sam.image import RGB, Contrast, plane_to_rgb, range_contrast
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-STATE_FILE = "annotation.json"
+__all__ = ["STATE_FILE", "AnnotationFolder", "Entry", "Opened", "Snapshot", "State", "count"]
+
 FORMAT, VERSION = "napari-sam annotation", 1
 LARGEST = 4 * 2**30
 """Bytes of an image above which it is not read whole."""
@@ -259,6 +261,8 @@ class AnnotationFolder:
                 with replacing(entry.features) as beside:
                     snapshot.features.to_csv(beside, index=False)
             export(snapshot.labels, entry.labels, format="tiff", axes=snapshot.axes)
+            # They are not those of a run that was killed any more.
+            unmark([entry.labels])
         return objects
 
     def note(self, entries: Sequence[Entry], current: str) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 MANIFEST = "manifest.jsonl"
+STATE_FILE = "annotation.json"
+"""How far a person is who goes through the folder (`napari_sam.folder.annotate`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Report:
         Code of the settings (`Recipe.digest`).
     size, modified : int, float
         The image's bytes and time, by which a changed image is noticed.
+    written : tuple of (int, int)
+        The same of each output (`stamp_output`); empty in lines of earlier versions.
     """
 
     source: str
@@ -44,6 +49,7 @@ class Report:
     recipe: str = ""
     size: int = -1
     modified: float = -1.0
+    written: tuple[tuple[int, int], ...] = ()
 
 
 def add_to_manifest(path: Path, report: Report) -> None:
@@ -54,6 +60,9 @@ def add_to_manifest(path: Path, report: Report) -> None:
         if file.tell() and not _ends_line(file):
             line = "\n" + line
         file.write(line.encode())
+        # It is on disk before the marks beside the outputs are taken away.
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _ends_line(file: BinaryIO) -> bool:
@@ -64,18 +73,37 @@ def _ends_line(file: BinaryIO) -> bool:
 
 def read_manifest(path: Path) -> dict[str, Report]:
     """Read the last line about each image; a line that was cut off by an interruption is left out."""
-    found: dict[str, Report] = {}
+    return {report.source: report for report in _lines(path)}
+
+
+def read_writers(path: Path) -> dict[str, Report]:
+    """Read who wrote each output last: the last line that names it, by its absolute path."""
+    return {output: report for report in _lines(path) for output in report.outputs}
+
+
+def _lines(path: Path) -> Iterator[Report]:
+    """Read the lines that are whole."""
     if not path.is_file():
-        return found
+        return
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
             entry["outputs"] = tuple(entry["outputs"])
+            entry["written"] = tuple((size, time) for size, time in entry.get("written", ()))
             report = Report(**entry)
         except (ValueError, TypeError, KeyError):
             continue
-        found[report.source] = report
-    return found
+        yield report
+
+
+def stamp_output(output: Path) -> tuple[int, int]:
+    """Bytes and time in nanoseconds of a file, or of all files in a folder together; (-1, -1) of neither."""
+    files = [p for p in output.rglob("*") if p.is_file()] if output.is_dir() else [output]
+    try:
+        found = [file.stat() for file in files]
+    except OSError:
+        return -1, -1
+    return sum(f.st_size for f in found), max((f.st_mtime_ns for f in found), default=-1)
 
 
 def stamp(source: Path) -> tuple[int, float]:

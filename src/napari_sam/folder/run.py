@@ -16,7 +16,16 @@ from napari_sam.files.refused import in_plain_words
 from napari_sam.folder.ahead import embedded
 from napari_sam.folder.cluster import Cluster, Piece, pieces_of, run_pieces
 from napari_sam.folder.image import segment_image
-from napari_sam.folder.manifest import Report, add_to_manifest, read_manifest, stamp
+from napari_sam.folder.manifest import (
+    MANIFEST,
+    Report,
+    add_to_manifest,
+    read_manifest,
+    read_writers,
+    stamp,
+    stamp_output,
+)
+from napari_sam.folder.ours import mark, objection, refuse_sources, unmark
 from napari_sam.folder.work import forget_others, work_folder
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
@@ -95,6 +104,7 @@ def segment_files(
     axes: str | None = None,
     cluster: Cluster | None = None,
     store: Path | None = None,
+    overwrite: bool = False,
 ) -> Steps[tuple[Report, ...]]:
     """Segment images one after the other; one that fails is reported and the next one follows.
 
@@ -115,6 +125,9 @@ def segment_files(
     store : Path, optional
         Store of embeddings that were made ahead of time (`embed_image`): planes and tiles that are in it are
         not encoded again. Nothing is written to it.
+    overwrite : bool
+        Replace also what lies at an output and is not known to come from an earlier run on the same image.
+        An image whose labels may not be written is reported as failed; the manifest keeps what it says of it.
 
     Yields
     ------
@@ -125,30 +138,66 @@ def segment_files(
     Returns
     -------
     tuple of Report
+
+    Raises
+    ------
+    ExportError
+        If labels would be written over one of the images; nothing is done then.
     """
+    refuse_sources([job.source for job in jobs], [output for job in jobs for output in job.outputs])
     if manifest is not None:
         manifest.parent.mkdir(parents=True, exist_ok=True)
     known = read_manifest(manifest) if manifest is not None and resume else {}
+    writers = _writers(jobs, manifest)
+
+    def is_kept(job: Job) -> bool:
+        return _is_kept(job, known, writers, recipe)
+
+    def why_not(job: Job) -> str:
+        return "" if overwrite else objection(job.source, job.outputs, writers, named=manifest is None)
+
     kept = embedded(store)
     reports: list[Report] = []
     if cluster is not None:
-        left = [j for j in jobs if not _is_kept(j, known, recipe)]
+        left = [job for job in jobs if not is_kept(job) and not why_not(job)]
         yield from run_pieces(cluster, _pieces(predictor, left, recipe, axes, store))
     for number, job in enumerate(jobs):
-        before = known.get(str(job.source.absolute()))
-        if before is not None and _is_kept(job, known, recipe):
+        source = str(job.source.absolute())
+        if is_kept(job):
+            before = known[source]
             report = Report(before.source, "kept", before.outputs, 0.0, before.planes, before.objects)
+        elif why := why_not(job):
+            report = Report(source, "failed", (), error=why)
         else:
             steps = _segment_file(predictor, job, recipe, axes, kept)
             report = yield from _counted(steps, number, len(jobs), job.source.name)
             if manifest is not None:
                 add_to_manifest(manifest, report)
+        if report.status != "failed":
+            # Only now: a run that is killed before its line is written must know its files again.
+            unmark(job.outputs)
+            shutil.rmtree(_work_of(job, recipe, predictor), ignore_errors=True)
         reports.append(report)
         yield FileDone(number + 1, len(jobs), job.source.name, report=report)
     return tuple(reports)
 
 
-def _is_kept(job: Job, known: Mapping[str, Report], recipe: Recipe) -> bool:
+def _writers(jobs: Sequence[Job], manifest: Path | None) -> dict[str, Report]:
+    """Who wrote the files that are there: the run's manifest says it, else those beside the outputs."""
+    if manifest is not None:
+        return read_writers(manifest)
+    found: dict[str, Report] = {}
+    for folder in dict.fromkeys(output.parent for job in jobs for output in job.outputs):
+        found |= read_writers(folder / MANIFEST)
+    return found
+
+
+def _work_of(job: Job, recipe: Recipe, predictor: Predictor) -> Path:
+    """Where the finished planes of an image lie."""
+    return work_folder(job.source, job.outputs[0], recipe, predictor.model_id)
+
+
+def _is_kept(job: Job, known: Mapping[str, Report], writers: Mapping[str, Report], recipe: Recipe) -> bool:
     """Whether an image was segmented with these settings, has not changed, and its files are there."""
     before = known.get(str(job.source.absolute()))
     return (
@@ -157,6 +206,8 @@ def _is_kept(job: Job, known: Mapping[str, Report], recipe: Recipe) -> bool:
         and before.recipe == recipe.digest()
         and before.outputs == tuple(str(o.absolute()) for o in job.outputs)
         and all(output.exists() for output in job.outputs)
+        # Another image's labels may have replaced this one's.
+        and all(writers[output].source == before.source for output in before.outputs)
         and (before.size, before.modified) == stamp(job.source)
     )
 
@@ -167,7 +218,7 @@ def _pieces(
     """Everything that is left to do on some images; what cannot be opened is reported when its turn comes."""
     pieces: list[Piece] = []
     for job in jobs:
-        work = work_folder(job.source, job.outputs[0], recipe, predictor.model_id)
+        work = _work_of(job, recipe, predictor)
         try:
             with open_image(job.source, axes=axes) as image:
                 found = pieces_of(predictor, image, axes, recipe, work)
@@ -189,11 +240,12 @@ def _segment_file(
         with open_image(job.source, axes=axes) as image:
             planes = len(image)
             job.outputs[0].parent.mkdir(parents=True, exist_ok=True)
-            work = work_folder(job.source, job.outputs[0], recipe, predictor.model_id)
+            work = _work_of(job, recipe, predictor)
             forget_others(work)
             steps = segment_image(predictor, image, recipe, job.outputs[0].parent, work=work, kept=kept)
             found = yield from steps
             objects = found.count
+            mark(job.source, job.outputs)
             for output in job.outputs:
                 with_image = format_of(output).name in ("table", "geojson")
                 export(
@@ -204,7 +256,6 @@ def _segment_file(
                     image=image.intensities() if with_image else None,
                     image_name=job.source.name,
                 )
-            shutil.rmtree(work, ignore_errors=True)
     # One bad image, whatever is wrong with it, must not end a night's work.
     except Exception as problem:  # noqa: BLE001
         error = in_plain_words(problem)
@@ -219,6 +270,7 @@ def _segment_file(
         recipe.digest(),
         size,
         modified,
+        () if error else tuple(stamp_output(output) for output in job.outputs),
     )
 
 

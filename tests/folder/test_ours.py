@@ -1,0 +1,170 @@
+"""What lies at an output and is not the run's own stays."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from tests.fakes import DiscPredictor, disc_image
+from tests.folder.test_run import lines, run, write_images
+
+from napari_sam.export import ExportError, export
+from napari_sam.folder import MANIFEST, plan, read_manifest, segment_files
+from napari_sam.folder.annotate import AnnotationFolder, Snapshot
+from napari_sam.folder.ours import mark
+from napari_sam.progress import finish
+from napari_sam.recipe import Recipe
+
+OTHER = Recipe(diameter=20.0)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def draw(path):
+    """Labels as a person draws them: one object with the id 42."""
+    labels = np.zeros((48, 80), np.uint16)
+    labels[4:9, 4:9] = 42
+    path.parent.mkdir(exist_ok=True)
+    tifffile.imwrite(path, labels)
+
+
+def top(path):
+    return int(tifffile.imread(path).max())
+
+
+def test_labels_that_no_run_has_written_stay(tmp_path, out):
+    images = write_images(tmp_path / "in", 3)
+    draw(out / "img1_labels.tif")
+    jobs = plan(images, out)
+    predictor = DiscPredictor()
+    reports = run(jobs, out, predictor=predictor)
+    assert [r.status for r in reports] == ["done", "failed", "done"]
+    assert "img1_labels.tif is there already and was not written by this run" in reports[1].error
+    assert "--overwrite" in reports[1].error
+    assert predictor.encoded == 2, "nothing was computed for nothing"
+    assert top(jobs[1].outputs[0]) == 42
+    assert [line["source"] for line in lines(out)] == [str(images[0]), str(images[2])]
+    assert [r.status for r in run(jobs, out, overwrite=True)] == ["done"] * 3
+    assert top(jobs[1].outputs[0]) == 2
+
+
+def test_labels_of_the_same_image_are_replaced_until_somebody_changes_them(tmp_path, out):
+    images = write_images(tmp_path / "in", 2)
+    jobs = plan(images, out, ["tiff", "table"])
+    run(jobs, out)
+    assert [r.status for r in run(jobs, out, recipe=OTHER)] == ["done"] * 2
+    draw(jobs[0].outputs[0])
+    again = run(jobs, out)
+    assert [r.status for r in again] == ["failed", "done"]
+    assert "was changed after it was written" in again[0].error
+    assert top(jobs[0].outputs[0]) == 42
+    # What was corrected is still the result of a run with these settings.
+    assert [r.status for r in run(jobs, out, recipe=OTHER, resume=True)] == ["kept", "done"]
+    assert run(plan(images, out, ["table"]), out)[0].status == "done", "each file for itself"
+
+
+def test_labels_of_another_image_of_the_same_name_stay(tmp_path, out):
+    (first,) = plan(write_images(tmp_path / "a", 1), out)
+    (second,) = plan(write_images(tmp_path / "b", 1), out)
+    tifffile.imwrite(second.source, disc_image((48, 80), [(12, 14, 7), (30, 60, 7)]))
+    run([first], out)
+    (report,) = run([second], out, resume=True)
+    assert report.status == "failed"
+    assert f"holds the labels of {first.source}" in report.error
+    assert run([first], out, resume=True)[0].status == "kept"
+    assert run([second], out, overwrite=True)[0].objects == 2
+    assert run([first], out, resume=True)[0].status == "failed", "these are the other's labels now"
+    assert run([second], out, resume=True)[0].status == "kept"
+
+
+@pytest.mark.parametrize("state", ["in work", "done"])
+def test_labels_that_were_corrected_in_the_dock_stay(tmp_path, out, state):
+    (image,) = write_images(tmp_path / "in", 1)
+    jobs = plan([image], out)
+    run(jobs, out)
+    folder = AnnotationFolder(tmp_path / "in", out)
+    opened = folder.open(0)
+    folder.save(Snapshot(0, np.where(opened.labels > 0, 7, 0), None, opened.axes))
+    folder.note([type(folder.entries[0])(source=image, labels=jobs[0].outputs[0], state=state)], "")
+    for manifest in (out / MANIFEST, None):
+        steps = segment_files(DiscPredictor(), jobs, Recipe(), manifest=manifest)
+        (report,) = finish(steps)
+        assert report.status == "failed"
+        assert "done (annotation.json)" in report.error if state == "done" else "changed" in report.error
+    assert top(jobs[0].outputs[0]) == 7
+
+
+def test_labels_that_were_only_looked_at_are_replaced_and_those_that_are_done_are_not(tmp_path, out):
+    (image,) = write_images(tmp_path / "in", 1)
+    jobs = plan([image], out)
+    run(jobs, out)
+    folder = AnnotationFolder(tmp_path / "in", out)
+    entry = folder.entries[0]
+    folder.note([entry], "")
+    assert json.loads((out / "annotation.json").read_text())["images"]["img0.tif"]["state"] == "in work"
+    assert run(jobs, out)[0].status == "done"
+    folder.note([type(entry)(source=image, labels=entry.labels, state="done")], "")
+    assert run(jobs, out)[0].status == "failed"
+
+
+def test_lines_of_earlier_versions_are_read(tmp_path, out):
+    (image,) = write_images(tmp_path / "in", 1)
+    jobs = plan([image], out)
+    run(jobs, out)
+    (line,) = lines(out)
+    del line["written"]
+    (out / MANIFEST).write_text(json.dumps(line) + "\n")
+    assert read_manifest(out / MANIFEST)[str(image)].written == ()
+    assert run(jobs, out)[0].status == "done"
+
+
+def test_an_image_that_failed_in_between_does_not_lose_its_files(tmp_path, out):
+    (image,) = write_images(tmp_path / "in", 1)
+    jobs = plan([image], out)
+    run(jobs, out)
+    good = image.read_bytes()
+    image.write_bytes(b"no image")
+    assert run(jobs, out)[0].status == "failed"
+    image.write_bytes(good)
+    assert run(jobs, out)[0].status == "done"
+
+
+def test_a_run_that_was_killed_before_its_line_knows_its_files_again(tmp_path, out):
+    (image,) = write_images(tmp_path / "in", 1)
+    jobs = plan([image], out)
+    draw(jobs[0].outputs[0])
+    mark(image, jobs[0].outputs)
+    assert run(jobs, out)[0].status == "done"
+    assert sorted(p.name for p in out.iterdir()) == ["img0_labels.tif", MANIFEST]
+    mark(image, jobs[0].outputs)
+    folder = AnnotationFolder(tmp_path / "in", out)
+    opened = folder.open(0)
+    folder.save(Snapshot(0, opened.labels * 5, None, opened.axes))
+    assert run(jobs, out)[0].status == "failed", "somebody worked on them since"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_image_is_never_replaced_by_its_labels(tmp_path, overwrite):
+    (image,) = write_images(tmp_path / "in", 1)
+    before = image.read_bytes()
+    (tmp_path / "link.tif").symlink_to(image)
+    for jobs in (plan([image], image), plan([image], tmp_path / "link.tif")):
+        with pytest.raises(ExportError, match="which is one of the images"):
+            finish(segment_files(DiscPredictor(), jobs, Recipe(), overwrite=overwrite))
+    tifffile.imwrite(tmp_path / "in" / "img0_labels.tif", np.zeros((48, 80), np.uint8))
+    both = plan(sorted((tmp_path / "in").glob("*.tif")), tmp_path / "in")
+    with pytest.raises(ExportError, match=r"img0_labels.tif, which is one of the images"):
+        run(both, tmp_path / "in", overwrite=overwrite)
+    assert image.read_bytes() == before
+
+
+def test_labels_are_added_to_the_zarr_of_their_image(tmp_path):
+    pixels = disc_image((48, 80), [(12, 14, 7)])
+    path = export(np.zeros_like(pixels), tmp_path / "a.ome.zarr", image=pixels)
+    (report,) = finish(segment_files(DiscPredictor(), plan([path], path), Recipe()))
+    assert (report.status, report.objects) == ("done", 1)
