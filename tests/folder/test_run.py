@@ -128,6 +128,12 @@ def test_after_kills_the_results_are_those_of_a_run_without(tmp_path):
         (["a/x.tif", "b/x.tif"], ["a_x_labels.tif", "b_x_labels.tif"]),
         (["x.tif", "x.png"], ["x_tif_labels.tif", "x_png_labels.tif"]),
         (["x.ome.zarr"], ["x_labels.tif"]),
+        (["x.tif", "x.ome.tif"], ["x_tif_labels.tif", "x_ome_tif_labels.tif"]),
+        (["x.zarr", "x.ome.zarr", "y.tif"], ["x_zarr_labels.tif", "x_ome_zarr_labels.tif", "y_labels.tif"]),
+        (["x.tif", "x.png", "x_tif.png"], ["x_tif_labels.tif", "x_png_labels.tif", "x_tif_2_labels.tif"]),
+        (["a/Cell.tif", "b/cell.tif"], ["a_Cell_labels.tif", "b_cell_labels.tif"]),
+        (["Cell.tif", "cell.tif"], ["Cell_tif_labels.tif", "cell_tif_2_labels.tif"]),
+        (["a/x.tif", "b/x.tif", "a_x.tif"], ["a_x_tif_labels.tif", "b_x_labels.tif", "a_x_tif_2_labels.tif"]),
     ],
 )
 def test_names_never_come_up_twice(sources, names, tmp_path):

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from napari_sam.axes import Axes
 from napari_sam.export import export
 from napari_sam.export.atomic import replacing
+from napari_sam.export.formats import without_suffix
 from napari_sam.files import ImageFile, ImageFileError, find_images, open_image
 from napari_sam.files.image_file import COLOURS, in_words
 from napari_sam.folder.manifest import MANIFEST, STATE_FILE, read_manifest
 from napari_sam.folder.ours import unmark
 from napari_sam.folder.pictures import stack_contrast
-from napari_sam.folder.run import plan
+from napari_sam.folder.run import numbered, plan
 from napari_sam.image import RGB, Contrast, plane_to_rgb, range_contrast
 
 if TYPE_CHECKING:
@@ -204,15 +205,23 @@ class AnnotationFolder:
         self.current = str(noted.get("current", ""))
         sources = find_images([self.images])
         known: Mapping[str, Any] = noted["images"]
-        names = {s.name: known[s.name]["labels"] for s in sources if s.name in known}
+        names: dict[str, str] = {}
+        for source in sources:
+            noted_name = known[source.name]["labels"] if source.name in known else None
+            # Earlier versions let two images share a file: it stays with the first.
+            if noted_name is not None and noted_name not in names.values():
+                names[source.name] = noted_name
         planned = {job.source: job.outputs[0] for job in plan(sources, self.labels)}
         written = {path.resolve() for path in planned.values()}
         # Labels that lie beside their images are no images.
         sources = [s for s in sources if s.resolve() not in written and s.name not in names.values()]
         counts = self._counts()
+        for source in (s for s in sources if s.name not in names):
+            stems = [without_suffix(name) for name in names.values()]
+            (stem,) = numbered([without_suffix(planned[source])], stems)
+            names[source.name] = f"{stem}.tif"
         self.entries = [
-            self._entry(s, self.labels / names.get(s.name, planned[s].name), known.get(s.name), counts)
-            for s in sources
+            self._entry(s, self.labels / names[s.name], known.get(s.name), counts) for s in sources
         ]
         if not self.entries:
             raise ImageFileError(f"Expected images in {self.images}, found nothing but labels.")

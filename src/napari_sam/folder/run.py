@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 from napari_sam.export import ExportError, export, format_of
@@ -70,7 +72,8 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] = ("tiff",))
     -------
     list of Job
         With the images' names and ``_labels`` at the end. Where names come up twice, those of the folders
-        above, as far as they differ, are put in front.
+        above, as far as they differ, are put in front, and the files' endings and numbers behind. Names that
+        differ only in upper and lower case are one name, as on many disks.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] = ("tiff",))
             return [Job(sources[0], (out,))]
     endings = [format_of(out, name).suffixes[0] for name in formats]
     names = [without_suffix(source) for source in sources]
-    if len(set(names)) < len(names):
+    if _twice(names):
         names = _longer_names(sources)
     return [
         Job(source, tuple(out / f"{name}_labels{ending}" for ending in endings))
@@ -293,8 +296,37 @@ def _longer_names(sources: Sequence[Path]) -> list[str]:
     paths = [source.absolute() for source in sources]
     common = Path(os.path.commonpath([path.parent for path in paths]))
     names = ["_".join([*p.parent.relative_to(common).parts, without_suffix(p)]) for p in paths]
-    twice = {name for name in names if names.count(name) > 1}
-    return [
-        f"{name}_{path.suffix[1:]}" if name in twice else name
+    twice = _twice(names)
+    longer = [
+        f"{name}_{_ending(path)}" if name.casefold() in twice else name
         for name, path in zip(names, paths, strict=True)
     ]
+    return numbered(longer)
+
+
+def _twice(names: Sequence[str]) -> set[str]:
+    """Names that come up more than once, in lower case."""
+    counts = Counter(name.casefold() for name in names)
+    return {name for name, count in counts.items() if count > 1}
+
+
+def _ending(path: Path) -> str:
+    """All that follows the stem: ``"ome_tif"`` of ``"cells.ome.tif"``."""
+    return path.name[len(without_suffix(path)) :].strip(".").replace(".", "_")
+
+
+def numbered(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+    """Put a number behind each name that is there already, in upper or lower case.
+
+    Examples
+    --------
+    >>> numbered(["a", "b", "A"]), numbered(["a"], ["a", "a_2"])
+    (['a', 'b', 'A_2'], ['a_3'])
+    """
+    seen = {name.casefold() for name in taken}
+    found = []
+    for name in names:
+        tries = chain([name], (f"{name}_{number}" for number in count(2)))
+        found.append(next(t for t in tries if t.casefold() not in seen))
+        seen.add(found[-1].casefold())
+    return found
