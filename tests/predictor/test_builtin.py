@@ -48,6 +48,12 @@ def test_read_only_and_reversed_arrays_are_taken(predictor, picture):
     assert predictor.embed(view, diameter=44.0).key == predictor.embed(view.copy(), diameter=44.0).key
 
 
+def test_an_embedding_does_not_change_with_the_array_that_it_was_made_of(predictor, picture):
+    array = np.ascontiguousarray(picture)
+    embedding = predictor.embed(array, diameter=44.0)
+    assert not np.shares_memory(embedding.features["plane"].numpy(), array)
+
+
 def test_clicks_land_on_pixel_centres(predictor, picture):
     frame = predictor.embed(picture, diameter=22.0).frame
     np.testing.assert_allclose(frame.to_model([[0.0, 0.0]]), [[0.5, 0.5]])

@@ -122,7 +122,8 @@ class BuiltInPredictor(Predictor):
         return True
 
     def _encode(self, image: RGB, diameter: float | None) -> tuple[dict[str, torch.Tensor], Frame]:
-        plane = torch.from_numpy(np.require(image, requirements=["C", "W"]))
+        # A copy: other levels are encoded later, when the caller may have used the array for something else.
+        plane = torch.from_numpy(np.array(image, order="C"))
         if diameter is None:
             diameter = self.estimate_diameter(image)
         factor = float(np.clip(MODEL_DIAMETER / diameter, *SCALES))
