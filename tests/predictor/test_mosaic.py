@@ -57,6 +57,27 @@ def test_clicks_and_boxes_land_where_they_were_set(rgb):
     assert predictor.encoded == 2, "only the tiles that were asked for"
 
 
+@pytest.mark.parametrize(("y", "x"), [(-0.4, 40), (119.4, 120), (70, -0.5), (70, 149.4)])
+def test_a_click_into_the_outer_half_of_a_border_pixel_counts(rgb, y, x):
+    predictor = DiscPredictor()
+    assert len(predictor.predict(tiled(predictor, rgb), Prompts((Point(y, x),)))) > 0
+
+
+def test_of_clicks_that_no_tile_holds_together_the_last_one_counts():
+    predictor, shape = DiscPredictor(), (40, 300)
+    wide = np.repeat(disc_image(shape, [(20, 20, 9), (20, 280, 9)])[..., None], 3, axis=-1)
+    tiles = tuple(
+        (Box(0, x, 40, x + 100), Box(0, max(x - 10, 0), 40, min(x + 110, 300))) for x in (0, 100, 200)
+    )
+    embedding = TiledEmbedding(
+        {}, Frame(shape, shape), predictor.model_id, "plane", tiles=tiles,
+        load=lambda number: predictor.embed(wide[tiles[number][1].slices]),
+    )  # fmt: skip
+    clicks = (Point(20, 20), Point(20, 280), Point(5, 290, positive=False))
+    found = predictor.predict(embedding, Prompts(clicks)).best.mask
+    assert mask_iou(found, disc_mask(20, 280, 9)) > 0.9
+
+
 def test_a_second_click_is_fed_what_the_first_one_gave(rgb):
     predictor = DiscPredictor()
     embedding = tiled(predictor, rgb)

@@ -36,16 +36,25 @@ def decode_in_tiles(
     from napari_sam.predictor.base import Batch, join
 
     members: dict[int, list[int]] = {}
+    inside: list[Prompts] = []
     for number, one in enumerate(prompts):
-        members.setdefault(tile_of(one, embedding.tiles), []).append(number)
+        tile = tile_of(one, embedding.tiles)
+        part = moved(one, embedding.tiles[tile][1])
+        if not part:
+            # Clicks so far apart that no tile holds them all: the last one is what the person looks at.
+            last = next(point for point in reversed(one.points) if point.positive)
+            tile = tile_of(Prompts((last,)), embedding.tiles)
+            part = moved(one, embedding.tiles[tile][1])
+        members.setdefault(tile, []).append(number)
+        inside.append(part)
     batches = []
     for tile, rows in members.items():
         _, outer = embedding.tiles[tile]
-        part = embedding.load(tile)
+        loaded = embedding.load(tile)
         batch = predictor.decode(
-            part,
-            [moved(prompts[i], outer) for i in rows],
-            [_taken_out(previous[i], outer, part.frame) for i in rows],
+            loaded,
+            [inside[i] for i in rows],
+            [_taken_out(previous[i], outer, loaded.frame) for i in rows],
         )
         shape = embedding.frame.image_shape
         batches.append(Batch(batch.iou, [put_in(w, outer, shape) for w in batch.windows], batch.decoded))
@@ -79,7 +88,8 @@ def moved(prompts: Prompts, tile: Box) -> Prompts:
     """Prompts in pixels of a tile, without the points that lie elsewhere."""
     dy, dx = tile.y0, tile.x0
     box = prompts.box
-    inside = [p for p in prompts.points if tile.y0 <= p.y < tile.y1 and tile.x0 <= p.x < tile.x1]
+    # A pixel reaches half a pixel to each side of its centre.
+    inside = [p for p in prompts.points if tile.y0 <= p.y + 0.5 < tile.y1 and tile.x0 <= p.x + 0.5 < tile.x1]
     return Prompts(
         tuple(Point(p.y - dy, p.x - dx, p.positive) for p in inside),
         None if box is None else Box(box.y0 - dy, box.x0 - dx, box.y1 - dy, box.x1 - dx),
