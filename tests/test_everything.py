@@ -199,6 +199,13 @@ def test_the_current_view_bounds_prompts_and_leaves_objects_whole():
     assert ((points >= (8, 8)) & (points < (60, 72))).all()
 
 
+@pytest.mark.parametrize("settings", [None, replace(GRID, points_per_side=8)], ids=["seeds", "grid"])
+def test_a_view_that_does_not_end_at_pixels_holds_those_that_it_cuts(settings):
+    assert_discs(run(settings, region=Box(8.5, 8.2, 59.3, 71.7)).filtered.masks, DISCS[:2])
+    everywhere = run(settings, region=Box(-20.5, -np.inf, 1e9, np.inf))
+    assert len(everywhere) == len(run(settings))
+
+
 def test_a_region_away_from_a_crop_costs_nothing():
     predictor = DiscPredictor(seeds=False)
     settings = replace(GRID, crop_n_layers=1, points_per_side=8)

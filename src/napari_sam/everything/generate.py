@@ -254,7 +254,8 @@ def generate(
     embedding : Embedding, optional
         The plane's, if it is there already.
     region : Mask or Box, optional
-        Where to look. A box (the current view) bounds the prompts: objects that reach out of it stay whole.
+        Where to look. A box (the current view) bounds the prompts: objects that reach out of it stay whole;
+        pixels of which it holds a part belong to it.
         A mask (the unlabelled area) bounds the objects as well. Masks of which less than half lies in the
         region are dropped.
     diameter : float, optional
@@ -281,6 +282,8 @@ def generate(
             f"The embedding is that of a plane of {embedding.frame.image_shape} pixels, the image has "
             f"{shape}. Embed the image again."
         )
+    if isinstance(region, Box):
+        region = region.intersect(Box(0, 0, *shape)).clip(shape)
     search = Search(predictor, settings, shape, region)
     crops = crop_boxes(shape, settings.crop_n_layers, settings.crop_overlap_ratio)
     for number, (crop, layer) in enumerate(crops):
