@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,17 @@ MASK = Mask(5, 6, np.ones((3, 4), bool))
 def test_points_need_finite_coordinates(place):
     with pytest.raises(PromptError, match="finite coordinates"):
         Point(*place)
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [(8, 2, 4, 6), (4, 6, 8, 2), (4, 2, 4, 6), (np.nan, 2, 8, 6), (4, 2, np.inf, 6), (-np.inf, 2, 8, 6)],
+)
+def test_boxes_need_finite_corners_in_order(corners):
+    with pytest.raises(PromptError, match="finite corners"):
+        Prompts(box=Box(*corners))
+    with pytest.raises(PromptError, match="finite corners"):
+        replace(Prompts((Point(1, 2),)), box=Box(*corners))
 
 
 def test_what_asks_for_an_object():
@@ -71,3 +84,6 @@ def test_points_from_array():
     assert points_from_array(np.empty((0, 2))) == ()
     with pytest.raises(PromptError, match="one sign for each of 2 points, found 3"):
         points_from_array(np.zeros((2, 2)), np.ones(3))
+    for wrong in (np.array([[5, 10, 20], [6, 30, 40]]), np.array([1, 2]), np.zeros((2, 2, 2))):
+        with pytest.raises(PromptError, match=r"shape \(N, 2\)"):
+            points_from_array(wrong)

@@ -57,11 +57,27 @@ class Prompts:
         ``y1 - 1``, and that is the corner the model is given.
     mask : Mask, optional
         A rough mask of the object (a polygon, a label, a previous result).
+
+    Raises
+    ------
+    PromptError
+        If the box holds no pixel, or a corner is no finite number.
     """
 
     points: tuple[Point, ...] = ()
     box: Box | None = None
     mask: Mask | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse boxes that hold nothing."""
+        if self.box is None:
+            return
+        y0, x0, y1, x1 = self.box
+        if not (all(map(isfinite, self.box)) and y0 < y1 and x0 < x1):
+            raise PromptError(
+                "A box needs finite corners (y0, x0, y1, x1) with y0 < y1 and x0 < x1, found "
+                f"(y0={y0}, x0={x0}, y1={y1}, x1={x1}). Draw the box again, or exchange its corners."
+            )
 
     def __bool__(self) -> bool:
         """Tell whether there is anything that asks for an object."""
@@ -125,7 +141,12 @@ def points_from_array(points: np.ndarray, positive: np.ndarray | None = None) ->
     PromptError
         If the shapes do not fit.
     """
-    points = np.asarray(points, dtype=float).reshape(-1, 2) if np.size(points) else np.empty((0, 2))
+    points = np.asarray(points, dtype=float) if np.size(points) else np.empty((0, 2))
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise PromptError(
+            f"Expected points of shape (N, 2), one row (y, x) for each, found shape {points.shape}. "
+            "Take the points of one plane, and leave out other columns."
+        )
     signs = np.ones(len(points), bool) if positive is None else np.asarray(positive, bool)
     if signs.shape != (len(points),):
         raise PromptError(f"Expected one sign for each of {len(points)} points, found {signs.size}.")
