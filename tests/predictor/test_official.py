@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from tests.reference import segment_anything
 
 from napari_sam.image import ImageError
 from napari_sam.masks import Box, Mask
-from napari_sam.predictor.official import SamPredictor
+from napari_sam.predictor.official import STATES, SamPredictor
 from napari_sam.prompts import Point, PromptError, Prompts
 
 SHAPE = (90, 150)
@@ -70,6 +72,22 @@ def test_same_masks_and_qualities_as_the_reference(name, ours, theirs, embedding
     for candidate in ours.predict(embedding, prompts):
         expected = one[0] if candidate.level == 0 else three[candidate.level - 1]
         assert np.mean(candidate.mask.to_plane(SHAPE) != expected) < 1e-3
+
+
+@torch.inference_mode()
+def test_states_of_the_last_few_embeddings_are_kept(ours, embedding, monkeypatch):
+    prepare, prepared = ours.model.prepare, []
+    monkeypatch.setattr(ours.model, "prepare", lambda *args: prepared.append(1) or prepare(*args))
+    several = [replace(embedding, pixels=str(number)) for number in range(STATES + 2)]
+    states = [ours.state(one) for one in several]
+    assert len(prepared) == len(several)
+    assert len(ours._states) == STATES
+    assert len({state.image.positions.data_ptr() for state in states}) == 1
+    assert ours.state(several[-1]) is states[-1]
+    assert ours.state(several[2]) is states[2]
+    ours.state(several[0])  # the least recently used is gone, not the one that was just asked for
+    assert ours.state(several[2]) is states[2]
+    assert len(prepared) == len(several) + 1
 
 
 def test_the_chosen_logits_feed_the_next_click(ours, theirs, embedding):

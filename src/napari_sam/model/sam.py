@@ -78,8 +78,14 @@ class Sam(nn.Module):
         embedding: Tensor = self.image_encoder(image.to(like))
         return embedding.float().contiguous()
 
-    def prepare(self, embedding: Tensor) -> DecoderState:
-        """Compute what every prompt on one image shares; embedding (1, C, g, g) or (C, g, g).
+    def prepare(self, embedding: Tensor, positions: Tensor | None = None) -> DecoderState:
+        """Compute what every prompt on one image shares.
+
+        Parameters
+        ----------
+        embedding : Tensor, (1, C, g, g) or (C, g, g)
+        positions : Tensor, (M, C), optional
+            Those of another image's state, which are the same, to hold them in memory once.
 
         Raises
         ------
@@ -96,7 +102,8 @@ class Sam(nn.Module):
         like = self.mask_decoder.iou_token.weight
         pixels = embedding.reshape(channels, -1).t().to(like).contiguous()
         keys = pixels + self.prompt_encoder.no_mask.to(like)
-        positions = self.prompt_encoder.positions().to(like)
+        if positions is None:
+            positions = self.prompt_encoder.positions().to(like)
         return DecoderState(pixels, self.mask_decoder.transformer.prepare(keys, positions))
 
     def decode(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable, Sequence
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -18,6 +19,8 @@ from napari_sam.model.sam import PIXEL_MEAN, PIXEL_STD, DecoderState, Sam
 from napari_sam.predictor.base import Batch, Predictor, tokens
 from napari_sam.prompts import Prompts
 
+STATES = 4
+"""Embeddings whose decoder states are kept: a state is five times as large as its embedding."""
 CERTAIN = 7.0
 """Logit of a mask prompt: the sigmoid is .999 inside and .001 outside."""
 
@@ -37,6 +40,8 @@ class SamPredictor(Predictor):
         super().__init__(name, model_id, device)
         self.model = model
         self._states: WeakKeyDictionary[Embedding, DecoderState] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self._positions: torch.Tensor | None = None
 
     def _encode(self, image: RGB, diameter: float | None) -> tuple[dict[str, torch.Tensor], Frame]:
         side = self.model.image_size
@@ -74,10 +79,20 @@ class SamPredictor(Predictor):
         return Window(frame, (0, 0), 4, (cells, cells))
 
     def state(self, embedding: Embedding) -> DecoderState:
-        """Return the part of the decoder's work that depends on the image only, computed once."""
-        if embedding not in self._states:
-            self._states[embedding] = self.model.prepare(embedding.features["image"].to(self.device))
-        return self._states[embedding]
+        """Return the part of the decoder's work that depends on the image only.
+
+        It is kept for the last few embeddings that were prompted.
+        """
+        with self._lock:
+            state = self._states.pop(embedding, None)
+        if state is None:
+            state = self.model.prepare(embedding.features["image"].to(self.device), self._positions)
+        with self._lock:
+            self._positions = state.image.positions  # the same for every image
+            self._states[embedding] = state
+            while len(self._states) > STATES:
+                del self._states[next(iter(self._states))]
+        return state
 
 
 def preprocess(image: RGB, frame: Frame, side: int) -> torch.Tensor:
