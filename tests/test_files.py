@@ -80,6 +80,18 @@ def test_pages_without_a_name_are_planes_and_a_printers_resolution_is_no_pixel_s
         assert (image.axes.names, image.plane(0).shape) == ("YX", (20, 30, 3))
 
 
+def test_of_two_axes_without_a_name_the_outer_one_is_time(movie, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", movie[:, :, 0], photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.series[0].axes == "QQYX"
+    with open_image(tmp_path / "a.tif") as image:
+        assert (image.names, image.shape) == ("TZYX", (2, 3, 20, 30))
+        np.testing.assert_array_equal(image.plane(4), movie[1, 1, 0])
+    tifffile.imwrite(tmp_path / "b.tif", movie, photometric="minisblack")
+    with pytest.raises(ImageFileError, match=r"found '.*\?YX'. Say what the axes are"):
+        open_image(tmp_path / "b.tif")
+
+
 def test_planes_are_read_one_at_a_time(tmp_path, monkeypatch):
     stack = np.zeros((50, 64, 64), np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", metadata={"axes": "ZYX"})

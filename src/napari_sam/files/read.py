@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,9 +125,11 @@ def _letters(path: Path, content: Content, asked: str | None) -> str:
         names = asked.upper()
     else:
         names = content.names.upper()
-        for letter in [n for n in names if n not in "TZCYXS"]:
-            free = next((n for n in "ZT" if n not in names), "?")
-            names = names.replace(letter, free, 1)
+        unknown = [n for n in names if n not in "TZCYXS"]
+        # One is Z; of two the outer one is T, as everywhere else.
+        free = [n for n in "ZT" if n not in names][: len(unknown)][::-1]
+        for letter, known in zip_longest(unknown, free, fillvalue="?"):
+            names = names.replace(letter, known, 1)
     proper = len(set(names)) == len(names) == len(shape) and set("YX") <= set(names) <= set("TZCYXS")
     if not proper:
         raise ImageFileError(
