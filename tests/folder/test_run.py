@@ -83,6 +83,17 @@ def test_resuming_does_only_what_is_missing(tmp_path):
     assert [r.status for r in run(jobs, out)] == ["done"] * 4, "without resume everything is done again"
 
 
+def test_resuming_with_another_model_or_other_axes_does_it_again(tmp_path):
+    images, out = write_images(tmp_path / "in", 2), tmp_path / "out"
+    jobs = plan(images, out)
+    run(jobs, out)
+    other = DiscPredictor(name="discs", threshold=120)
+    assert other.model_id != DiscPredictor().model_id
+    assert [r.status for r in run(jobs, out, resume=True, predictor=other)] == ["done"] * 2
+    assert [r.status for r in run(jobs, out, resume=True, predictor=other, axes="YX")] == ["done"] * 2
+    assert [r.status for r in run(jobs, out, resume=True, predictor=other, axes="yx")] == ["kept"] * 2
+
+
 def test_a_line_that_was_cut_off_is_no_line(tmp_path):
     images, out = write_images(tmp_path / "in", 2), tmp_path / "out"
     jobs = plan(images, out)

@@ -80,6 +80,19 @@ def test_other_settings_do_not_take_what_is_not_theirs(tmp_path):
     assert len(places) == 3
 
 
+def test_other_axes_do_not_take_what_is_not_theirs(tmp_path):
+    planes = [disc_image((48, 64), [(20, 12 + 5 * i, 8)]) for i in range(6)]
+    source = tmp_path / "stack.tif"
+    tifffile.imwrite(source, np.stack(planes).reshape(2, 3, 48, 64), photometric="minisblack")
+    jobs = plan([source], tmp_path / "out")
+    stop_after(segment_files(DiscPredictor(), jobs, RECIPE, axes="ZTYX"), "plane 1 of 2")
+    predictor = DiscPredictor()
+    finish(segment_files(predictor, jobs, RECIPE, axes="TZYX"))
+    assert predictor.encoded == 6
+    assert np.array_equal(tifffile.imread(jobs[0].outputs[0]) > 0, tifffile.imread(source) > 100)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["stack_labels.tif"]
+
+
 def test_a_huge_plane_is_segmented_in_tiles_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_sam.folder.work.HUGE", 100 * 100)
     plane = disc_image((900, 1000), [(768, 768, 30), (300, 760, 20), (100, 100, 15)])

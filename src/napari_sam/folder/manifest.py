@@ -37,6 +37,10 @@ class Report:
         The image's bytes and time, by which a changed image is noticed.
     written : tuple of (int, int)
         The same of each output (`stamp_output`); empty in lines of earlier versions.
+    model : str
+        Code of the model's weights; empty in lines of earlier versions.
+    axes : str
+        Letters of the image's axes, where they were given.
     """
 
     source: str
@@ -50,6 +54,8 @@ class Report:
     size: int = -1
     modified: float = -1.0
     written: tuple[tuple[int, int], ...] = ()
+    model: str = ""
+    axes: str = ""
 
 
 def add_to_manifest(path: Path, report: Report) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
+from typing import NamedTuple
 
 from napari_sam.export import ExportError, export, format_of
 from napari_sam.export.formats import without_suffix
@@ -55,6 +56,14 @@ class FileDone(Progress):
     """An image is finished, or has failed."""
 
     report: Report
+
+
+class _Made(NamedTuple):
+    """What a result depends on besides the image: codes of the settings and of the model, and the axes."""
+
+    recipe: str
+    model: str
+    axes: str
 
 
 def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] = ("tiff",)) -> list[Job]:
@@ -119,7 +128,8 @@ def segment_files(
     manifest : Path, optional
         File that gets one line for each image as soon as it is finished.
     resume : bool
-        Leave images alone that the manifest says are done, with the same settings, and whose files are there.
+        Leave images alone that the manifest says are done, with the same settings, model and axes, and whose
+        files are there.
     axes : str, optional
         Letters of the images' axes, where the files do not say them.
     cluster : Cluster, optional
@@ -152,9 +162,10 @@ def segment_files(
         manifest.parent.mkdir(parents=True, exist_ok=True)
     known = read_manifest(manifest) if manifest is not None and resume else {}
     writers = _writers(jobs, manifest)
+    made = _Made(recipe.digest(), predictor.model_id, (axes or "").upper())
 
     def is_kept(job: Job) -> bool:
-        return _is_kept(job, known, writers, recipe)
+        return _is_kept(job, known, writers, made)
 
     def why_not(job: Job) -> str:
         return "" if overwrite else objection(job.source, job.outputs, writers, named=manifest is None)
@@ -179,7 +190,7 @@ def segment_files(
         if report.status != "failed":
             # Only now: a run that is killed before its line is written must know its files again.
             unmark(job.outputs)
-            shutil.rmtree(_work_of(job, recipe, predictor), ignore_errors=True)
+            shutil.rmtree(_work_of(job, recipe, predictor, axes), ignore_errors=True)
         reports.append(report)
         yield FileDone(number + 1, len(jobs), job.source.name, report=report)
     return tuple(reports)
@@ -195,18 +206,20 @@ def _writers(jobs: Sequence[Job], manifest: Path | None) -> dict[str, Report]:
     return found
 
 
-def _work_of(job: Job, recipe: Recipe, predictor: Predictor) -> Path:
+def _work_of(job: Job, recipe: Recipe, predictor: Predictor, axes: str | None) -> Path:
     """Where the finished planes of an image lie."""
-    return work_folder(job.source, job.outputs[0], recipe, predictor.model_id)
+    return work_folder(job.source, job.outputs[0], recipe, predictor.model_id, axes)
 
 
-def _is_kept(job: Job, known: Mapping[str, Report], writers: Mapping[str, Report], recipe: Recipe) -> bool:
-    """Whether an image was segmented with these settings, has not changed, and its files are there."""
+def _is_kept(job: Job, known: Mapping[str, Report], writers: Mapping[str, Report], made: _Made) -> bool:
+    """Whether an image was segmented in this way, has not changed, and its files are there."""
     before = known.get(str(job.source.absolute()))
     return (
         before is not None
         and before.status == "done"
-        and before.recipe == recipe.digest()
+        and before.recipe == made.recipe
+        and before.model in ("", made.model)
+        and before.axes == made.axes
         and before.outputs == tuple(str(o.absolute()) for o in job.outputs)
         and all(output.exists() for output in job.outputs)
         # Another image's labels may have replaced this one's.
@@ -221,7 +234,7 @@ def _pieces(
     """Everything that is left to do on some images; what cannot be opened is reported when its turn comes."""
     pieces: list[Piece] = []
     for job in jobs:
-        work = _work_of(job, recipe, predictor)
+        work = _work_of(job, recipe, predictor, axes)
         try:
             with open_image(job.source, axes=axes) as image:
                 found = pieces_of(predictor, image, axes, recipe, work)
@@ -243,7 +256,7 @@ def _segment_file(
         with open_image(job.source, axes=axes) as image:
             planes = len(image)
             job.outputs[0].parent.mkdir(parents=True, exist_ok=True)
-            work = _work_of(job, recipe, predictor)
+            work = _work_of(job, recipe, predictor, axes)
             forget_others(work)
             steps = segment_image(predictor, image, recipe, job.outputs[0].parent, work=work, kept=kept)
             found = yield from steps
@@ -274,6 +287,8 @@ def _segment_file(
         size,
         modified,
         () if error else tuple(stamp_output(output) for output in job.outputs),
+        predictor.model_id,
+        (axes or "").upper(),
     )
 
 

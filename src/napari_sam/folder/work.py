@@ -17,9 +17,18 @@ HUGE = LARGE
 """Pixels of a plane above which it is embedded and segmented in tiles."""
 
 
-def work_folder(source: Path, output: Path, recipe: Recipe, model_id: str) -> Path:
-    """Folder beside the first output that belongs to this image, these settings and this model only."""
-    about = (str(source.absolute()), stamp(source), recipe.digest(), model_id)
+def work_folder(source: Path, output: Path, recipe: Recipe, model_id: str, axes: str | None = None) -> Path:
+    """Folder beside the first output that belongs to this image, these settings and this model only.
+
+    Parameters
+    ----------
+    source, output : Path
+    recipe : Recipe
+    model_id : str
+    axes : str, optional
+        Letters of the image's axes, where they were given: the same number is another plane under others.
+    """
+    about = (str(source.absolute()), stamp(source), recipe.digest(), model_id, (axes or "").upper())
     code = hashlib.blake2b(repr(about).encode(), digest_size=6).hexdigest()
     return output.absolute().with_name(f".{output.name}.{code}.work")
 
