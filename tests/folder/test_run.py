@@ -158,3 +158,27 @@ def test_one_image_may_be_written_to_a_file_of_any_name(tmp_path):
     assert [p.name for p in job.outputs] == ["x_labels.png", "x_labels.json"]
     with pytest.raises(ExportError, match="found 'word'"):
         plan([Path("x.tif")], tmp_path, ["word"])
+
+
+def test_an_ome_zarr_that_is_there_is_the_file_and_not_a_folder_for_it(tmp_path):
+    (image,) = write_images(tmp_path / "in", 1)
+    zarr = tmp_path / "img.ome.zarr"
+    for _ in range(2):
+        jobs = plan([image], zarr, ["ome-zarr"])
+        assert jobs == [Job(image, (zarr,))]
+        (report,) = finish(segment_files(DiscPredictor(), jobs, Recipe()))
+        assert (report.status, report.error) == ("done", "")
+    assert sorted(p.name for p in zarr.iterdir()) == ["0", "zarr.json"]
+    (tmp_path / "plain.zarr").mkdir()
+    with pytest.raises(ExportError, match=r"is a folder and no OME-Zarr"):
+        plan([image], tmp_path / "plain.zarr")
+
+
+def test_formats_that_do_not_fit_the_files_ending_are_refused(tmp_path):
+    with pytest.raises(ExportError, match=r"as tiff, as a.tif ends, found table"):
+        plan([Path("x.tif")], tmp_path / "a.tif", ["table"])
+    with pytest.raises(ExportError, match=r"found tiff, table\. Give"):
+        plan([Path("x.tif")], tmp_path / "a.tif", ["tiff", "table"])
+    assert plan([Path("x.tif")], tmp_path / "a.tif", ["tiff"])[0].outputs == (tmp_path / "a.tif",)
+    (tmp_path / "b.tif").mkdir()
+    assert plan([Path("x.tif")], tmp_path / "b.tif")[0].outputs == (tmp_path / "b.tif" / "x_labels.tif",)

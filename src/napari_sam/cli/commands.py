@@ -209,7 +209,7 @@ def segment(
     written = read_writers(manifest)
     sources = [path for path in sources if str(path.absolute()) not in written]
     try:
-        jobs = plan(sources, out, formats or ["tiff"])
+        jobs = plan(sources, out, formats)
         refuse_sources(sources, [output for job in jobs for output in job.outputs])
         recipe.settings(predictor)
     except (ExportError, RecipeError) as error:

@@ -12,7 +12,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
-from napari_sam.export import ExportError, export, format_of
+from napari_sam.export import ExportError, Format, export, format_of
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import open_image
 from napari_sam.files.refused import in_plain_words
@@ -66,16 +66,17 @@ class _Made(NamedTuple):
     axes: str
 
 
-def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] = ("tiff",)) -> list[Job]:
+def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] | None = None) -> list[Job]:
     """Say where the labels of each image go.
 
     Parameters
     ----------
     sources : sequence of Path
     out : Path
-        A folder; the file itself where it ends as one of the formats does and there is one image.
-    formats : sequence of str
-        Names of formats (`napari_sam.export.FORMATS`); not used where ``out`` is a file.
+        A folder; the file itself where it ends as one of the formats does and there is one image. An OME-Zarr
+        is a folder and counts as a file here.
+    formats : sequence of str, optional
+        Names of formats (`napari_sam.export.FORMATS`), TIFF if not given; of a file, its ending says it.
 
     Returns
     -------
@@ -87,16 +88,18 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] = ("tiff",))
     Raises
     ------
     ExportError
-        If a format is unknown.
+        If a format is unknown, or is not that of the file.
     """
-    if len(sources) == 1 and not out.is_dir():
-        try:
-            format_of(out)
-        except ExportError:
-            pass
-        else:
-            return [Job(sources[0], (out,))]
-    endings = [format_of(out, name).suffixes[0] for name in formats]
+    chosen = [format_of(out, name) for name in formats or ("tiff",)]
+    named = _named_format(out) if len(sources) == 1 else None
+    if named is not None:
+        if formats and chosen != [named]:
+            raise ExportError(
+                f"Expected labels as {named.name}, as {out.name} ends, found {', '.join(formats)}. "
+                "Give the file the ending of the format, or name a folder for the labels."
+            )
+        return [Job(sources[0], (out,))]
+    endings = [known.suffixes[0] for known in chosen]
     names = [without_suffix(source) for source in sources]
     if _twice(names):
         names = _longer_names(sources)
@@ -104,6 +107,20 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] = ("tiff",))
         Job(source, tuple(out / f"{name}_labels{ending}" for ending in endings))
         for source, name in zip(sources, names, strict=True)
     ]
+
+
+def _named_format(out: Path) -> Format | None:
+    """Format of a file that is to be written; None if ``out`` is a folder for files."""
+    try:
+        found = format_of(out)
+    except ExportError:
+        return None
+    if not out.is_dir() or found.name != "ome-zarr":
+        return None if out.is_dir() else found
+    # Said now and not after all the work.
+    if not any((out / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs")):
+        raise ExportError(f"{out} is a folder and no OME-Zarr. Choose another name.")
+    return found
 
 
 def segment_files(
