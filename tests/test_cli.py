@@ -141,6 +141,17 @@ def test_labels_of_somebody_else_are_replaced_only_when_asked(discs, images, tmp
     assert tifffile.imread(mine).max() == 2
 
 
+def test_of_several_images_in_a_file_the_first_is_segmented_and_that_is_said(discs, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "stage.ome.tif") as file:
+        for _ in range(3):
+            file.write(disc_image((48, 60), [(12, 14, 7)]), metadata={"axes": "YX"})
+    result = invoke("segment", tmp_path / "stage.ome.tif", "-o", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "stage.ome.tif: It holds 3 images, of which the first is read" in result.stderr
+    (line,) = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
+    assert "holds 3 images" in json.loads(line)["note"]
+
+
 def test_one_image_into_one_file(discs, images, tmp_path):
     result = invoke("segment", images / "img2.tif", "-o", tmp_path / "cells.zip")
     assert result.exit_code == 0, result.output

@@ -47,6 +47,45 @@ def test_an_ome_tiff(movie, tmp_path):
         np.testing.assert_array_equal(image.plane(4), movie[1, 1, 0])
 
 
+def write_lsm(path, planes):
+    """A TIFF with the fields by which an LSM says its sizes, and the thumbnail after each plane."""
+    known = {"MagicNumber": 67127628, "StructureSize": 500, "DimensionX": 30, "DimensionY": 20}
+    known |= {"DimensionZ": len(planes), "DimensionChannels": 1, "DimensionTime": 1, "DataType": 1}
+    known |= {"VoxelSizeX": 2e-7, "VoxelSizeY": 2.5e-7, "VoxelSizeZ": 1e-6, "TimeIntervall": 5.0}
+    types = [(name, "<" + kind if kind[1:] in "1248" else kind) for name, kind in tifffile.TIFF.CZ_LSMINFO]
+    info = np.zeros(1, np.dtype(types))
+    for name, value in known.items():
+        info[name] = value
+    code = info.tobytes().ljust(500, b"\0")
+    with tifffile.TiffWriter(path, byteorder="<") as file:
+        for plane in planes:
+            tags = [] if plane is not planes[0] else [(34412, 1, len(code), code, True)]
+            file.write(plane, photometric="minisblack", metadata=None, extratags=tags)
+            file.write(np.zeros((16, 16, 3), np.uint8), photometric="rgb", metadata=None, subfiletype=1)
+
+
+def test_an_lsm_says_its_pixel_size_in_metres(tmp_path, rng):
+    planes = list(rng.integers(0, 255, (3, 20, 30)).astype(np.uint8))
+    write_lsm(tmp_path / "a.lsm", planes)
+    with open_image(tmp_path / "a.lsm") as image:
+        assert (image.axes.names, image.axes.units) == ("ZYX", (UM,) * 3)
+        assert image.axes.spacing == pytest.approx((1, 0.25, 0.2))
+        assert image.note == "", "a thumbnail is no second image"
+        np.testing.assert_array_equal(image.plane(2), planes[2])
+
+
+def test_of_several_images_in_a_file_the_first_is_read_and_it_says_so(movie, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        for position in movie[0, :, 0]:
+            file.write(position, metadata={"axes": "YX"})
+    with open_image(tmp_path / "a.ome.tif") as image:
+        np.testing.assert_array_equal(image.plane(0), movie[0, 0, 0])
+        assert "holds 3 images, of which the first is read" in image.note
+    tifffile.imwrite(tmp_path / "b.tif", movie[0, :, 0], photometric="minisblack")
+    with open_image(tmp_path / "b.tif") as image:
+        assert image.note == ""
+
+
 def test_of_a_pyramid_the_full_resolution_is_read(tmp_path, rng):
     plane = rng.integers(0, 255, (256, 256)).astype(np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:

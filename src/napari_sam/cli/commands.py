@@ -272,6 +272,8 @@ def embed(
         try:
             with open_image(source, axes=axes) as image:
                 result = show(embed_image(predictor, image, recipe, store), "plane", lambda step: None)
+            if image.note:
+                typer.echo(f"{source}: {image.note}", err=True)
             done = f"{result.computed} {result.unit}s embedded, {result.found} were there already"
             typer.echo(f"{source}: {done}")
         except ValueError as error:
@@ -313,6 +315,8 @@ def export(
             for path in out:
                 format_of(path, format_name)
             found = stack.enter_context(open_image(labels, axes=axes))
+            if found.note:
+                typer.echo(f"{labels}: {found.note}", err=True)
             array = found.labels()
             known = found.axes
             pictured = None if image is None else stack.enter_context(open_image(image))

@@ -57,6 +57,8 @@ def tell_report(report: Report) -> None:
     """Print what became of an image, without tearing the progress bar."""
     from tqdm import tqdm
 
+    if report.note:
+        tqdm.write(f"{report.source}: {report.note}", file=sys.stderr)
     if report.status == "failed":
         tqdm.write(f"{report.source}: failed. {report.error}", file=sys.stderr)
     elif report.status == "kept":

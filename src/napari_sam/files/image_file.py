@@ -40,6 +40,8 @@ class ImageFile:
         Axes of a label image of it: T, Z, Y, X as far as they are there, with pixel sizes and units.
     close : callable
         Closes the file.
+    note : str
+        What a person should know of it, such as that there is more in the file.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class ImageFile:
     names: str
     axes: Axes
     close: Callable[[], None] = _nothing
+    note: str = ""
 
     def __enter__(self) -> Self:
         """Return the open image."""

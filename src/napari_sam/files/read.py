@@ -26,12 +26,15 @@ class Content(NamedTuple):
     sizes : dict
         Pixel size and unit by axis, as far as the file says.
     close : callable, optional
+    note : str
+        What a person should know of it, such as that there is more in the file.
     """
 
     array: Any
     names: str
     sizes: dict[str, tuple[float, str]]
     close: Callable[[], None] | None = None
+    note: str = ""
 
 
 def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
@@ -76,7 +79,7 @@ def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
         if close is not None:
             close()
         raise
-    return ImageFile(path, content.array, names, known, close or (lambda: None))
+    return ImageFile(path, content.array, names, known, close or (lambda: None), content.note)
 
 
 def _reader(path: Path) -> Callable[[Path], Content]:

@@ -1,4 +1,4 @@
-"""TIFF of every kind: axes and pixel sizes of ImageJ and of OME, pages read one at a time."""
+"""TIFF of every kind: axes and pixel sizes of ImageJ, OME and LSM, pages read one at a time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from napari_sam.files.image_file import ImageFileError
 from napari_sam.files.read import Content
 
 Sizes = dict[str, tuple[float, str]]
+IMAGES = ("ome", "generic", "shaped", "mmstack")
+"""Kinds of files whose series are images of their own; elsewhere they are thumbnails and the like."""
 
 
 def read_tiff(path: Path) -> Content:
@@ -31,11 +33,13 @@ def read_tiff(path: Path) -> Content:
         array = zarr.open(store, mode="r")
         if isinstance(array, zarr.Group):
             array = array["0"]
-        sizes = _ome_sizes(file.ome_metadata) if file.ome_metadata else _imagej_sizes(file)
+        sizes = _sizes(file)
+        count = len(file.series) if series.kind in IMAGES else 1
     except BaseException:
         file.close()
         raise
-    return Content(array, series.axes, sizes, file.close)
+    note = f"It holds {count} images, of which the first is read: save each as a file." if count > 1 else ""
+    return Content(array, series.axes, sizes, file.close, note)
 
 
 def _check_codec(file: tifffile.TiffFile, path: Path) -> None:
@@ -48,6 +52,28 @@ def _check_codec(file: tifffile.TiffFile, path: Path) -> None:
             f"{path.name} cannot be decoded ({error}). Install the decoders with "
             "`pip install imagecodecs`, or save the file without compression."
         ) from error
+
+
+def _sizes(file: tifffile.TiffFile) -> Sizes:
+    """Pixel sizes, as the program that wrote the file keeps them."""
+    if file.ome_metadata:
+        return _ome_sizes(file.ome_metadata)
+    return _lsm_sizes(file) if file.is_lsm else _imagej_sizes(file)
+
+
+def _lsm_sizes(file: tifffile.TiffFile) -> Sizes:
+    """Pixel sizes of a Zeiss LSM file, which are in metres and seconds; 0 says that there is none."""
+    fields = file.lsm_metadata or {}
+    sizes: Sizes = {}
+    for letter in "XYZ":
+        metres = float(fields.get(f"VoxelSize{letter}") or 0)
+        if metres > 0:
+            sizes[letter] = metres * 1e6, "micrometer"
+    # The field's name is misspelt in the format itself.
+    seconds = float(fields.get("TimeIntervall") or 0)
+    if seconds > 0:
+        sizes["T"] = seconds, "second"
+    return sizes
 
 
 def _imagej_sizes(file: tifffile.TiffFile) -> Sizes:

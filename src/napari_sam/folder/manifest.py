@@ -41,6 +41,8 @@ class Report:
         Code of the model's weights; empty in lines of earlier versions.
     axes : str
         Letters of the image's axes, where they were given.
+    note : str
+        What a person should know of the image (`ImageFile.note`).
     """
 
     source: str
@@ -56,6 +58,7 @@ class Report:
     written: tuple[tuple[int, int], ...] = ()
     model: str = ""
     axes: str = ""
+    note: str = ""
 
 
 def add_to_manifest(path: Path, report: Report) -> None:

@@ -268,10 +268,10 @@ def _segment_file(
     started = time.monotonic()
     size, modified = stamp(job.source)
     planes = objects = 0
-    error = ""
+    error = note = ""
     try:
         with open_image(job.source, axes=axes) as image:
-            planes = len(image)
+            planes, note = len(image), image.note
             job.outputs[0].parent.mkdir(parents=True, exist_ok=True)
             work = _work_of(job, recipe, predictor, axes)
             forget_others(work)
@@ -306,6 +306,7 @@ def _segment_file(
         () if error else tuple(stamp_output(output) for output in job.outputs),
         predictor.model_id,
         (axes or "").upper(),
+        note,
     )
 
 
