@@ -223,6 +223,24 @@ def test_an_image_is_not_taken_for_labels(tmp_path):
         open_image(tmp_path / "a.png").labels()
 
 
+@pytest.mark.parametrize("names", ["TCZYX", "ZYXC"])
+def test_labels_may_have_an_axis_of_one_channel(names, movie, tmp_path):
+    labels = movie[:1, :, 0]
+    place = names.index("C")
+    pixels = np.expand_dims(labels if "T" in names else labels[0], place)
+    np.save(tmp_path / "a.npy", pixels)
+    with open_image(tmp_path / "a.npy", axes=names) as image:
+        found = np.asarray(image.labels())
+        assert found.shape == image.shape
+        np.testing.assert_array_equal(found, labels if "T" in names else labels[0])
+    np.save(tmp_path / "b.npy", np.repeat(pixels, 2, axis=place))
+    with (
+        open_image(tmp_path / "b.npy", axes=names) as image,
+        pytest.raises(ImageFileError, match="label image was expected"),
+    ):
+        image.labels()
+
+
 def test_damaged_and_foreign_files_are_refused_in_words(movie, tmp_path):
     (tmp_path / "text.tif").write_text("no image")
     (tmp_path / "text.png").write_text("no image")

@@ -11,6 +11,7 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
 from napari_sam.export import ExportError, export
+from napari_sam.files import open_image
 
 
 def nodes(path):
@@ -107,3 +108,12 @@ def test_a_folder_that_is_no_ome_zarr_is_left_alone(odd_shapes, tmp_path):
     with pytest.raises(ExportError, match="is no OME-Zarr"):
         export(odd_shapes, tmp_path / "data.zarr")
     assert (tmp_path / "data.zarr" / "precious.json").exists()
+
+
+def test_ids_of_any_size_are_kept(tmp_path):
+    labels = np.zeros((20, 30), np.uint64)
+    labels[3:6, 4:9] = 2**33
+    path = export(labels, tmp_path / "a.ome.zarr")
+    with open_image(path) as image:
+        assert image.dtype == np.uint64
+        np.testing.assert_array_equal(image.labels()[:], labels)

@@ -87,7 +87,8 @@ class Labelled:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Smallest unsigned type that holds every id."""
-        return np.min_scalar_type(self.top)
+        # By name: above 2 ** 32 the type of C's long long is found, which Zarr does not know.
+        return np.dtype(np.min_scalar_type(self.top).name)
 
 
 def whole(plane: NDArray[Any]) -> NDArray[np.integer]:

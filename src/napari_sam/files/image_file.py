@@ -116,21 +116,22 @@ class ImageFile:
         return _Intensities(self)
 
     def labels(self) -> Any:
-        """Return the array where it can be a label image, still unread.
+        """Return the array where it can be a label image, still unread if its axes are those of labels.
 
         Raises
         ------
         ImageFileError
-            If it has colours or several channels.
+            If it has colours or several channels; a single channel is left out.
         """
-        extra = [n for n in self.names if n not in self.axes.names]
-        if extra:
+        extra = [i for i, n in enumerate(self.names) if n not in self.axes.names]
+        if any(self.array.shape[i] > 1 for i in extra):
             raise ImageFileError(
                 f"{self.path.name} has channels or colours: it is an image, and a label image was expected."
             )
         if self.names == self.axes.names:
             return self.array
-        return np.asarray(self.array).transpose([self.names.index(n) for n in self.axes.names])
+        pixels = np.asarray(self.array).transpose([self.names.index(n) for n in self.axes.names] + extra)
+        return pixels.reshape(self.shape)
 
 
 class _Intensities:
