@@ -126,6 +126,14 @@ def test_planes_are_spread_over_the_folder(tmp_path):
     assert [p.name for p in read_planes(tmp_path, 3)] == ["0", "4", "8"]
 
 
+def test_labels_of_another_size_are_refused(tmp_path):
+    for name, side in (("images", 16), ("labels", 8)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.ones((side, side), np.uint8)).save(tmp_path / name / "a.png")
+    with pytest.raises(ValueError, match=r"found \(16, 16\) in .*a\.png and \(8, 8\) in"):
+        list(read_planes(tmp_path))
+
+
 def test_drawn_planes_are_always_the_same():
     first, second = list(drawn_planes(3, 128)), list(drawn_planes(3, 128))
     for a, b in zip(first, second, strict=True):

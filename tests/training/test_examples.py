@@ -181,3 +181,58 @@ def test_a_plane_of_many_objects_is_drawn_more_often(tmp_path):
 def test_missing_labels_are_named(tmp_path):
     with pytest.raises(ValueError, match="two folders, 'images' and 'labels'"):
         load_folder("x", tmp_path)
+
+
+def write_pair(folder, image, labels, suffix=".tif", **options):
+    """Write an image and its labels as a folder to train on."""
+    import tifffile
+
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    tifffile.imwrite(folder / "images" / "a.tif", image, **options)
+    tifffile.imwrite(folder / "labels" / f"a{suffix}", labels)
+
+
+def test_labels_of_another_size_are_refused(tmp_path, plane):
+    labels = plane.labels[0].astype(np.uint16)
+    write_pair(tmp_path / "large", np.kron(plane.image[..., 0], np.ones((2, 2), np.uint8)), labels)
+    with pytest.raises(ValueError, match=r"same height and width, found .*images.a\.tif and .*labels.a\.tif"):
+        load_folder("x", tmp_path / "large")
+    write_pair(tmp_path / "colours", plane.image[..., 0], np.stack([labels] * 3, -1))
+    with pytest.raises(ValueError, match=f"{labels.shape[1]}, 3\\) in"):
+        load_folder("x", tmp_path / "colours")
+    # Two planes that nothing says are channels.
+    write_pair(tmp_path / "planes", np.stack([plane.image[..., 0]] * 2), labels)
+    with pytest.raises(ValueError, match="same height and width"):
+        load_folder("x", tmp_path / "planes")
+
+
+def test_channels_that_come_first_are_read_as_the_file_says(tmp_path, plane):
+    channels = np.stack([plane.image[..., 0], 255 - plane.image[..., 0]]).astype(np.uint16)
+    labels = plane.labels[0].astype(np.uint16)
+    write_pair(tmp_path / "first", channels, labels, imagej=True, metadata={"axes": "CYX"})
+    read = load_folder("x", tmp_path / "first").planes[0]
+    assert read.image.shape == (*labels.shape, 3)
+    np.testing.assert_array_equal(read.labels[0], labels)
+    assert np.corrcoef(read.image[..., 0].ravel(), plane.image[..., 0].ravel())[0, 1] > 0.99
+
+
+def test_the_ending_of_a_label_file_may_be_in_capitals(tmp_path, plane):
+    write_pair(tmp_path, plane.image[..., 0], plane.labels[0].astype(np.uint16), ".TIF")
+    assert len(load_folder("x", tmp_path).planes) == 1
+
+
+def test_data_without_objects_are_refused(tmp_path, plane):
+    import tifffile
+
+    image, empty = plane.image[..., 0], np.zeros(plane.labels.shape[1:], np.uint16)
+    write_pair(tmp_path, image, empty)
+    with pytest.raises(ValueError, match="found no object in"):
+        load_folder("x", tmp_path)
+    tifffile.imwrite(tmp_path / "i.tif", np.stack([image] * 2))
+    tifffile.imwrite(tmp_path / "l.tif", np.stack([empty] * 2))
+    with pytest.raises(ValueError, match=r"found no object in .*l\.tif"):
+        load_stack("x", tmp_path / "i.tif", tmp_path / "l.tif")
+    tifffile.imwrite(tmp_path / "l.tif", np.stack([empty] * 3), photometric="minisblack")
+    with pytest.raises(ValueError, match=r"same shape \(planes, height, width\), found .*i\.tif .*l\.tif"):
+        load_stack("x", tmp_path / "i.tif", tmp_path / "l.tif")

@@ -8,13 +8,15 @@ import sys
 import time
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from napari_sam.cli import app
 from napari_sam.model.builtin import load_builtin
-from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS, TrainConfig, load_config
+from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS, DataEntry, TrainConfig, load_config
 from napari_sam.training.examples import Recipe
 from napari_sam.training.loop import train
 from napari_sam.training.metrics import plot_metrics, read_metrics
@@ -185,6 +187,51 @@ def test_unknown_settings_are_named(tmp_path):
     path.write_text("stepz = 7\n")
     with pytest.raises(ValueError, match=r"unknown settings \['stepz'\]"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps = 0", "Say how long to train"),
+        ("minutes = -1.0", "Say how long to train"),
+        ("warmup = -1", "warmup = 0 steps or more"),
+        ('[[data]]\nfolder = "a"', r"\[\[data\]\] 1 of .* has no name"),
+        ('[[data]]\nfolder = "a"\n[[part]]', r"\[\[data\]\] 1 of .* has no name"),
+        ('[[data]]\nname = "a"', "a folder, or an image and its labels, found neither in the data 'a'"),
+        ('[[data]]\nname = "a"\nfolder = "a"\nevery = 0', "every = 1 or more"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(tmp_path, text, message):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_config(path)
+
+
+def test_a_run_may_go_without_warm_up(config):
+    rates = [progress.measures["rate"] for progress in train(dataclasses.replace(config, warmup=0, steps=2))]
+    assert rates[0] == pytest.approx(config.learning_rate)
+
+
+def test_unfit_data_are_refused_before_anything_is_written(config, tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "data" / name / "a.png")
+    unfit = dataclasses.replace(config, data=(DataEntry("a", folder=str(tmp_path / "data")),))
+    with pytest.raises(ValueError, match="found no object"):
+        next(train(unfit))
+    assert not config.output.exists()
+
+
+def test_a_run_that_fails_in_its_first_step_leaves_no_weights(config, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("napari_sam.training.loop.train_step", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        next(train(config))
+    assert not (config.output / WEIGHTS).exists()
+    assert not (config.output / CHECKPOINT).exists()
 
 
 def test_the_shipped_configuration_is_valid(request):

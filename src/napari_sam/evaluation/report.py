@@ -18,7 +18,7 @@ from napari_sam.image import RGB, plane_to_rgb
 from napari_sam.masks import masks_to_labels
 from napari_sam.predictor import Predictor
 from napari_sam.progress import finish
-from napari_sam.training.data import image_label_pairs, read_image
+from napari_sam.training.data import image_label_pairs, read_labelled
 from napari_sam.training.drawn import KINDS, draw_plane
 
 __all__ = ["PlaneResult", "TestPlane", "drawn_planes", "evaluate", "read_planes", "summary", "table"]
@@ -65,12 +65,18 @@ def read_planes(folder: Path, limit: int | None = None) -> Iterator[TestPlane]:
     folder : Path
     limit : int or None
         Take at most so many planes, spread evenly over the folder.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, or an image and its labels do not fit.
     """
     pairs = list(image_label_pairs(folder))
     if limit is not None and limit < len(pairs):
         pairs = [pairs[round(k)] for k in np.linspace(0, len(pairs) - 1, limit)]
     for image, labels in pairs:
-        yield TestPlane(image.stem, plane_to_rgb(read_image(image)), read_image(labels).astype(np.int32))
+        pixels, truth = read_labelled(image, labels)
+        yield TestPlane(image.stem, plane_to_rgb(pixels), truth.astype(np.int32))
 
 
 def drawn_planes(count: int = 20, side: int = 384) -> Iterator[TestPlane]:

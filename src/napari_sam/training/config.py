@@ -60,6 +60,19 @@ class DataEntry:
     every: int = 1
     balance: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse entries that name no data."""
+        if not self.folder and not (self.image and self.labels):
+            raise ValueError(
+                f"Expected a folder, or an image and its labels, found neither in the data {self.name!r}. "
+                'Write folder = "...", or image = "..." and labels = "...".'
+            )
+        if self.every < 1:
+            raise ValueError(
+                f"Expected every = 1 or more in the data {self.name!r}, found {self.every}: "
+                "it says how many planes of a stack there are to each one that is taken."
+            )
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -84,7 +97,8 @@ class TrainConfig:
     rounds : int
         Longest sequence of prompts of one object.
     learning_rate, warmup, weight_decay, clip
-        Peak rate of Muon and AdamW, its warm-up in steps, weight decay, and largest gradient norm.
+        Peak rate of Muon and AdamW, its warm-up in steps (0 for none), weight decay, and largest gradient
+        norm.
     ema : float
         Decay of the averaged weights, per step.
     settle : float
@@ -131,6 +145,16 @@ class TrainConfig:
     workers: int = 1
     checkpoint_minutes: float = 2.0
 
+    def __post_init__(self) -> None:
+        """Refuse trainings without a length."""
+        if self.minutes < 0 or (self.minutes == 0 and self.steps < 1):
+            raise ValueError(
+                f"Expected minutes above 0, or minutes = 0 and steps of 1 or more, found minutes = "
+                f"{self.minutes} and steps = {self.steps}. Say how long to train."
+            )
+        if self.warmup < 0:
+            raise ValueError(f"Expected warmup = 0 steps or more, found {self.warmup}.")
+
 
 def _checked(kind: type[Any], table: dict[str, Any], where: str) -> dict[str, Any]:
     known = {f.name for f in dataclasses.fields(kind)}
@@ -158,9 +182,12 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
     Raises
     ------
     ValueError
-        If a setting is not known.
+        If a setting is not known, cannot be, or is missing.
     """
     table = tomllib.loads(path.read_text(encoding="utf-8"))
+    for number, entry in enumerate(table.get("data", []), 1):
+        if "name" not in entry:
+            raise ValueError(f'[[data]] {number} of {path} has no name. Write name = "..." below it.')
     parts = table.pop("part", [])
     if not parts:
         return (_part(path, table, changes),)

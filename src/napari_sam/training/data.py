@@ -102,7 +102,7 @@ def image_label_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
             f"{folder} was expected to hold two folders, 'images' and 'labels', with files of the "
             "same names. Arrange the data so, or choose another folder."
         )
-    targets = {path.stem: path for path in labels.iterdir() if path.suffix in IMAGE_SUFFIXES}
+    targets = {path.stem: path for path in labels.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
     found = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise ValueError(f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
@@ -124,6 +124,30 @@ def read_image(path: Path) -> NDArray[np.generic]:
         return np.asarray(file)
 
 
+def read_labelled(image: Path, labels: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Read a plane, shape (H, W) or (H, W, C), and its labels, shape (H, W).
+
+    Raises
+    ------
+    ValueError
+        If the two do not fit.
+    """
+    from napari_sam.files import open_image
+
+    pixels, truth = read_image(image), read_image(labels)
+    if pixels.ndim == 3 and pixels.shape[:2] != truth.shape and image.suffix.lower() in (".tif", ".tiff"):
+        # Channels may come first: then the file says so.
+        with open_image(image) as opened:
+            pixels = opened.plane(0) if len(opened) == 1 else pixels
+    if truth.ndim != 2 or pixels.ndim not in (2, 3) or pixels.shape[:2] != truth.shape:
+        raise ValueError(
+            f"Expected one plane and one label image of the same height and width, found {pixels.shape} in "
+            f"{image} and {truth.shape} in {labels}. Save the labels of exactly this image, one number a "
+            "pixel, and channels behind the height and width or named as such in the file."
+        )
+    return pixels, truth
+
+
 def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
     """Read a folder of ``images`` and ``labels`` (or of ``train`` images and labels).
 
@@ -133,13 +157,20 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
     folder : Path
     balance : str or None
         Column of ``index.csv`` that groups like planes.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, an image and its labels do not fit, or no label image holds an object.
     """
     planes, names = [], []
     for image, label in image_label_pairs(folder):
-        plane = _plane(read_image(image), read_image(label))
+        plane = _plane(*read_labelled(image, label))
         if plane.diameter > 0:
             planes.append(plane)
             names.append(image.stem)
+    if not planes:
+        raise ValueError(_nothing_in(folder / "labels"))
     chances = np.sqrt([plane.count for plane in planes])
     if balance:
         with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
@@ -152,10 +183,33 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
 
 
 def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
-    """Read each ``every``-th plane of a stack (planes, H, W) and its labels."""
+    """Read each ``every``-th plane of a stack (planes, H, W) and its labels.
+
+    Raises
+    ------
+    ValueError
+        If the two do not fit, or the labels hold no object.
+    """
+    stack, known = read_image(image), read_image(labels)
+    if known.ndim != 3 or stack.ndim not in (3, 4) or stack.shape[:3] != known.shape:
+        raise ValueError(
+            f"Expected a stack and its labels of the same shape (planes, height, width), found {stack.shape} "
+            f"in {image} and {known.shape} in {labels}. Save the labels of exactly this stack; channels of "
+            "the image come last."
+        )
     planes = [
         plane
-        for pixels, truth in zip(read_image(image)[::every], read_image(labels)[::every], strict=True)
+        for pixels, truth in zip(stack[::every], known[::every], strict=True)
         if (plane := _plane(pixels, truth)).diameter > 0
     ]
+    if not planes:
+        raise ValueError(_nothing_in(labels))
     return Source(name, planes, np.full(len(planes), 1 / len(planes)))
+
+
+def _nothing_in(labels: Path) -> str:
+    """Say that there is nothing to learn from."""
+    return (
+        f"Expected label images in which each object has a number from 1 on, found no object in {labels}. "
+        "Label some objects, or leave these data out."
+    )

@@ -19,6 +19,7 @@ import torch
 from napari_sam.model.builtin import BuiltIn, load_builtin, save_builtin
 from napari_sam.training.checkpoint import Average, Clock, load_checkpoint, save_checkpoint
 from napari_sam.training.config import BUILT_IN, CHECKPOINT, METRICS, WEIGHTS, TrainConfig, load_sources
+from napari_sam.training.data import Source
 from napari_sam.training.distributed import (
     average_gradients,
     join_processes,
@@ -79,6 +80,7 @@ def train(config: TrainConfig) -> Iterator[Progress]:
         torch.set_flush_denormal(True)
     join_processes(device)
     rank, size = rank_and_size()
+    data = load_sources(config)  # before anything is written: it may be unfit
     torch.manual_seed(config.seed)
     model = _fresh_model(config).to(device).train()
     start = {name: value.clone() for name, value in model.state_dict().items()}
@@ -90,11 +92,11 @@ def train(config: TrainConfig) -> Iterator[Progress]:
     metrics = None if rank else MetricsFile(config.output / METRICS, clock.step)
     precision = _precision(config, device)
     parameters = list(model.parameters())
-    batches = _batches(config, clock.step * size + rank, size)
+    batches = _batches(config, data, clock.step * size + rank, size)
     last, saved = time.monotonic(), time.monotonic()
 
     def save() -> None:
-        if metrics is None:  # the first process writes for all
+        if metrics is None or not clock.step:  # the first process writes for all
             return
         metrics.flush()
         save_checkpoint(path, model, optimizers, average, clock)
@@ -191,9 +193,11 @@ def _optimizers(model: BuiltIn, config: TrainConfig) -> tuple[torch.optim.Optimi
     )
 
 
-def _batches(config: TrainConfig, start: int, stride: int) -> Iterator[Batch]:
+def _batches(
+    config: TrainConfig, data: tuple[list[Source], list[float]], start: int, stride: int
+) -> Iterator[Batch]:
     """Every `stride`-th batch from `start` on, made in other processes if there are workers."""
-    sources, weights = load_sources(config)
+    sources, weights = data
     dataset = Batches(config.recipe, sources, weights, config.seed, start, stride)
     loader = torch.utils.data.DataLoader(
         dataset,
@@ -218,7 +222,7 @@ def _share(config: TrainConfig, clock: Clock) -> float:
 def _rate(config: TrainConfig, step: int, share: float) -> float:
     """Warm-up, then a cosine down to one percent."""
     cosine = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-    return config.learning_rate * min(1.0, (step + 1) / config.warmup) * (0.01 + 0.99 * cosine)
+    return config.learning_rate * min(1.0, (step + 1) / max(config.warmup, 1)) * (0.01 + 0.99 * cosine)
 
 
 def _device(config: TrainConfig) -> torch.device:
