@@ -12,6 +12,7 @@ from napari_sam.axes import (
     unit_symbol,
     voxel_volume,
 )
+from napari_sam.measure import region_table
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,13 @@ def test_one_number_is_for_the_axes_of_space():
     assert make_axes(4, spacing=0.5, units="um") == Axes(
         "TZYX", (1, 0.5, 0.5, 0.5), ("pixel", "micrometer", "micrometer", "micrometer")
     )
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(2)])
+def test_a_number_of_numpy_is_one_number(number):
+    assert make_axes(3, spacing=number).spacing == (float(number),) * 3
+    area = region_table(np.ones((2, 2), int), spacing=number, units="um")["area_um2"]
+    assert area.tolist() == [4 * float(number) ** 2]
 
 
 def test_pixel_sizes_come_in_the_unit_of_x():

@@ -265,6 +265,12 @@ def test_damaged_and_foreign_files_are_refused_in_words(movie, tmp_path):
         open_image(tmp_path / "line.npy", axes="zyxs")
 
 
+def test_names_with_a_raised_number_are_sorted(tmp_path):
+    for name in ("x10²3.tif", "x9.tif", "x².tif"):
+        (tmp_path / name).write_bytes(b"")
+    assert [p.name for p in find_images([tmp_path])][:2] == ["x9.tif", "x10²3.tif"]
+
+
 def test_images_of_folders_and_patterns_in_a_natural_order(tmp_path):
     (tmp_path / "deep").mkdir()
     for name in ("img10.tif", "img2.tif", "IMG1.PNG", "notes.txt", ".hidden.tif", "deep/a.tif"):

@@ -259,3 +259,9 @@ def test_attributes_are_plain_json(tmp_path):
     attributes = json.loads((store._folder(a.key) / MARK).read_text())["attributes"]
     assert attributes["features"]["half"]["dtype"] == "bfloat16"
     assert attributes["pixels"] == "ab12"
+
+
+def test_what_a_file_manager_leaves_does_not_occupy_a_folder(tmp_path):
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    EmbeddingStore(tmp_path).put(make("ab12"))
+    assert "ab12" in {entry.folder.name for entry in EmbeddingStore(tmp_path).entries()}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 from typing import Any
 
 SPACE = "ZYX"
@@ -211,7 +212,8 @@ def make_axes(
 
 def _numbers(names: str, spacing: float | Sequence[float] | None) -> tuple[float, ...]:
     """Spacing of every axis."""
-    if spacing is None or isinstance(spacing, (int, float)):
+    # A number of NumPy is one, too.
+    if spacing is None or isinstance(spacing, (int, float, Real)):
         one = 1.0 if spacing is None else float(spacing)
         found = tuple(one if n in SPACE else 1.0 for n in names)
     else:

@@ -102,3 +102,15 @@ def test_objects_of_a_stack_lie_in_their_planes(stack, tmp_path):
             feature["properties"]["name"]
         )
     np.testing.assert_array_equal(again, movie)
+
+
+def test_intensities_that_are_no_numbers_are_left_out(odd_shapes, tmp_path):
+    image = np.full(odd_shapes.shape, np.nan, np.float32)
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    text = export(odd_shapes, tmp_path / "cells.geojson", image=image).read_text()
+    first = json.loads(text, parse_constant=refuse)["features"][0]
+    assert not [name for name in first["properties"]["measurements"] if "Intensity" in name]
+    assert "Area px^2" in first["properties"]["measurements"]

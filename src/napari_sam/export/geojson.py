@@ -92,13 +92,15 @@ def _ring(ring: NDArray[np.int64]) -> list[list[int]]:
 
 
 def _measurements(labelled: Labelled, plane: PlaneAt) -> dict[int, dict[str, float]]:
-    """What QuPath lists of each object of a plane."""
+    """What QuPath lists of each object of a plane; JSON has no word for what is not a number."""
     axes: Axes = labelled.axes.pick("YX")
     image = None if labelled.image is None else np.asarray(labelled.image[plane.index])
     table = region_table(plane.labels, image, axes=axes)
     names = {column: name for column in table if (name := _measurement_name(str(column)))}
     rows = table[["label", *names]].rename(columns=names).to_dict("records")
-    return {int(row.pop("label")): {str(k): float(v) for k, v in row.items()} for row in rows}
+    return {
+        int(row.pop("label")): {str(k): float(v) for k, v in row.items() if not missing(v)} for row in rows
+    }
 
 
 def _measurement_name(column: str) -> str | None:

@@ -50,7 +50,8 @@ def is_image(path: Path) -> bool:
 def natural_key(path: Path) -> list[tuple[bool, int, str]]:
     """Key that sorts numbers in names by their value."""
     parts = re.split(r"(\d+)", str(path).lower())
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    # Only these are numbers to int(), and to the pattern: a raised ² is a digit, too.
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def _images_at(place: str) -> list[Path]:

@@ -165,8 +165,10 @@ def _add_plane(sums: Sums, labels: Index, channels: list[NDArray[Any]], z: int) 
         beyond = values - table[which, 0]
         table[:, 1] += np.bincount(which, beyond, number)
         table[:, 2] += np.bincount(which, beyond**2, number)
-        np.minimum.at(table[:, 3], which, values)
-        np.maximum.at(table[:, 4], which, values)
+        # Pixels that are no numbers make an object's intensities none, which is no reason to warn.
+        with np.errstate(invalid="ignore"):
+            np.minimum.at(table[:, 3], which, values)
+            np.maximum.at(table[:, 4], which, values)
 
 
 def _cross_within(sums: Sums, padded: Index) -> None:

@@ -80,7 +80,7 @@ def region_table(
     if isinstance(axes, Axes):
         known = axes
     else:
-        given = spacing if spacing is None or isinstance(spacing, (int, float)) else tuple(spacing)
+        given = tuple(spacing) if isinstance(spacing, Iterable) else spacing
         known = make_axes(len(labels.shape), axes, given, units)
     image = None if image is None else _readable(image)
     if image is not None and labels.shape not in (image.shape, image.shape[:-1]):

@@ -40,6 +40,8 @@ from napari_sam.store.tiled import Tiles, note_tiles, read_tiles
 FORMAT, VERSION = "napari-sam embeddings", 1
 ABANDONED = 3600.0
 """Seconds after which an unfinished entry counts as left over and not as being written."""
+LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""What file managers leave in a folder that counts as empty to its owner."""
 ROOM = 0.9
 """A full store is emptied to this part of its limit, so that it need not be counted again at once."""
 
@@ -249,7 +251,7 @@ class EmbeddingStore:
         """Whether something lies here that is no store, nor one that is being made."""
         if not self.path.is_dir():
             return self.path.exists()
-        return any(p.suffix != ".partial" for p in self.path.iterdir())
+        return any(p.suffix != ".partial" and p.name not in LITTER for p in self.path.iterdir())
 
     def _folder(self, key: Key) -> Path:
         pixels, model = (quote(part, safe="@.-") for part in key)
