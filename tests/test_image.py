@@ -28,6 +28,31 @@ def test_contrast_and_gamma_are_those_on_the_screen():
     assert plane_to_rgb(plane, contrast=Contrast(100, 200), gamma=2)[0, 2, 0] == 64
 
 
+@pytest.mark.parametrize(
+    ("dtype", "base", "range_"),
+    [(np.float64, 1e9, 20), (np.uint32, 2**31, 150), (np.int64, -(10**12), 300), (np.float64, 1e9, 1e8)],
+)
+def test_narrow_windows_far_from_zero_use_the_whole_range(dtype, base, range_):
+    plane = (base + np.linspace(0, range_, 101).round()).astype(dtype).reshape(1, -1)
+    greys = plane_to_rgb(plane, contrast=Contrast(base, base + range_))[0, :, 0].astype(int)
+    np.testing.assert_allclose(greys, 255 * (plane[0].astype(float) - base) / range_, atol=1)
+
+
+def test_windows_may_be_plain_pairs(rng):
+    plane = rng.integers(0, 1000, (6, 7, 2)).astype(np.uint16)
+    several = plane_to_rgb(plane, contrast=[Contrast(0, 500), Contrast(100, 900)])
+    assert (plane_to_rgb(plane, contrast=[(0, 500), (100, 900)]) == several).all()
+    one = plane_to_rgb(plane, contrast=Contrast(0, 500))
+    assert (plane_to_rgb(plane, contrast=(0, 500)) == one).all()
+    assert (plane_to_rgb(plane[..., :1], contrast=[(0, 500)])[..., 0] == one[..., 0]).all()
+
+
+def test_gamma_of_a_colour_picture_keeps_black_and_white():
+    colours = np.zeros((1, 3, 3), np.uint8) + np.array([[[0], [128], [255]]], np.uint8)
+    assert plane_to_rgb(colours, gamma=2)[0, :, 0].tolist() == [0, 64, 255]
+    assert plane_to_rgb(colours[:, 1:2], gamma=2)[0, 0, 0] == 64, "whatever else is in the picture"
+
+
 def test_colour_pictures_are_taken_as_they_are(rng):
     rgba = rng.integers(0, 255, (6, 7, 4)).astype(np.uint8)
     assert (plane_to_rgb(rgba) == rgba[..., :3]).all()

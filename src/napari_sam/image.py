@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def plane_to_rgb(
     ----------
     plane : ndarray, shape (H, W) or (H, W, C)
         Any real or boolean dtype. A colour picture (uint8 with three or four channels and no ``contrast``)
-        is taken as it is, less its alpha.
+        is taken as it is, less its alpha and but for ``gamma``.
     contrast : Contrast or one per channel, optional
         What the person sees as black and white; percentiles of each channel if not given.
     gamma : float
@@ -110,7 +110,7 @@ def plane_to_rgb(
         raise ImageError(
             f"Expected three channel numbers below {stack.shape[-1]} for red, green and blue, found {picks}."
         )
-    if contrast is None and gamma == 1.0 and stack.dtype == np.uint8 and stack.shape[-1] in (3, 4):
+    if contrast is None and stack.dtype == np.uint8 and stack.shape[-1] in (3, 4):
         windows: dict[int, Contrast] = dict.fromkeys(range(stack.shape[-1]), Contrast(0, 255))
     else:
         windows = _windows(stack, contrast, picks)
@@ -148,22 +148,28 @@ def _windows(
     used = sorted({c for c in picks if c is not None})
     if contrast is None:
         return {c: percentile_contrast(stack[..., c]) for c in used}
-    if isinstance(contrast, Contrast):
-        return dict.fromkeys(used, contrast)
+    if len(contrast) == 2 and np.ndim(contrast[0]) == 0:  # one window for all
+        return dict.fromkeys(used, Contrast(*cast("tuple[float, float]", contrast)))
     if len(contrast) != stack.shape[-1]:
         raise ImageError(
             f"Expected one contrast window for each of {stack.shape[-1]} channels, found {len(contrast)}."
         )
-    return {c: contrast[c] for c in used}
+    windows = cast("Sequence[tuple[float, float]]", contrast)
+    return {c: Contrast(*windows[c]) for c in used}
 
 
 def _to_uint8(channel: NDArray[np.generic], window: Contrast, gamma: float) -> NDArray[np.uint8]:
     """Apply window and gamma to one channel; values that are not finite become black."""
     if channel.dtype == np.uint8 and window == (0, 255) and gamma == 1.0:
         return channel.astype(np.uint8, copy=False)
-    values = channel.astype(np.float32)
     span = window.high - window.low
-    values = (values - np.float32(window.low)) / np.float32(span if span > 0 else 1)
+    # Far from zero, single precision cannot tell the greys of a narrow window apart.
+    step = np.spacing(np.float32(max(abs(window.low), abs(window.high))))
+    if channel.dtype.itemsize >= 4 and channel.dtype != np.float32 and 0 < span < 1024 * step:
+        values = (channel.astype(np.float64) - window.low).astype(np.float32)
+    else:
+        values = channel.astype(np.float32) - np.float32(window.low)
+    values /= np.float32(span if span > 0 else 1)
     values = np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
     if gamma != 1.0:
         values **= np.float32(gamma)
