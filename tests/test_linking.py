@@ -147,6 +147,13 @@ def test_settings_out_of_range_are_refused(wrong):
         LinkSettings(**wrong)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint32, np.uint64, np.int64])
+def test_labels_of_any_whole_numbers_are_linked(dtype):
+    planes = np.zeros((2, 6, 6), dtype)
+    planes[:, 1:4, 1:4] = 1
+    np.testing.assert_array_equal(link_labels(planes), planes.astype(np.int32))
+
+
 def test_planes_of_different_shapes_and_no_planes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         link_labels([np.ones((3, 4), int), np.ones((4, 4), int)])

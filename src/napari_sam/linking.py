@@ -308,7 +308,9 @@ def link_labels(planes: Iterable[Labels], settings: LinkSettings | None = None) 
         One id an object, without gaps.
     """
     linker = Linker(settings)
-    linked = [linker.add(plane)[plane] for plane in planes]
+    # Numbers without a sign of 64 bits are no indices for numpy, and truth values are others.
+    numbers = (np.asarray(plane).astype(np.int64, casting="same_kind", copy=False) for plane in planes)
+    linked = [linker.add(plane)[plane] for plane in numbers]
     if not linked:
         raise ValueError("There is no plane to link. Give at least one label plane.")
     return linker.relabelling()[np.stack(linked)]
