@@ -10,6 +10,7 @@ from napari_sam.image import Contrast
 from napari_sam.masks import Box
 from napari_sam.progress import finish
 from napari_sam.tiling import (
+    TiledJob,
     TileDone,
     TileGrid,
     TilingError,
@@ -230,6 +231,20 @@ def test_a_damaged_tile_is_computed_again(tmp_path):
     with pytest.raises(TilingError, match="Start the run again"):
         segment(PLANE, path)
     assert_same_objects(labels_of(segment(PLANE, path)), truth_of(PLANE))
+
+
+def test_numbers_of_numpy_make_the_same_run(tmp_path):
+    grid, path = TileGrid(PLANE.shape, SIDE, HALO), tmp_path / "l.zarr"
+    plain = TiledJob(grid, AutomaticSettings(min_area=5), path, 30.0)
+    numpy = TiledJob(grid, AutomaticSettings(min_area=np.int64(5)), path, np.float32(30))
+    assert numpy.identity("model", "") == plain.identity("model", "")
+
+
+def test_boxes_of_colour_pictures_have_one_contrast():
+    colours = np.zeros((64, 128, 3), np.uint8)
+    colours[::2, :64], colours[1::2, :64], colours[:, 64:] = 10, 20, 200
+    read = rgb_reader(colours, gamma=0.9)
+    assert (read(Box(0, 0, 64, 64)) == read(Box(0, 0, 64, 128))[:, :64]).all()
 
 
 def test_another_run_in_the_same_place_is_refused(tmp_path):

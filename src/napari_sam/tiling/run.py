@@ -98,7 +98,9 @@ class TiledJob:
     def identity(self, model_id: str, source: str) -> str:
         """Digest of everything that the labels depend on."""
         about = [asdict(self.grid), asdict(self.settings), self.diameter, model_id, source]
-        return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+        # A number is the same whether it is numpy's or Python's.
+        text = json.dumps(about, sort_keys=True, default=np.generic.item)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def load(self, number: int) -> Unit:
         """Return a finished tile.
