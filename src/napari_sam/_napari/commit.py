@@ -245,12 +245,12 @@ def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int 
     """
     name, shape = labels_layer.name, layer_shape(image_layer)
     fitting = {shape} | ({shape[1:]} if channel_axis == 0 or shape[0] == 1 else set())
+    if labels_layer.multiscale and not is_stored(labels_layer):
+        raise CommitError(f"The layer {name!r} is a pyramid, which cannot be painted. Make a new layer.")
     if labels_layer.metadata.get(MARK, {}).get("filling"):
         raise CommitError(
             f"The layer {name!r} is still being filled. Wait until all planes are there, or make a new layer."
         )
-    if labels_layer.multiscale and not is_stored(labels_layer):
-        raise CommitError(f"The layer {name!r} is a pyramid, which cannot be painted. Make a new layer.")
     own = layer_shape(labels_layer)
     if own not in fitting or len(own) < 2:
         raise CommitError(

@@ -168,7 +168,9 @@ class LargeRun(QObject):
             store_highest(layer, int(table["index"].max()) if len(table) else 0)
             if part.in_order and part.factors == FULL:
                 layer.metadata[MARK]["filling"] = False  # objects may be added by hand
-            layer.features = table
+            # Planes that are not linked have the same ids each; napari shows one row for an id.
+            if "plane" not in table:
+                layer.features = table
             layer.refresh(extent=False)
             self.said.emit(f"{len(table)} objects in the layer {layer.name!r}, kept in {path}")
             self.filled.emit(layer)

@@ -130,7 +130,8 @@ class StackRun(QObject):
         layer, self._layer = self._layer, None
         if layer is not None:
             set_filling(layer, False)
-            if len(table):
+            # Planes that are not linked have the same ids each; napari shows one row for an id.
+            if len(table) and "plane" not in table:
                 layer.features = table
             count = f"{len(table)} object{'s' if len(table) != 1 else ''}"
             self.said.emit(f"{count} in {len(self._planes)} planes, in the layer {layer.name!r}.")
