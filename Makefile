@@ -25,7 +25,7 @@ demo: $(READY)  ## the main job: click a cell, get its mask (drives the window w
 # screen of its own (pytest-xvfb), so that windows do not take the focus from each other.
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY)  ## all tests, those of the real window included (ARGS="-k name" to choose)
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 gui: $(READY)  ## napari with the dock open
 	$(BIN)/napari --with napari-sam-cells

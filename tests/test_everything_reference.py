@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from dataclasses import dataclass
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,8 +92,8 @@ class SceneModel:
     def encode(self, picture):
         return torch.zeros(1, 8, SIDE // 16, SIDE // 16)
 
-    def prepare(self, embedding):
-        return None
+    def prepare(self, embedding, positions=None):
+        return SimpleNamespace(image=SimpleNamespace(positions=positions))
 
     def decode(self, state, points, labels, mask=None):
         logits, iou = (torch.from_numpy(a) for a in self.scene.outputs(points[:, 0]))
