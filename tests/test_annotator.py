@@ -331,20 +331,25 @@ def labels_of(folder, name):
     return np.unique(tifffile.imread(folder / "labels" / f"{name}_labels.tif")).tolist()
 
 
+def fill_disk(folder, monkeypatch):
+    """Let nothing more be written below a folder."""
+    write = tifffile.imwrite
+
+    def full(path, *args, **keywords):
+        if str(path).startswith(str(folder)):
+            raise OSError(28, "No space left on device")
+        return write(path, *args, **keywords)
+
+    monkeypatch.setattr("tifffile.imwrite", full)
+
+
 def turn_to(person, folder):
     person.annotator.begin(str(folder), str(folder / "labels"))
 
 
 def test_what_one_folder_could_not_take_is_not_written_to_another(images, other, monkeypatch):
     person = Person(images)
-    write = tifffile.imwrite
-
-    def full(path, *args, **keywords):
-        if str(path).startswith(str(images)):
-            raise OSError(28, "No space left on device")
-        return write(path, *args, **keywords)
-
-    monkeypatch.setattr("tifffile.imwrite", full)
+    fill_disk(images, monkeypatch)
     person.draw(1)
     turn_to(person, other)
     person.runner.drain()
@@ -387,18 +392,11 @@ def test_what_is_drawn_while_the_next_image_is_read_is_saved(images):
 @pytest.mark.parametrize("taken", [False, True])
 def test_labels_that_could_not_be_written_go_where_there_is_room(images, tmp_path, monkeypatch, taken):
     person = Person(images)
-    write = tifffile.imwrite
     room = tmp_path / "room" / "labels"
     if taken:
         room.mkdir(parents=True)
-        write(room / "img0_labels.tif", np.full((48, 60), 5, np.uint16))
-
-    def full(path, *args, **keywords):
-        if str(path).startswith(str(images)):
-            raise OSError(28, "No space left on device")
-        return write(path, *args, **keywords)
-
-    monkeypatch.setattr("tifffile.imwrite", full)
+        tifffile.imwrite(room / "img0_labels.tif", np.full((48, 60), 5, np.uint16))
+    fill_disk(images, monkeypatch)
     person.draw(1)
     person.do("keep")
     person.annotator.begin(str(images), str(room))

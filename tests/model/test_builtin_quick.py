@@ -34,14 +34,6 @@ def planes():
     return torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(1)).clamp(-2, 2)
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def error(found, expected):
     return float((found - expected).norm() / expected.norm())
 

@@ -7,14 +7,6 @@ import torch
 from napari_sam.model.precision import one_thread
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def in_a_new_thread():
     """Number of threads that a thread which begins now computes in."""
     with ThreadPoolExecutor(1) as pool:

@@ -145,10 +145,11 @@ def may_hold(viewer: ViewerModel, labels: Layer, image_layer: Layer) -> bool:
 
     Those of another channel are: a layer of the same file, or one that is added to its light.
     """
-    said = labels.metadata.get(MARK)
-    made_for = next((x for x in viewer.layers if said and x.unique_id == said["image"]), None)
-    if said is None or made_for is None or made_for is image_layer:
-        return said is None or made_for is image_layer
+    if role_of(labels) is None or is_own(labels, image_layer):
+        return True
+    made_for = next((x for x in viewer.layers if is_own(labels, x)), None)
+    if made_for is None:
+        return False
     files = [layer.source.path or layer.metadata.get("path") for layer in (made_for, image_layer)]
     additive = made_for.blending == image_layer.blending == "additive"
     return additive or (files[0] is not None and files[0] == files[1])
