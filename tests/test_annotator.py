@@ -171,6 +171,18 @@ def test_a_broken_image_is_marked_with_its_reason_and_skipped_both_ways(images):
     assert person.states[1] == ("new", 0)
 
 
+def test_that_a_file_holds_more_images_is_said(images):
+    with tifffile.TiffWriter(images / "img1.tif") as file:
+        for _ in range(3):
+            file.write(picture(1), metadata={"axes": "YX"}, contiguous=False)
+    person = Person(images)
+    assert person.said == []
+    person.do("next")
+    assert person.name == "img1.tif"
+    (said,) = person.said
+    assert "img1.tif: It holds 3 images, of which the first is read" in said
+
+
 def test_a_broken_first_image_is_no_end(images):
     (images / "img0.tif").write_bytes(b"no image")
     (images / "img3.tif").write_bytes(b"no image")

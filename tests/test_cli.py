@@ -201,6 +201,7 @@ def test_options_win_over_the_settings_file(discs, images, tmp_path):
         (["export", "IMAGE", "-o", "a.tif", "--spacing", "wide"], "Expected numbers such as"),
         (["export", "IMAGE", "-o", "a.tif", "--spacing", "1,2,3"], "one pixel size above 0"),
         (["models", "--download", "vit_x"], "found 'vit_x'"),
+        (["models", "--from", "mine.pth"], "--download NAME --from mine.pth"),
         (["fly"], "No such command"),
     ],
 )

@@ -163,6 +163,16 @@ def test_pictures(tmp_path, rng):
     np.testing.assert_array_equal(open_image(tmp_path / "binary.bmp").plane(0) > 0, deep > 9000)
 
 
+def test_the_ids_of_a_label_image_with_a_palette_are_its_places_in_it(tmp_path, rng):
+    ids = rng.integers(0, 9, (12, 14)).astype(np.uint8)
+    picture = Image.fromarray(ids, mode="P")
+    picture.putpalette(rng.integers(0, 255, 768).astype(np.uint8).tobytes())
+    picture.save(tmp_path / "labels.png")
+    with open_image(tmp_path / "labels.png") as image:
+        np.testing.assert_array_equal(image.labels(), ids)
+        assert image.plane(0).shape == (12, 14, 3), "as an image it has its colours"
+
+
 def test_numpy_arrays(movie, tmp_path):
     np.save(tmp_path / "stack.npy", movie[0, :, 0])
     np.save(tmp_path / "colour.npy", np.zeros((20, 30, 3), np.uint8))

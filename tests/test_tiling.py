@@ -218,6 +218,14 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_left_alone(tmp_path):
     assert_same_objects(labels_of(again), truth_of(PLANE))
 
 
+def test_what_a_run_left_that_was_killed_at_its_very_end_is_cleared(tmp_path):
+    path = tmp_path / "l.zarr"
+    segment(PLANE, path)
+    (tmp_path / ".l.zarr.tiles").mkdir()
+    segment(PLANE, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["l.zarr"]
+
+
 def test_a_damaged_tile_is_computed_again(tmp_path):
     path = tmp_path / "l.zarr"
     read = rgb_reader(PLANE, contrast=Contrast(0, 255))

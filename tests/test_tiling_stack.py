@@ -120,10 +120,12 @@ def test_a_run_that_is_killed_anywhere_goes_on(planes, tmp_path):
     # Each tile once, but for those that were being made when a run was stopped.
     tiles = 4 * 4 * 4
     assert predictor.encoded <= tiles + runs
-    # Complete: asked again, nothing is done.
+    # Complete: asked again, nothing is done but clear what is left where it was killed at its very end.
+    (tmp_path / ".s.ome.zarr.planes").mkdir()
     encoded = predictor.encoded
     again = finish(segment(planes, path, predictor=predictor))
     assert predictor.encoded == encoded
     assert again.table.equals(result.table)
+    assert not list(tmp_path.glob(".*"))
     with pytest.raises(TilingError, match="other settings"):
         finish(segment(planes, path, link=False))

@@ -30,7 +30,7 @@ def trail(radii=(0, 6, 8, 10, 8, 6, 0), anchors=None, faint=()):
 def offer(prompts=CLICK, chosen=0):
     predictor = DiscPredictor()
     picture = np.repeat(disc_image((60, 90), [(30, 30, 9)])[..., None], 3, -1)
-    return Offer(prompts, predictor.predict(predictor.embed(picture), prompts), chosen)
+    return Offer(prompts, predictor.predict(predictor.embed(picture), prompts), chosen, "discs")
 
 
 def same(mask):

@@ -182,3 +182,19 @@ def test_formats_that_do_not_fit_the_files_ending_are_refused(tmp_path):
     assert plan([Path("x.tif")], tmp_path / "a.tif", ["tiff"])[0].outputs == (tmp_path / "a.tif",)
     (tmp_path / "b.tif").mkdir()
     assert plan([Path("x.tif")], tmp_path / "b.tif")[0].outputs == (tmp_path / "b.tif" / "x_labels.tif",)
+
+
+def test_one_file_for_several_images_and_a_file_of_another_kind_are_refused(tmp_path):
+    both = [Path("x.tif"), Path("y.tif")]
+    run(plan(write_images(tmp_path / "in", 1), tmp_path / "labels.ome.zarr"), tmp_path)
+    for name in ("labels.ome.zarr", "new.tif"):
+        with pytest.raises(ExportError, match=f"There are 2 images, and {name} is one file. Name a folder"):
+            plan(both, tmp_path / name)
+    (tmp_path / "b.tif").mkdir()
+    assert plan(both, tmp_path / "b.tif")[1].outputs == (tmp_path / "b.tif" / "y_labels.tif",)
+    notes = tmp_path / "notes.doc"
+    notes.write_text("mine")
+    for sources in (both, both[:1]):
+        with pytest.raises(ExportError, match=r"notes.doc is a file, and of no format .* Name a folder"):
+            plan(sources, notes)
+    assert notes.read_text() == "mine"

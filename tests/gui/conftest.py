@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _little_to_collect():
+    """napari collects garbage at every layer that goes: let it look through what this test made only."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

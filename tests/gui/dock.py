@@ -42,7 +42,7 @@ class Desk:
         self.errors: list[str] = []
         self.dock.bench.failed.connect(self.errors.append)
 
-    def until(self, true: Callable[[], bool], timeout: int = 10_000) -> None:
+    def until(self, true: Callable[[], bool], timeout: int = 60_000) -> None:
         self.qtbot.waitUntil(lambda: bool(true()), timeout=timeout)
 
     def wait_ready(self) -> Desk:

@@ -45,7 +45,7 @@ def click_object(desk, z: int) -> None:
 
 
 def wait_followed(desk) -> None:
-    desk.until(lambda: "follow" not in desk.session.running and desk.dock.stack.following, timeout=30_000)
+    desk.until(lambda: "follow" not in desk.session.running and desk.dock.stack.following)
 
 
 def preview(desk) -> np.ndarray:

@@ -46,14 +46,14 @@ def test_segment_everything_finds_every_disc(window, qtbot):
     window.add_image(disc_picture())
     run("segment_everything")
     session = show_dock(window).session
-    qtbot.waitUntil(lambda: session.sifted is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: session.sifted is not None, timeout=60_000)
     assert len(session.sifted.objects) == 3
 
 
 def test_segment_stack_fills_every_plane(window, qtbot):
     window.add_image(np.stack([disc_picture()] * 3))
     run("segment_stack")
-    qtbot.waitUntil(lambda: filled(window) == 3, timeout=30_000)
+    qtbot.waitUntil(lambda: filled(window) == 3, timeout=60_000)
 
 
 def filled(viewer) -> int:

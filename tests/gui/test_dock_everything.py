@@ -140,7 +140,7 @@ def test_a_stack_fills_a_layer_with_linked_objects(open_desk):
     desk.dock.sections["Stack"].set_expanded(True)
     assert panel.axis.currentText() == "axis 0 (5 planes)"
     desk.press_button(panel.run)
-    desk.until(lambda: panel.text.text() != "", timeout=20_000)
+    desk.until(lambda: panel.text.text() != "")
     assert panel.text.text() == "3 objects in 5 planes, in the layer 'discs: stack'."
     layer = desk.viewer.layers["discs: stack"]
     for z in range(5):

@@ -182,7 +182,7 @@ def test_a_stack_that_was_segmented_is_saved_with_the_folder(open_desk, tmp_path
     desk = open_desk().wait_ready()
     work = Work(desk, folder, monkeypatch)
     desk.dock.segment_stack()
-    desk.until(lambda: "stack" not in desk.session.running, timeout=30_000)
+    desk.until(lambda: "stack" not in desk.session.running)
     work.until_saved(0, len(DISCS))
     desk.press(Qt.Key.Key_N)
     work.wait(1)

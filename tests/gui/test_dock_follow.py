@@ -224,7 +224,7 @@ def test_nothing_breaks_in_the_middle(follow_desk, what):
         desk.dock.close_down()
         assert not desk.dock.bench.dispatch.worker.busy
         return
-    desk.until(lambda: "follow" not in desk.session.running, timeout=20_000)
+    desk.until(lambda: "follow" not in desk.session.running)
     if what in ("remove", "other image"):
         assert not desk.dock.stack.following
         assert not desk.panel.strip.isVisible()

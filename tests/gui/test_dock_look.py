@@ -49,11 +49,11 @@ def test_opened_from_the_menu(make_napari_viewer_proxy, qtbot, monkeypatch):
     viewer.add_image(disc_picture(), name="discs")
     _, dock = viewer.window.add_plugin_dock_widget("napari-sam-cells", "Segment Anything")
     assert isinstance(dock, SegmentAnythingDock)
-    qtbot.waitUntil(lambda: dock.session.status.phase == "ready", timeout=10_000)
+    qtbot.waitUntil(lambda: dock.session.status.phase == "ready", timeout=60_000)
     # The model and the device of the Preferences.
     assert dock.session.status.model == "built-in"
     dock.bench.binding.points.add(DISCS[0][:2])
-    qtbot.waitUntil(lambda: len(dock.session.offers) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: len(dock.session.offers) == 1, timeout=60_000)
     assert dock.commit() == 1
     assert viewer.layers["discs: objects"].data.any()
     dock.close_down()

@@ -9,6 +9,7 @@ from qtpy.QtTest import QTest
 from tests.fakes import DiscPredictor, disc_mask
 from tests.gui.dock import DISCS, disc_picture
 
+from napari_sam._napari.follow import PAUSE
 from napari_sam.masks import Mask, mask_iou
 
 pytestmark = pytest.mark.gui
@@ -81,10 +82,13 @@ def test_a_change_of_contrast_embeds_again_after_a_pause(desk):
     encoded = desk.predictor.encoded
     image = desk.dock.bench.image
     low, high = image.contrast_limits
+    # Longer than a busy machine may take for a step.
+    desk.dock.bench.follower._pause.setInterval(2_000)
     for step in range(10):
         image.contrast_limits = (low, high - step)
         desk.qtbot.wait(20)
     assert desk.predictor.encoded == encoded
+    desk.dock.bench.follower._pause.setInterval(PAUSE)
     desk.until(lambda: desk.predictor.encoded == encoded + 1)
     image.contrast_limits = (low, high)
     desk.qtbot.wait(50)
@@ -105,6 +109,35 @@ def test_channels_become_colours(open_desk):
     target = commit_first(desk)
     assert target.data.shape == (180, 200)
     assert fits(target.data)
+
+
+def test_layers_that_are_colours_are_offered_watched_and_let_go(desk):
+    panel = desk.dock.image_panel
+    image = desk.dock.bench.image
+    panel.follow.setChecked(False)
+    assert not panel.colours.isVisible()
+    other = desk.viewer.add_image(disc_picture()[:, ::-1], name="other", contrast_limits=(0, 255))
+    assert panel.colours.isVisible()
+    panel.pick_channels("layers", [image, other, None])
+    desk.until(lambda: desk.session.status.phase == "ready" and desk.session.rgb[..., 1].any())
+    assert desk.dock.bench.image is image
+    other.name = "renamed"
+    assert panel.channels[1].currentText() == "renamed"
+    brightest = int(desk.session.rgb[..., 1].max())
+    encoded = desk.predictor.encoded
+    other.contrast_limits = (0, 1000)
+    desk.until(lambda: desk.predictor.encoded == encoded + 1 and desk.session.status.phase == "ready")
+    assert desk.session.rgb[..., 1].max() < brightest / 2
+    desk.viewer.layers.remove(other)
+    assert panel.picked_channels() == (None, (None, None, None))
+    desk.until(lambda: desk.session.status.phase == "ready" and not desk.session.running)
+    rgb = desk.session.rgb
+    assert np.array_equal(rgb[..., 1], rgb[..., 0])
+    # Nobody listens to it any more.
+    encoded = desk.predictor.encoded
+    other.contrast_limits = (0, 50)
+    desk.qtbot.wait(600)
+    assert desk.predictor.encoded == encoded
 
 
 def test_a_lower_level_of_a_pyramid(open_desk):

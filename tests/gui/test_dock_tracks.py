@@ -65,7 +65,7 @@ def track_desk(open_desk):
 def track(desk) -> Tracks:
     before = set(desk.viewer.layers)
     desk.press_button(desk.panel.run)
-    desk.until(lambda: "track" not in desk.session.running, timeout=60_000)
+    desk.until(lambda: "track" not in desk.session.running)
     return next(layer for layer in desk.viewer.layers if isinstance(layer, Tracks) and layer not in before)
 
 
@@ -76,7 +76,7 @@ def save(desk, monkeypatch, path, name: str) -> None:
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a: (str(path), ""))
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *a: str(path))
     desk.press_button(desk.panel.save)
-    desk.until(lambda: "track" not in desk.session.running, timeout=60_000)
+    desk.until(lambda: "track" not in desk.session.running)
 
 
 def test_objects_are_tracked_and_saved(track_desk, tmp_path, monkeypatch):
@@ -169,7 +169,7 @@ def test_removing_the_labels_or_closing_in_the_middle(track_desk):
     desk = track_desk(np.repeat(MOVIE, 10, axis=0))
     desk.press_button(desk.panel.run)
     desk.viewer.layers.remove(desk.labels)
-    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy, timeout=30_000)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy)
     assert "Stopped" in desk.panel.text.text()
     assert not [layer for layer in desk.viewer.layers if isinstance(layer, Tracks)]
     again = desk.viewer.add_labels(np.repeat(MOVIE, 10, axis=0))
@@ -241,7 +241,7 @@ def test_gap_and_length_in_planes_or_in_micrometres(open_desk, step, cases):
         panel.gap.setValue(gap)
         panel.length.setValue(length)
         desk.press_button(panel.run)
-        desk.until(lambda: panel.text.text() != "" and "stack" not in desk.session.running, timeout=20_000)
+        desk.until(lambda: panel.text.text() != "" and "stack" not in desk.session.running)
         layer = desk.dock.tracks_panel.labels.layer  # at hand for tracking
         assert layer.name == "discs: stack"
         assert layer.data.max() == len(layer.features) == count

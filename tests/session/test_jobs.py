@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from tests.fakes import disc_mask
-from tests.session.books import DISCS, Planes, picture
+from tests.fakes import DiscPredictor, disc_mask
+from tests.session.books import DISCS, LabelBook, Planes, picture
 
 from napari_sam.masks import mask_iou
 from napari_sam.prompts import Point, Prompts
@@ -103,6 +103,53 @@ def test_a_download_tells_how_far_it_is_and_can_be_cancelled(session, runner, pr
     assert next(steps).message == "Downloading vit_l"
     steps.close()
     assert asked == [False, True]
+
+
+def test_a_model_that_is_given_up_leaves_all_as_it_was(session, runner, predictor):
+    planes = Planes()
+    session.look_at(("image", 0), planes[0])
+    session.use_model("vit_l")
+    session.cancel("load")
+    assert "no model was loaded" in str(session.status)
+    assert session.asked_model is None
+    runner.queue.clear()
+    session.use_model("discs", "cpu")
+    runner.drain()
+    session.use_model("vit_l", "cuda")
+    assert "loading" in str(session.status)
+    session.cancel("load")
+    assert session.status.phase == "ready"
+    assert session.asked_model == ("discs", "cpu")
+    runner.drain()
+    assert session.predictor is predictor
+    session.look_at(("image", 1), planes[1])
+    session.use_model("vit_l")
+    session.cancel("load")
+    assert session.status.phase == "embedding"
+    session.look_away()
+    session.use_model("vit_l")
+    session.cancel("load")
+    assert session.status.phase == "no image"
+
+
+def test_objects_tell_the_model_that_made_them_not_the_one_that_came_after(session, runner, prompts):
+    book = LabelBook()
+    session.segment_everything()
+    prompts.click(20, 24)
+    runner.drain()
+    session._load_model = lambda name, **_: DiscPredictor(name="others")
+    session.use_model("others")
+    runner.step()
+    assert session.predictor.name == "others"
+    session.commit(book.write)
+    session.filter_automatic(Filters(0.5, 0.5))
+    runner.drain()
+    session.accept_automatic(book.write)
+    assert [one.record["model"] for one in book.written] == ["discs"] * (1 + len(DISCS))
+    prompts.put([Prompts((Point(60, 40),))])
+    runner.drain()
+    session.commit(book.write)
+    assert book.written[-1].record["model"] == "others"
 
 
 def test_a_hover_that_fails_says_nothing(session, runner, ready):

@@ -48,19 +48,19 @@ def channel_options(viewer: ViewerModel, image: Image | None) -> ChannelOptions:
         if prod(layer_shape(image)[-2:]) > ON_DISK:
             levels.insert(0, ("as in view", None))
     if image.rgb:
-        return ChannelOptions(levels=levels)
+        return ChannelOptions(levels=tuple(levels))
     shape = layer_shape(image)
-    axes = [
+    axes = tuple(
         (axis_name(image, axis), axis, size)
         for axis, size in enumerate(shape[:-2])
         if 2 <= size <= MOST_CHANNELS
-    ]
-    grey = [
-        layer
+    )
+    grey = tuple(
+        (layer.name, layer)
         for layer in viewer.layers
         if isinstance(layer, Image) and not layer.rgb and layer_shape(layer) == shape
-    ]
-    return ChannelOptions(axes, grey, levels)
+    )
+    return ChannelOptions(axes, grey, tuple(levels))
 
 
 def channels_of(picked: tuple[Any, tuple[Any, Any, Any]]) -> Channels | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from napari.layers import Image
@@ -10,7 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
-    from napari.utils.events import Event
+    from napari.utils.events import Event, EventEmitter
 
 PAUSE = 400
 """Milliseconds after the last change of the contrast before the plane is embedded again."""
@@ -29,7 +30,7 @@ class ImageFollower(QObject):
     plane_changed = Signal()
     """The sliders moved, or axes were swapped."""
     picture_changed = Signal()
-    """Contrast or pixels of the image changed, and rested for a while."""
+    """Contrast or pixels of what is seen changed, and rested for a while."""
     layers_changed = Signal()
     """Layers were added, removed, renamed or moved."""
     active_changed = Signal()
@@ -40,6 +41,7 @@ class ImageFollower(QObject):
         self.viewer = viewer
         self.image: Image | None = None
         self.following = True
+        self._seen: tuple[Image, ...] = ()
         self._pause = QTimer(self, singleShot=True, interval=PAUSE)
         self._pause.timeout.connect(self.picture_changed)
         for emitter, slot in self._links():
@@ -54,15 +56,22 @@ class ImageFollower(QObject):
         """Turn to another image."""
         if image is self.image:
             return
-        self._watch(False)
         self.image = image
-        self._watch(True)
+        self.watch([image] if image is not None else [])
         self.image_changed.emit(image)
+
+    def watch(self, images: Iterable[Image]) -> None:
+        """Watch these for another picture: the image itself, or the layers that are its colours."""
+        before, self._seen = self._seen, tuple(dict.fromkeys(images))
+        for emitter in _picture_events(before):
+            emitter.disconnect(self._on_picture)
+        for emitter in _picture_events(self._seen):
+            emitter.connect(self._on_picture)
 
     def close(self) -> None:
         """Watch nothing any more."""
         self._pause.stop()
-        self._watch(False)
+        self.watch([])
         self.image = None
         for emitter, slot in self._links():
             emitter.disconnect(slot)
@@ -81,13 +90,6 @@ class ImageFollower(QObject):
             (dims.events.ndisplay, self._on_dims),
             (dims.events.ndim, self._on_dims),
         ]
-
-    def _watch(self, on: bool) -> None:
-        """Begin or end to watch the image."""
-        if self.image is not None:
-            events = self.image.events
-            for emitter in (events.contrast_limits, events.gamma, events.data):
-                (emitter.connect if on else emitter.disconnect)(self._on_picture)
 
     def _topmost(self) -> Image | None:
         return next((x for x in reversed(self.viewer.layers) if isinstance(x, Image)), None)
@@ -114,3 +116,8 @@ class ImageFollower(QObject):
 
     def _on_picture(self, event: Event | None = None) -> None:
         self._pause.start()
+
+
+def _picture_events(images: Iterable[Image]) -> list[EventEmitter]:
+    """Events after which images look different."""
+    return [e for i in images for e in (i.events.contrast_limits, i.events.gamma, i.events.data)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex, plane_index
@@ -16,7 +17,6 @@ from napari_sam.tiling.read import sampled_contrast
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
 
 ContrastMode = Literal["displayed", "percentiles", "range"]
 """The layer's contrast window and gamma, percentiles of the plane, or its darkest and brightest pixel."""
@@ -44,6 +44,11 @@ class Channels:
     def colours(self) -> tuple[int | Image | None, int | Image | None, int | Image | None]:
         """Red, green and blue."""
         return self.red, self.green, self.blue
+
+    @property
+    def layers(self) -> tuple[Image, ...]:
+        """Other image layers among the colours."""
+        return tuple(colour for colour in self.colours if isinstance(colour, Image))
 
 
 Windows = Contrast | Sequence[Contrast]

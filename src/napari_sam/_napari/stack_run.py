@@ -99,9 +99,7 @@ class StackRun(QObject):
     def close(self) -> None:
         """Fill the layer no more."""
         self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
-        if self._layer is not None:
-            set_filling(self._layer, False)
-        self._layer = None
+        self._let_go()
 
     def _on_progress(self, kind: str, progress: Progress) -> None:
         plane = getattr(progress, "plane", None)
@@ -114,9 +112,8 @@ class StackRun(QObject):
         if kind != "stack" or self._layer is None:
             return
         if outcome is None:
-            layer, self._layer = self._layer, None
-            set_filling(layer, False)
-            total = len(self._planes)
+            layer, total = self._layer, len(self._planes)
+            self._let_go()
             self.said.emit(f"Stopped after {self._done} of {total} planes; they are kept in {layer.name!r}.")
         elif isinstance(outcome, Segmented) and not outcome.result.unchanged:
             # All planes are in the layer by now: what was told before this was shown before this.
@@ -127,20 +124,26 @@ class StackRun(QObject):
             self._finish(outcome.table)
 
     def _finish(self, table: pd.DataFrame) -> None:
-        layer, self._layer = self._layer, None
+        layer, total = self._layer, len(self._planes)
+        self._let_go()
         if layer is not None:
-            set_filling(layer, False)
             # Planes that are not linked have the same ids each; napari shows one row for an id.
             if len(table) and "plane" not in table:
                 layer.features = table
             count = f"{len(table)} object{'s' if len(table) != 1 else ''}"
-            self.said.emit(f"{count} in {len(self._planes)} planes, in the layer {layer.name!r}.")
+            self.said.emit(f"{count} in {total} planes, in the layer {layer.name!r}.")
             self.filled.emit(layer)
+
+    def _let_go(self) -> None:
+        """End with the layer, and keep none of the image's arrays alive."""
+        if self._layer is not None:
+            set_filling(self._layer, False)
+        self._layer, self._planes = None, ()
 
     def _on_removed(self, event: Any) -> None:
         """Who removes the layer does not want the rest either."""
         if event.value is self._layer:
-            self._layer = None
+            self._let_go()
             self._bench.session.cancel("stack")
             self.said.emit("Stopped: the layer that was being filled is gone.")
 

@@ -208,6 +208,7 @@ class SegmentAnythingDock(Docked):
         self.stack.changed.connect(self._show_commit)
         session.status_changed.connect(self._show_status)
         session.model_changed.connect(self._on_model)
+        session.finished.connect(self._on_finished)
         session.offers_changed.connect(self._show_offers)
         session.history_changed.connect(self._show_history)
         session.automatic_changed.connect(self._on_automatic)
@@ -319,6 +320,11 @@ class SegmentAnythingDock(Docked):
         if waiting is not None:
             waiting()
 
+    def _on_finished(self, kind: str, outcome: Any) -> None:
+        """A model that did not come leaves the one that is loaded in its box."""
+        if kind == "load" and self.session.asked_model is not None and kind not in self.session.running:
+            self.image_panel.show_model(*self.session.asked_model)
+
     def _on_image(self, image: Image | None) -> None:
         self.image_panel.image.pick(image)
         self.image_panel.set_options(channel_options(self.viewer, image))
@@ -345,6 +351,7 @@ class SegmentAnythingDock(Docked):
         theirs = [x for x in layers if isinstance(x, Points | Shapes | Labels) and role_of(x) is None]
         self.image_panel.image.set_layers(images)
         self.image_panel.image.pick(self.bench.image)
+        self.image_panel.refresh_options(channel_options(self.viewer, self.bench.image))
         self.commit_panel.target.set_layers(labels)
         self.export_panel.labels.set_layers(labels)
         self.stack.offer_layers(labels)

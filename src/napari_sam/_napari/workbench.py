@@ -143,6 +143,8 @@ class Workbench(QObject):
         """Choose what the model sees of the image; at the level of the view if ``level`` is None."""
         axis_before, tool = self.channel_axis, self.tool
         self._channels, self._contrast, self._level = channels, contrast, level
+        if self.image is not None:
+            self.follower.watch((self.image, *(channels.layers if channels is not None else ())))
         if self.channel_axis != axis_before:
             self._bind(self.image)
             if tool is not None:

@@ -99,6 +99,9 @@ def models(
 ) -> None:
     """List the models, or download one."""
     if download is None:
+        if file is not None:
+            message = f"Say with --download which model {file} is: --download NAME --from {file}"
+            raise typer.BadParameter(message, param_hint="--from")
         list_models(everything)
         return
     from napari_sam.weights.fetch import fetch, find_downloaded, use_file

@@ -45,6 +45,8 @@ def track_command(
 
     try:
         with open_image(labels, axes=axes) as movie:
+            if movie.note:
+                typer.echo(f"{labels}: {movie.note}", err=True)
             frames = _Frames(movie)
             settings = TrackSettings(max_distance, max_gap, divisions)
             tracks = find_tracks(frames, settings, spacing=movie.axes.spacing[1:])

@@ -42,6 +42,8 @@ class ImageFile:
         Closes the file.
     note : str
         What a person should know of it, such as that there is more in the file.
+    ids : ndarray of uint8, shape (H, W), optional
+        Of a picture with a palette: the places in it, which are the ids where it is a label image.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class ImageFile:
     axes: Axes
     close: Callable[[], None] = _nothing
     note: str = ""
+    ids: NDArray[np.uint8] | None = None
 
     def __enter__(self) -> Self:
         """Return the open image."""
@@ -123,6 +126,8 @@ class ImageFile:
         ImageFileError
             If it has colours or several channels; a single channel is left out.
         """
+        if self.ids is not None:
+            return self.ids
         extra = [i for i, n in enumerate(self.names) if n not in self.axes.names]
         if any(self.array.shape[i] > 1 for i in extra):
             raise ImageFileError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam.axes import Axes, AxesError, make_axes
 from napari_sam.files.find import SUFFIXES
@@ -28,6 +29,8 @@ class Content(NamedTuple):
     close : callable, optional
     note : str
         What a person should know of it, such as that there is more in the file.
+    ids : ndarray, optional
+        Places in the palette, of a picture that has one.
     """
 
     array: Any
@@ -35,6 +38,7 @@ class Content(NamedTuple):
     sizes: dict[str, tuple[float, str]]
     close: Callable[[], None] | None = None
     note: str = ""
+    ids: NDArray[np.uint8] | None = None
 
 
 def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
@@ -79,7 +83,7 @@ def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
         if close is not None:
             close()
         raise
-    return ImageFile(path, content.array, names, known, close or (lambda: None), content.note)
+    return ImageFile(path, content.array, names, known, close or (lambda: None), content.note, content.ids)
 
 
 def _reader(path: Path) -> Callable[[Path], Content]:
@@ -109,7 +113,8 @@ def _read_picture(path: Path) -> Content:
         plain = picture.mode in ("L", "RGB", "RGBA", "F") or picture.mode.startswith("I")
         wanted = "L" if picture.mode == "1" else "RGB"
         pixels = np.asarray(picture if plain else picture.convert(wanted))
-    return Content(pixels, "YX" if pixels.ndim == 2 else "YXS", {})
+        ids = np.asarray(picture) if picture.mode == "P" else None
+    return Content(pixels, "YX" if pixels.ndim == 2 else "YXS", {}, ids=ids)
 
 
 def _read_numpy(path: Path) -> Content:

@@ -93,6 +93,8 @@ class Opened:
         In the order of ``axes``; None where nothing is saved yet.
     features : DataFrame, optional
         What is stored about the objects, with their ids in ``index``.
+    note : str
+        What a person should know of it (`ImageFile.note`).
     """
 
     channels: tuple[NDArray[Any], ...]
@@ -101,6 +103,7 @@ class Opened:
     contrast: tuple[Contrast, ...]
     labels: NDArray[np.integer] | None
     features: DataFrame | None
+    note: str = ""
 
     @property
     def objects(self) -> int:
@@ -244,7 +247,7 @@ class AnnotationFolder:
         """
         entry = self.entries[number]
         with open_image(entry.source) as image:
-            opened = _read_image(image)
+            opened = replace(_read_image(image), note=image.note)
         labels = features = None
         if entry.labels.exists():
             labels = _read_labels(entry.labels, opened)

@@ -73,7 +73,7 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] | None = Non
     ----------
     sources : sequence of Path
     out : Path
-        A folder; the file itself where it ends as one of the formats does and there is one image. An OME-Zarr
+        A folder; for one image also the file itself, where it ends as one of the formats does. An OME-Zarr
         is a folder and counts as a file here.
     formats : sequence of str, optional
         Names of formats (`napari_sam.export.FORMATS`), TIFF if not given; of a file, its ending says it.
@@ -88,11 +88,16 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] | None = Non
     Raises
     ------
     ExportError
-        If a format is unknown, or is not that of the file.
+        If a format is unknown, or is not that of the file; if the file is to be that of several images, or
+        is one of another kind.
     """
     chosen = [format_of(out, name) for name in formats or ("tiff",)]
-    named = _named_format(out) if len(sources) == 1 else None
-    if named is not None:
+    named = _named_format(out)
+    if named is not None and len(sources) > 1:
+        raise ExportError(
+            f"There are {len(sources)} images, and {out.name} is one file. Name a folder for their labels."
+        )
+    if named is not None and sources:
         if formats and chosen != [named]:
             raise ExportError(
                 f"Expected labels as {named.name}, as {out.name} ends, found {', '.join(formats)}. "
@@ -114,6 +119,11 @@ def _named_format(out: Path) -> Format | None:
     try:
         found = format_of(out)
     except ExportError:
+        if out.is_file():
+            raise ExportError(
+                f"{out} is a file, and of no format that labels are written in. Name a folder for the "
+                "labels, or a file with the ending of a format, such as .tif."
+            ) from None
         return None
     if not out.is_dir() or found.name != "ome-zarr":
         return None if out.is_dir() else found

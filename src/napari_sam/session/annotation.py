@@ -58,8 +58,11 @@ class AnnotationSession(JobDesk):
         self.history = History()
         self.status = Status()
         self.predictor: Predictor | None = None
+        self.asked_model: tuple[str, str] | None = None
+        """Name and device, as they were asked for, of the model that is loaded."""
         self.automatic_settings: AutomaticSettings | None = None
         self.automatic: AutomaticResult | None = None
+        self._automatic_by = ""
         self.sifted: work.Sifted | None = None
         self.hovered: Mask | None = None
         self._load_model = load_model
@@ -69,6 +72,7 @@ class AnnotationSession(JobDesk):
         self._moment = Moment()
         self._hover_next: tuple[float, float] | None = None
         self._replaying = False
+        self.finished.connect(self._on_finished)
 
     # --- what is known -------------------------------------------------------------------------------
 
@@ -102,7 +106,8 @@ class AnnotationSession(JobDesk):
     def use_model(self, name: str, device: str = "auto") -> None:
         """Load a model by name or file; the current plane is embedded with it as soon as it is there."""
         self._set_status(phase="loading", message="")
-        self.request("load", partial(work.load, self._load_model, name, device), self._take_model)
+        take = partial(self._take_model, asked=(name, device))
+        self.request("load", partial(work.load, self._load_model, name, device), take)
 
     def look_at(self, place: Hashable, read: work.Read) -> None:
         """Turn to a plane, or to the same plane with another contrast.
@@ -208,7 +213,7 @@ class AnnotationSession(JobDesk):
         int
             How many objects were written. 0, and `failed` is emitted, if there was nothing to write.
         """
-        objects = [Annotation.of(o, self.status.model) for o in self.offers if o.choice.area]
+        objects = [Annotation.of(o) for o in self.offers if o.choice.area]
         if not objects:
             self.failed.emit(
                 "There is no mask to commit yet. Click inside an object or draw a box around it."
@@ -259,12 +264,13 @@ class AnnotationSession(JobDesk):
             return
         self.drop_automatic()
         args = (self.predictor, self._read, self.cache, self.diameter, settings, region)
-        self.request("everything", partial(work.everything, *args), self._take_automatic)
+        take = partial(self._take_automatic, made_by=self.predictor.name)
+        self.request("everything", partial(work.everything, *args), take)
 
     def filter_automatic(self, filters: work.Filters) -> None:
         """Keep those automatic masks that pass; nothing is computed anew."""
         if self.automatic is not None:
-            args = (self.automatic, filters, self.status.model)
+            args = (self.automatic, filters, self._automatic_by)
             self.request("filter", partial(work.sift, *args), self._take_sifted)
 
     def drop_automatic(self) -> None:
@@ -288,7 +294,18 @@ class AnnotationSession(JobDesk):
             self._set_status(phase="failed", message=message)
         super().receive_failure(job, message)
 
-    def _take_model(self, loaded: work.Loaded) -> None:
+    def _on_finished(self, kind: str, outcome: Any) -> None:
+        """Work is over; where a model was given up, the status goes back to what is there."""
+        if kind == "load" and self.status.phase == "loading":
+            if self.predictor is None:
+                self._set_status(phase="failed", message="no model was loaded: choose one")
+            elif "embed" in self.running:
+                self._set_status(phase="embedding")
+            else:
+                self._set_status(phase="ready" if self._ready else "no image")
+
+    def _take_model(self, loaded: work.Loaded, asked: tuple[str, str]) -> None:
+        self.asked_model = asked
         self.predictor, self.automatic_settings = loaded.predictor, loaded.settings
         self._ready = None
         self._set_status(model=loaded.predictor.name, device=str(loaded.predictor.device), phase="no image")
@@ -323,9 +340,9 @@ class AnnotationSession(JobDesk):
             place, self._hover_next = self._hover_next, None
             self.hover(*place)
 
-    def _take_automatic(self, result: AutomaticResult | None) -> None:
+    def _take_automatic(self, result: AutomaticResult | None, made_by: str = "") -> None:
         if self.automatic is not result:
-            self.automatic = result
+            self.automatic, self._automatic_by = result, made_by
             self.cancel("filter")
             self._take_sifted(None)
             self.automatic_changed.emit()

@@ -249,6 +249,8 @@ class FolderAnnotator:
         if state == "new" and found.objects:
             state = "in work"
         self.opened.emit(found.opened)
+        if found.opened.note:
+            self.said.emit(f"{entry.source.name}: {found.opened.note}")
         # Noted also where nothing changed: this is the image that is open now.
         self._change(ledger, number, state=state, objects=found.objects, error="")
         self.keep()

@@ -26,6 +26,8 @@ class Offer:
     candidates : Candidates
     chosen : int
         Index of the chosen candidate.
+    model : str
+        Name of the model that made them.
     picked_level : int, optional
         Ambiguity level (1 to 3) that the person picked for this object, now or at an earlier click.
     """
@@ -33,6 +35,7 @@ class Offer:
     prompts: Prompts
     candidates: Candidates
     chosen: int
+    model: str
     picked_level: int | None = None
 
     @property
@@ -99,14 +102,14 @@ class Annotation:
     record: dict[str, Any]
 
     @staticmethod
-    def of(offer: Offer, model: str) -> Annotation:
+    def of(offer: Offer) -> Annotation:
         """Annotation of the chosen candidate."""
         choice = offer.choice
         record = {
             "predicted_iou": round(choice.predicted_iou, 4),
             "stability": round(choice.stability, 4),
             "area": choice.area,
-            "model": model,
+            "model": offer.model,
             "level": choice.level,
             "prompt": describe(offer.prompts),
         }

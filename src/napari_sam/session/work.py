@@ -216,7 +216,7 @@ def predict(
             _ = candidate.mask, candidate.stability
         level = request.before.picked_level if request.before else None
         chosen = choose(candidates) if request.chosen is None else request.chosen
-        offers.append(Offer(request.prompts, candidates, chosen, level))
+        offers.append(Offer(request.prompts, candidates, chosen, predictor.name, level))
     return tuple(offers)
 
 

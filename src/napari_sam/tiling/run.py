@@ -220,6 +220,7 @@ def segment_plane(
     job = TiledJob(grid, settings, Path(path).absolute(), diameter)
     notes = open_job(job, job.identity(predictor.model_id, source), axes)
     if notes.get("complete"):
+        job.tiles.clear()  # there still, where a run was killed between its last two steps
         return read_result(job)
     missing = [n for n in job.grid.outwards(first) if n not in job.tiles]
     total, started = len(job.grid), time.monotonic()

@@ -126,7 +126,9 @@ def segment_tiled_stack(
     about = [source, len(planes), asdict(linker.settings) if linker is not None else None]
     identity = job.identity(predictor.model_id, repr(about))
     stack = open_labels(job.path, (len(planes), *shape), side, identity, axes)
+    beside = plane_job(job, 0).path.parent
     if stack.notes.get("complete"):
+        shutil.rmtree(beside, ignore_errors=True)  # where a run was killed between its last two steps
         return read_result(job)
     work = _Work(stack, job, len(planes))
     tables: list[DataFrame] = []
@@ -158,7 +160,7 @@ def segment_tiled_stack(
         for number in range(len(planes)):
             yield from work.renumber(number, linked.relabelling)
     complete(stack, dict(object_table(tables, linked, voxel)))
-    shutil.rmtree(plane_job(job, 0).path.parent, ignore_errors=True)
+    shutil.rmtree(beside, ignore_errors=True)
     return read_result(job)
 
 

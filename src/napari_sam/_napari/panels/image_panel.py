@@ -27,7 +27,7 @@ OWN_FILE = "Use a file I have…"
 MODEL_TIP = "Models that are not on this computer are downloaded first."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ChannelOptions:
     """What may become red, green and blue.
 
@@ -35,16 +35,16 @@ class ChannelOptions:
     ----------
     axes : sequence of (text, axis, size)
         Axes of the image that may hold channels.
-    layers : sequence of Image
-        Grey layers of the same shape.
+    layers : sequence of (text, Image)
+        Grey layers of the same shape, by their names.
     levels : sequence of (text, number)
         Levels of a pyramid, the finest first; empty for an image without. The number None stands for the
         level that the canvas shows.
     """
 
-    axes: Sequence[tuple[str, int, int]] = ()
-    layers: Sequence[Image] = ()
-    levels: Sequence[tuple[str, int | None]] = ()
+    axes: tuple[tuple[str, int, int], ...] = ()
+    layers: tuple[tuple[str, Image], ...] = ()
+    levels: tuple[tuple[str, int | None], ...] = ()
 
 
 class ImagePanel(QWidget):
@@ -104,6 +104,20 @@ class ImagePanel(QWidget):
         self._form.setRowVisible(self.colours, self.colours.count() > 1)
         self._form.setRowVisible(self.level, len(options.levels) > 1)
         self._offer_channels()
+
+    def refresh_options(self, options: ChannelOptions) -> None:
+        """Offer what there is now for the same image; what was chosen stays, where it is still there."""
+        if options == self._options:
+            return
+        source, picks = self.picked_channels()
+        level = self.level.currentData()
+        self.set_options(options)
+        with QSignalBlocker(self.level):
+            self.level.setCurrentIndex(max(self.level.findData(level), 0))
+        with QSignalBlocker(self):
+            self.pick_channels(source, picks)
+        if (source, picks) != self.picked_channels():
+            self.picture_changed.emit()
 
     @property
     def typical_diameter(self) -> float | None:
@@ -196,9 +210,9 @@ class ImagePanel(QWidget):
         """Fill red, green and blue with the channels of the chosen axis, or the layers."""
         source = self.colours.currentData()
         if source is None:
-            entries: list[tuple[str, object]] = []
+            entries: Sequence[tuple[str, object]] = ()
         elif source == "layers":
-            entries = [(layer.name, layer) for layer in self._options.layers]
+            entries = self._options.layers
         else:
             size = next(size for _, axis, size in self._options.axes if axis == source)
             entries = [(str(i), i) for i in range(size)]
