@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -58,6 +59,17 @@ def test_what_was_put_comes_back_bit_for_bit(tmp_path):
     assert ("ab12", "m") not in store
     assert store.get(("ab12@9.5", "other")) is None
     assert len(store) == 1
+
+
+def test_a_store_that_was_deleted_meanwhile_is_made_anew(tmp_path):
+    store = EmbeddingStore(tmp_path / "store", 10**9)
+    store.put(make("ab12"))
+    shutil.rmtree(tmp_path / "store")
+    store.put(make("cd34"))
+    assert len(EmbeddingStore(tmp_path / "store")) == 1
+    shutil.rmtree(tmp_path / "store")
+    store.note_tiles((9000, 9000), 1024, 128, None)
+    assert EmbeddingStore(tmp_path / "store").tiles((9000, 9000)) is not None
 
 
 def test_any_zarr_reader_can_walk_the_store(tmp_path):

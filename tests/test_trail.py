@@ -24,7 +24,7 @@ def trail(radii=(0, 6, 8, 10, 8, 6, 0), anchors=None, faint=()):
         plane = disc_image((60, 90), [(30, 30, radius)] if radius else [], 150 if number in faint else 200)
         planes.append(np.repeat(plane[..., None], 3, -1))
     found = finish(propagate_object(DiscPredictor(), planes, anchors or {3: CLICK}))
-    return Trail(found, len(planes))
+    return Trail(found, len(planes), model="tiny")
 
 
 def offer(prompts=CLICK, chosen=0):
@@ -68,7 +68,8 @@ def test_what_is_chosen_now_counts_more_than_what_was_followed():
     masks = found.masks({4: better, 6: new})
     assert list(masks) == [1, 2, 3, 4, 5, 6]
     assert masks[4] is better
-    record = found.record(masks, "tiny")
+    record = found.record(masks, {3: CLICK})
+    assert record["model"] == "tiny"
     assert record["planes"] == 6
     assert record["area"] == sum(mask.area for mask in masks.values())
     assert record["confidence"] == round(min(c for c in found.confidence if c is not None), 4)

@@ -116,6 +116,12 @@ def test_command_writes_json(monkeypatch, planes, tmp_path):
     assert numbers["n_images"] == 1
     assert "automatic" not in numbers
     assert CliRunner().invoke(app, [str(tmp_path / "nowhere")]).exit_code == 1
+    # What cannot be written is refused before everything is measured.
+    monkeypatch.setattr(napari_sam.predictor, "load_model", lambda *a, **k: pytest.fail("measured"))
+    for option, file in (("--json", "nodir/x.json"), ("--worst", "nodir/w.png"), ("--worst", "w.foo")):
+        refused = CliRunner().invoke(app, [str(tmp_path), option, str(tmp_path / file)])
+        assert refused.exit_code == 2, file
+        assert file.split("/")[0] in refused.output.replace("\n", "").replace("│", "")
 
 
 def test_planes_are_spread_over_the_folder(tmp_path):

@@ -67,7 +67,7 @@ def test_labels_of_another_shape_are_refused(tmp_path):
     stack, truth = drawn()
     tifffile.imwrite(tmp_path / "image.tif", stack, imagej=True, metadata={"axes": "ZYX"})
     tifffile.imwrite(tmp_path / "labels.tif", truth[:3], imagej=True, metadata={"axes": "ZYX"})
-    with pytest.raises(ValueError, match="labels of the shape of the image"):
+    with pytest.raises(ValueError, match="a stack and its labels of the same shape"):
         read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tifffile
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 from tests.fakes import DiscPredictor, disc_image, disc_mask
 from tests.gui.dock import DISCS
 
@@ -150,6 +150,8 @@ def test_a_stack_fills_a_layer_with_linked_objects(open_desk):
     assert {layer.data[z, DISCS[0][0] + 2 * z, DISCS[0][1]] for z in range(5)} == {first}
     assert sorted(layer.features["planes"]) == [2, 5, 5]
     assert sorted(np.unique(layer.data)) == [0, 1, 2, 3]
+    # What is added by hand goes into the same labels, and these are what is exported.
+    assert desk.target is desk.dock.export_panel.labels.layer is layer
     assert desk.errors == []
 
 
@@ -185,6 +187,27 @@ def test_export_from_the_dock(desk, tmp_path, monkeypatch):
         assert file in panel.text.text()
     assert np.array_equal(tifffile.imread(tmp_path / "cells.tif"), desk.target.data)
     assert len(pd.read_csv(tmp_path / "cells.csv")) == 1
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_a_file_is_not_replaced_unasked_for_want_of_an_ending(desk, tmp_path, monkeypatch, answer):
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    asked = []
+
+    def question(parent, title, text, *_):
+        asked.append(text)
+        return QMessageBox.StandardButton[answer]
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a: (str(tmp_path / "cells"), ""))
+    (tmp_path / "cells.tif").write_bytes(b"mine")
+    desk.press_button(desk.dock.sections["Export"].button)
+    desk.press_button(desk.dock.export_panel.button)
+    assert asked == ["cells.tif is there already. Replace it?"]
+    desk.until(lambda: "export" not in desk.session.running)
+    assert ((tmp_path / "cells.tif").read_bytes() == b"mine") == (answer == "No")
 
 
 def test_an_export_that_fails_says_why(desk, tmp_path):

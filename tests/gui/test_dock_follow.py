@@ -56,7 +56,10 @@ def test_one_click_is_followed_looked_at_and_committed_as_one(follow_desk):
     row = labels.features.set_index("index").loc[1]
     assert row["planes"] == 7
     assert row["area"] == np.count_nonzero(labels.data)
-    assert list(json.loads(row["prompt"])["planes"]) == ["4"]
+    (said,) = json.loads(row["prompt"])["planes"].items()
+    assert said[0] == "4"
+    assert [p[2] for p in said[1]["points"]] == [1], "what was clicked, not the mask that was chosen"
+    assert row["model"] == "discs"
     assert not panel.strip.isVisible()
     assert not len(desk.dock.bench.binding.points.data)
     assert panel.text.text() == "Written into 7 planes of 'discs: objects'."
@@ -241,6 +244,61 @@ def test_nothing_breaks_in_the_middle(follow_desk, what):
         wait_followed(desk)
         assert desk.predictor.encoded > encoded
     assert desk.errors == []
+
+
+def test_what_was_followed_waits_until_its_image_is_back(follow_desk):
+    desk = follow_desk()
+    image = desk.dock.bench.image
+    click_object(desk, 4)
+    desk.session.choose(1)
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    areas = {n: mask.area for n, mask in desk.trail.masks.items()}
+    other = desk.viewer.add_image(ball()[:, ::-1].copy(), name="other")
+    assert not desk.dock.stack.following
+    assert not desk.panel.strip.isVisible()
+    desk.until(lambda: desk.session.status.phase == "ready")
+    desk.viewer.layers.selection.active = image
+    assert desk.panel.strip.isVisible()
+    desk.until(lambda: desk.session.status.phase == "ready" and not desk.session.running)
+    assert {n: mask.area for n, mask in desk.trail.masks.items()} == areas
+    go(desk, 4)
+    desk.wait_offers()
+    assert desk.session.offers[0].chosen == 1
+    desk.viewer.layers.remove(other)
+    desk.press(Qt.Key.Key_C)
+    assert {z: np.count_nonzero(desk.target.data[z]) for z in areas} == areas
+    assert desk.errors == []
+
+
+def test_elsewhere_in_the_image_what_is_seen_is_committed_and_nothing_is_dropped(follow_desk):
+    desk = follow_desk(image=np.stack([ball(), ball()]), axis=1)
+    panel = desk.dock.stack_panel
+    panel.axis.setCurrentIndex(panel.axis.findData(1))
+    desk.viewer.dims.set_current_step(1, 4)
+    desk.until(lambda: desk.session.status.phase == "ready")
+    desk.click(*at(4)[:2])
+    desk.wait_offers()
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    followed = desk.trail.trail
+    assert list(followed.planes) == [1, 2, 3, 4, 5, 6, 7]
+    desk.viewer.dims.set_current_step(0, 1)
+    desk.until(lambda: desk.session.status.phase == "ready")
+    desk.click(*DISCS[1][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_F, Qt.KeyboardModifier.ShiftModifier)
+    assert "not committed yet" in desk.errors[-1]
+    assert desk.trail.trail is followed
+    desk.press(Qt.Key.Key_C)
+    labels = desk.target
+    assert labels.data[1, 4].any()
+    assert not labels.data[0].any()
+    assert desk.trail.trail is followed
+    desk.viewer.dims.set_current_step(0, 0)
+    desk.until(lambda: not desk.session.running)
+    desk.press(Qt.Key.Key_C)
+    assert all(labels.data[0, z].any() for z in range(1, 8))
 
 
 def test_along_time_with_other_sliders_and_thick_units(follow_desk):

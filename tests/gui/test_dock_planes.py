@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from tests.fakes import DiscPredictor, disc_mask
-from tests.gui.dock import DISCS, disc_picture
+from tests.gui.dock import DISCS, Desk, disc_picture
 
+from napari_sam._napari.choices import is_time
 from napari_sam._napari.follow import PAUSE
 from napari_sam.masks import Mask, mask_iou
 
@@ -183,6 +185,14 @@ def test_a_volume_on_show_says_what_to_do(open_desk):
     assert fits(commit_first(desk).data[desk.viewer.dims.current_step[0]])
 
 
+def test_an_axis_is_time_by_its_label_or_its_unit():
+    planes = np.zeros((3, 8, 8))
+    assert is_time(Image(planes, units=("s", "um", "um")), 0)
+    assert is_time(Image(planes, axis_labels=("Time", "y", "x")), 0)
+    assert not is_time(Image(planes, units=("um", "um", "um")), 0)
+    assert not is_time(Image(planes), 0)
+
+
 def test_the_dock_follows_the_selected_image_or_the_picker(desk):
     other = desk.viewer.add_image(disc_picture()[:, ::-1].copy(), name="other")
     bench, panel = desk.dock.bench, desk.dock.image_panel
@@ -224,6 +234,32 @@ def test_objects_of_another_image_go_into_labels_of_their_own(desk):
     assert first.data.max() == second.data.max() == 1
     desk.dock.bench.follower.turn_to(desk.viewer.layers["discs"])
     assert desk.target is first
+
+
+def test_who_comes_back_to_an_image_or_to_the_dock_goes_on_in_its_labels(desk):
+    labels = commit_first(desk)
+    other = desk.viewer.add_image(disc_picture()[:, ::-1].copy(), name="other", translate=(300, 0))
+    assert desk.dock.bench.image is other
+    assert desk.target is None
+    desk.viewer.layers.selection.active = desk.viewer.layers["discs"]
+    assert desk.target is desk.dock.export_panel.labels.layer is labels
+    desk.dock.close_down()
+    again = Desk(desk.qtbot, desk.viewer, desk.predictor)
+    try:
+        again.wait_ready()
+        assert again.target is labels
+    finally:
+        again.dock.close_down()
+
+
+def test_labels_that_have_another_shape_now_are_left_alone_by_undo(open_desk):
+    desk = open_desk(image=np.stack([disc_picture()] * 3)).wait_ready()
+    labels = commit_first(desk)
+    labels.data = labels.data.max(axis=0)
+    before = labels.data.copy()
+    desk.press_button(desk.dock.commit_panel.undo)
+    assert "had the shape (3, 180, 200) and have (180, 200) now" in desk.errors[-1]
+    assert np.array_equal(labels.data, before)
 
 
 def test_another_channel_shares_the_labels(desk):

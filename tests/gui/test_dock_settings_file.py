@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from napari.layers._source import Source
 from tests.fakes import DiscPredictor
 from tests.gui.dock import DISCS, disc_picture
 from typer.testing import CliRunner
@@ -39,7 +40,7 @@ def save(desk, path, monkeypatch):
 
 def segment_all(desk):
     desk.dock.segment_everything()
-    desk.until(lambda: desk.session.sifted is not None and not desk.session.running, 30_000)
+    desk.until(lambda: desk.session.sifted is not None and not desk.session.running)
 
 
 def accepted(desk):
@@ -108,6 +109,24 @@ def test_layers_that_a_file_was_split_into_are_its_channels(open_desk, tmp_path,
     assert recipe.contrast[1] == (10.0, 150.0)
     theirs = segment_with(tmp_path / "tuned.yaml", image, tmp_path, monkeypatch)
     np.testing.assert_array_equal(theirs, accepted(desk))
+
+
+def test_what_cannot_be_said_in_a_file_or_taken_from_it_is_told(desk, tmp_path, monkeypatch):
+    first = desk.dock.bench.image
+    second = desk.viewer.add_image(disc_picture()[:, ::-1], name="second")
+    second._source = Source(path="second.tif")
+    panel, settings = desk.dock.image_panel, desk.dock.many.settings_panel
+    panel.pick_channels("layers", [second, first, None])
+    desk.press_button(desk.dock.sections["Settings file"].button)
+    path = str(tmp_path / "tuned.yaml")
+    monkeypatch.setattr(settings_panel.QFileDialog, "getSaveFileName", lambda *_: (path, ""))
+    desk.press_button(settings.save)
+    assert "The colours come from several files" in settings.text.text()
+    assert not (tmp_path / "tuned.yaml").exists()
+    (tmp_path / "odd.yaml").write_text("channels: [0, 7, null]\ncontrast: [[50, 40]]")
+    desk.dock.many.settings.load(str(tmp_path / "odd.yaml"))
+    assert "Not taken: the channels 7, since the image has 1" in settings.text.text()
+    assert "Not taken: the contrast [50.0, 40.0]" in settings.text.text()
 
 
 def test_settings_are_loaded_into_the_dock(open_desk, tmp_path, monkeypatch):

@@ -97,6 +97,23 @@ def test_undo_of_a_commit_on_another_plane_leaves_the_present_one_alone(session,
     assert session.prompts == ()
 
 
+def test_commits_that_were_undone_can_be_made_again_from_another_plane(session, runner, prompts, ready):
+    book = LabelBook()
+    for place in ((20, 24), (60, 40)):
+        prompts.click(*place)
+        runner.drain()
+        session.commit(book.write, partial(prompts.put, ()))
+    written = list(book.written)
+    session.undo()
+    session.undo()
+    session.look_at(("image", 1), ready[1])
+    runner.drain()
+    assert session.history.redoable == "commit"
+    session.redo()
+    session.redo()
+    assert [one.mask.box for one in book.written] == [one.mask.box for one in written]
+
+
 def test_clicks_cannot_be_undone_from_another_plane(session, runner, prompts, ready):
     prompts.click(20, 24)
     session.look_at(("image", 1), ready[1])

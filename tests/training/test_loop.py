@@ -57,6 +57,25 @@ def test_a_finished_run_stays_finished(config):
     assert list(train(config)) == []
 
 
+def test_a_checkpoint_that_cannot_be_used_is_named(config):
+    config.output.mkdir(parents=True)
+    list(train(dataclasses.replace(config, steps=1)))
+    path = config.output / CHECKPOINT
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cannot go on from .*checkpoint\.pt: .* Delete it to begin anew"):
+        list(train(config))
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"cannot go on from .*checkpoint\.pt: it is damaged or of another"):
+        list(train(dataclasses.replace(config, width=2 * config.width)))
+
+
+def test_weights_may_be_read_by_whoever_may_read_other_files(config):
+    list(train(dataclasses.replace(config, steps=1)))
+    modes = {path.stat().st_mode for path in (config.output / WEIGHTS, config.output / METRICS)}
+    assert len(modes) == 1
+
+
 def test_metrics_are_written_and_plotted(config, tmp_path):
     list(train(config))
     rows = read_metrics(config.output / METRICS)
@@ -195,6 +214,10 @@ def test_unknown_settings_are_named(tmp_path):
         ("steps = 0", "Say how long to train"),
         ("minutes = -1.0", "Say how long to train"),
         ("warmup = -1", "warmup = 0 steps or more"),
+        ('steps = "2"', "Expected steps in .*run.toml to be of the type int, found '2'"),
+        ("[recipe]\ndrawn = true", "Expected drawn in .* to be of the type float or int, found True"),
+        ('[data]\nname = "a"', r"Expected \[\[data\]\] with two brackets"),
+        ("steps = = 2", "run.toml is no TOML file"),
         ('[[data]]\nfolder = "a"', r"\[\[data\]\] 1 of .* has no name"),
         ('[[data]]\nfolder = "a"\n[[part]]', r"\[\[data\]\] 1 of .* has no name"),
         ('[[data]]\nname = "a"', "a folder, or an image and its labels, found neither in the data 'a'"),
@@ -280,3 +303,7 @@ def test_the_parts_of_a_run_follow_each_other(tmp_path):
     )
     assert any((first[k] != second[k]).any() for k in first)
     assert (tmp_path / "out/part2/metrics.png").exists()
+    assert "nothing was trained" not in found.output
+    again = CliRunner().invoke(app, ["train", str(path), "--output", str(tmp_path / "out")])
+    assert again.exit_code == 0
+    assert "This training was finished before: nothing was trained" in again.output

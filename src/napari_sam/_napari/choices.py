@@ -11,6 +11,7 @@ from napari_sam._napari.coordinates import layer_shape
 from napari_sam._napari.large import ON_DISK
 from napari_sam._napari.panels.image_panel import ChannelOptions
 from napari_sam._napari.planes import Channels
+from napari_sam.axes import SECONDS, unit_name
 from napari_sam.weights.registry import entries
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ def _across(viewer: ViewerModel, image: Image, channel_axis: int | None) -> list
         for axis, size in enumerate(layer_shape(image))
         if axis not in shown and axis != channel_axis and size > 1
     ]
+
+
+def is_time(image: Image, axis: int) -> bool:
+    """Whether an axis is time, by its label or its unit."""
+    return axis_name(image, axis).lower() in ("t", "time", "frame") or (
+        unit_name(image.units[axis]) in SECONDS
+    )
 
 
 def axis_name(image: Image, axis: int) -> str:

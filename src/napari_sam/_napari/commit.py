@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Committed:
-    """What a commit changed, enough to take it back or do it again.
+    """What a commit changed, enough to take it back.
 
     Parameters
     ----------
@@ -222,17 +222,6 @@ def take_back(labels_layer: Labels, *done: Committed) -> None:
     write_patches(labels_layer, patches)
     for one in done:
         _drop(labels_layer, one.rows)
-
-
-def do_again(labels_layer: Labels, done: Committed) -> None:
-    """Write again what `take_back` took back; pixels that others have taken since stay theirs."""
-    now = read_box(labels_layer, done.plane, done.box)
-    grow(labels_layer, max(done.labels))
-    write_patches(
-        labels_layer, [Patch(done.plane, done.box, done.after, done.written & (now == done.before))]
-    )
-    if len(done.rows):
-        _store(labels_layer, done.rows)
 
 
 def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int | None = None) -> None:

@@ -56,8 +56,9 @@ class SettingsFile(QObject):
         except RecipeError as error:
             self._fail(str(error))
             return
-        self._panel.say(f"Loaded from {Path(path).name}")
-        self.apply(recipe)
+        not_taken = self.apply(recipe)
+        told = [f"Loaded from {Path(path).name}", *(f"Not taken: {why}." for why in not_taken)]
+        self._panel.say(". ".join(told))
 
     def recipe(self) -> Recipe:
         """What is tuned now.
@@ -85,12 +86,18 @@ class SettingsFile(QObject):
             automatic=automatic_changes(self._automatic(), settings_for(session.predictor)),
         )
 
-    def apply(self, recipe: Recipe) -> None:
-        """Set the dock as a recipe says; what needs the model follows when it is loaded."""
+    def apply(self, recipe: Recipe) -> list[str]:
+        """Set the dock as a recipe says; what needs the model follows when it is loaded.
+
+        Returns
+        -------
+        list of str
+            What the image on show has no place for, and why.
+        """
         dock, panel = self._dock, self._dock.image_panel
         self._waiting = recipe
         dock.stack_panel.link.setChecked(recipe.link)
-        self._apply_picture(recipe)
+        not_taken = self._apply_picture(recipe)
         panel.diameter.setValue(recipe.diameter or 0)
         if panel.model.currentData() != recipe.model or dock.session.predictor is None:
             device = panel.device.currentData()
@@ -98,6 +105,7 @@ class SettingsFile(QObject):
             dock.session.use_model(recipe.model, device)
         else:
             self._on_model()
+        return not_taken
 
     def _on_model(self) -> None:
         """The model of loaded settings is there: its automatic masks are set."""
@@ -145,6 +153,11 @@ class SettingsFile(QObject):
         channels: tuple[int | None, ...] | None = None
         if source == "layers" and image is not None:
             layers = siblings(self._dock, image)
+            if not {id(p) for p in picks if p is not None} <= {id(layer) for layer in layers}:
+                raise RecipeError(
+                    "The colours come from several files, which a settings file cannot say: it holds the "
+                    "numbers of the channels of one file. Put the channels into one file."
+                )
             channels = tuple(None if p is None else layers.index(p) for p in picks)
         elif source is not None:
             channels = tuple(picks)  # type: ignore[arg-type]
@@ -164,18 +177,24 @@ class SettingsFile(QObject):
         windows = tuple((float(low), float(high)) for low, high in (x.contrast_limits for x in layers))
         return channels, windows, gammas.pop()
 
-    def _apply_picture(self, recipe: Recipe) -> None:
-        """Channels, contrast and gamma, as far as the image has them."""
+    def _apply_picture(self, recipe: Recipe) -> list[str]:
+        """Set channels, contrast and gamma, as far as the image has them; returns what it has not."""
         dock, panel, image = self._dock, self._dock.image_panel, self._dock.bench.image
         mode = next((m for m, rule in RULES.items() if rule == recipe.contrast), "displayed")
         panel.contrast.setCurrentIndex(panel.contrast.findData(mode))
         if image is None or image.rgb:
-            return
+            return []
+        not_taken = []
         layers = siblings(dock, image)
         axes = channel_options(dock.viewer, image).axes
         if recipe.channels is not None:
-            if len(layers) > 1:
-                named = [layers[c] if c is not None and c < len(layers) else None for c in recipe.channels]
+            count = len(layers) if len(layers) > 1 else axes[0][2] if axes else 1
+            missing = sorted({c for c in recipe.channels if c is not None and c >= count})
+            if missing:
+                said = ", ".join(map(str, missing))
+                not_taken.append(f"the channels {said}, since the image has {count} (counted from 0)")
+            elif len(layers) > 1:
+                named = [layers[c] if c is not None else None for c in recipe.channels]
                 panel.pick_channels("layers", named)
             elif axes:
                 panel.pick_channels(axes[0][1], recipe.channels)
@@ -188,7 +207,10 @@ class SettingsFile(QObject):
                 low, high = layer.contrast_limits_range
                 layer.contrast_limits_range = min(low, window[0]), max(high, window[1])
                 layer.contrast_limits = window
+            else:
+                not_taken.append(f"the contrast {list(window)}, whose black is not below its white")
             layer.gamma = recipe.gamma
+        return not_taken
 
     def _fail(self, message: str) -> None:
         self._panel.say(message)
@@ -198,7 +220,7 @@ class SettingsFile(QObject):
 def siblings(dock: SegmentAnythingDock, image: Image) -> list[Image]:
     """Layers that hold the channels of an image's file, in their order; the image alone if it has none."""
     layers = channel_options(dock.viewer, image).layers
-    same = [layer for layer in layers if layer.source.path == image.source.path]
+    same = [layer for _, layer in layers if layer.source.path == image.source.path]
     return same if image in same else [image]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_sam._napari.choices import axis_name
+from napari_sam._napari.choices import is_time
 from napari_sam._napari.commit import write_plane
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex
 from napari_sam._napari.large import is_large
@@ -81,8 +81,7 @@ class StackRun(QObject):
             return
         session.cancel("stack")
         settings, voxel = session.automatic_settings, _voxel(bench.image, axis, planes[0].index)
-        over_time = axis_name(bench.image, axis).lower() in ("t", "time", "frame")
-        if over_time and isinstance(link, LinkSettings):
+        if is_time(bench.image, axis) and isinstance(link, LinkSettings):
             link = link.over_time()
         if is_large(bench.image, planes[0]):
             self._large.run_stack(axis, planes[0], settings, link, diameter, voxel)

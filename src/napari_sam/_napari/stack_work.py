@@ -63,6 +63,11 @@ class StackWork(QObject):
         """Whether there is an object that was followed and not committed yet."""
         return self.trail.trail is not None
 
+    @property
+    def on_the_way(self) -> bool:
+        """Whether the plane on show is one of those that the object is followed through."""
+        return self.trail.here is not None
+
     def segment(self) -> None:
         """Segment every plane as the panel is set."""
         axis = self.panel.axis.currentData()

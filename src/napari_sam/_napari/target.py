@@ -73,13 +73,14 @@ def write_into(
         If nothing is left to write, or the layer cannot be written to.
     """
     _check_there(viewer, layer)
+    shape = layer_shape(layer)
     full = [_at_full_resolution(one, factors) for one in objects]
     if len(full) == 1:
         done = commit_mask(layer, plane, full[0].mask, overlap=overlap, record=full[0].record)
     else:
         records = [one.record for one in full]
         done = commit_labels(layer, plane, [one.mask for one in full], overlap=overlap, records=records)
-    return partial(_take_out, viewer, layer, done)
+    return partial(_take_out, viewer, layer, shape, done)
 
 
 def write_through(
@@ -91,11 +92,17 @@ def write_through(
 ) -> Callable[[], None]:
     """Write one object into all its planes; returns what takes it out again. See `write_into`."""
     _check_there(viewer, layer)
-    return partial(_take_out, viewer, layer, *commit_through(layer, masks, overlap=overlap, record=record))
+    shape = layer_shape(layer)
+    done = commit_through(layer, masks, overlap=overlap, record=record)
+    return partial(_take_out, viewer, layer, shape, *done)
 
 
-def _take_out(viewer: ViewerModel, layer: Labels, *done: Committed) -> None:
+def _take_out(viewer: ViewerModel, layer: Labels, shape: tuple[int, ...], *done: Committed) -> None:
     _check_there(viewer, layer)
+    if layer_shape(layer) != shape:
+        raise ValueError(
+            f"the labels {layer.name!r} had the shape {shape} and have {layer_shape(layer)} now."
+        )
     take_back(layer, *done)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QObject, Signal
 
@@ -52,8 +53,11 @@ class TrailRun(QObject):
         self._planes: Sequence[Plane] = ()
         self._numbers: dict[PlaneIndex, int] = {}
         self._ground: Any = None
+        self._model = ""
         self._pixels: Any = None
         self._memory = ChoiceMemory()
+        self._image: Image | None = None
+        self._aside: WeakKeyDictionary[Image, _Aside] = WeakKeyDictionary()
         self._looked_at: int | None = None
         self._volume = FollowedVolume(bench.viewer)
         bench.at_hand = self._masks_on
@@ -115,13 +119,18 @@ class TrailRun(QObject):
         before = self.trail if self.trail is not None and self.trail.ground == ground else None
         numbers = {plane.index: number for number, plane in enumerate(planes)}
         if self.trail is not None and numbers.keys() != self._numbers.keys():
-            self.trail = before = None
+            self.failed.emit(
+                "An object that was followed elsewhere in this image is not committed yet. Turn to it and "
+                "commit it, or discard it."
+            )
+            return
         self._axis, self._planes, self._numbers = axis, planes, numbers
         anchors = {n: self._chosen(n, said) or said for n, said in self._said().items()}
         if not anchors:
             self.failed.emit("Nothing says which object is meant. Click it or draw a box on one plane.")
             return
         self._ground, self._pixels, self._looked_at = ground, bench.image.data, None
+        self._model = session.predictor.name
         if self.trail is not None:
             same_object = bool(self.trail.anchors & anchors.keys())
             ends = self.trail.ends - anchors.keys() if same_object else frozenset()
@@ -195,7 +204,7 @@ class TrailRun(QObject):
             self.failed.emit("There is no object to commit yet. Follow one first.")
             return 0
         self._bench.session.cancel("follow")
-        record = trail.record(masks, self._bench.session.status.model)
+        record = trail.record(masks, self._said())
         places = {self._planes[n].index: mask for n, mask in masks.items()}
         viewer = self._bench.viewer
 
@@ -242,7 +251,9 @@ class TrailRun(QObject):
 
     def _show_volume(self) -> None:
         """Show the object through all planes where none of them is on show: in 3D, and from the side."""
-        image, trail = self._bench.image, self.trail
+        image, trail, plane = self._bench.image, self.trail, self._bench.plane
+        if plane is not None and image is not None and plane.layer_id != image.unique_id:
+            return  # just before the plane of another image is taken up
         if trail is None or image is None or self.here is not None or self._bench.closed:
             self._volume.clear()
         else:
@@ -298,7 +309,7 @@ class TrailRun(QObject):
 
     def _take(self, propagation: Propagation) -> None:
         ends = self.trail.ends if self.trail is not None else frozenset()
-        self._show(Trail(propagation, len(self._planes), self._ground, ends))
+        self._show(Trail(propagation, len(self._planes), self._ground, self._model, ends))
 
     def _on_progress(self, kind: str, progress: Progress) -> None:
         so_far = getattr(progress, "so_far", None)
@@ -327,21 +338,50 @@ class TrailRun(QObject):
             self._bench.session.choose(index)
 
     def _on_image(self, image: Image | None) -> None:
-        """Another image: what was followed was on the other one."""
-        self._memory.clear()
-        # First, so that what comes of the cancelling finds nothing to tell.
-        had, self.trail = self.trail, None
-        self._planes, self._numbers, self._ground, self._pixels = (), {}, None, None
-        self._bench.session.cancel("follow")
-        if had is not None:
-            self.said.emit("")
-        self.changed.emit()
+        """Another image: what was followed on the one before waits until it is back."""
+        left, self._image = self._image, image
+        if left is not None and left in self._bench.viewer.layers:
+            self._aside[left] = _Aside(
+                self.trail, self._axis, self._planes, self._numbers, self._ground, self._pixels, self._memory
+            )
+        kept = self._aside.pop(image, None) if image is not None else None
+        if kept is None or (kept.planes and image is not None and kept.pixels is not image.data):
+            kept = _Aside.nothing()
+        self._take_up(kept)
 
     def _on_picture(self) -> None:
         """Contrast or pixels changed: what was followed on other pixels is over."""
         image = self._bench.image
         if self._planes and image is not None and image.data is not self._pixels:
-            self._on_image(image)
+            self._take_up(_Aside.nothing())
+
+    def _take_up(self, work: _Aside) -> None:
+        """Go on with what was followed on an image, or with nothing."""
+        had = self.trail is not None
+        # First, so that what comes of the cancelling finds nothing to tell.
+        self.trail, self._planes = None, ()
+        self._bench.session.cancel("follow")
+        self.trail, self._axis, self._planes, self._numbers, self._ground, self._pixels, self._memory = work
+        if had:
+            self.said.emit("")
+        self.changed.emit()
+
+
+class _Aside(NamedTuple):
+    """What was followed on an image that is not worked on now, and what was chosen on its planes."""
+
+    trail: Trail | None
+    axis: int
+    planes: Sequence[Plane]
+    numbers: dict[PlaneIndex, int]
+    ground: Any
+    pixels: Any
+    memory: ChoiceMemory
+
+    @staticmethod
+    def nothing() -> _Aside:
+        """Return the beginning of the work on an image."""
+        return _Aside(None, 0, (), {}, None, None, ChoiceMemory())
 
 
 class _State(NamedTuple):

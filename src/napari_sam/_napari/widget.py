@@ -125,7 +125,10 @@ class SegmentAnythingDock(Docked):
 
     def commit(self) -> int:
         """Write the chosen masks, or the object that was followed, into labels; returns how many."""
-        return self.stack.commit() if self.stack.following else self.bench.commit(*self.commit_panel.where)
+        # On a plane that the followed object does not go through, what is seen is the offer.
+        if self.stack.following and (self.stack.on_the_way or not self.session.offers):
+            return self.stack.commit()
+        return self.bench.commit(*self.commit_panel.where)
 
     def scroll_to(self, section: Section) -> None:
         """Bring the top of a section to where it is seen."""
@@ -206,6 +209,7 @@ class SegmentAnythingDock(Docked):
         self.automatic.large.show_in(self.everything_panel)
         self.stack.failed.connect(self._fail)
         self.stack.changed.connect(self._show_commit)
+        self.stack.stack.filled.connect(self._on_target_made)
         session.status_changed.connect(self._show_status)
         session.model_changed.connect(self._on_model)
         session.finished.connect(self._on_finished)
@@ -333,11 +337,14 @@ class SegmentAnythingDock(Docked):
         self.adapt_shortcuts()
 
     def _turn_target(self, image: Image | None) -> None:
-        """Objects of another image do not go into the labels of the one before."""
+        """Objects go into labels of their image: those that it has, and not those of the image before."""
         target = self.commit_panel.target.layer
-        if image is not None and target is not None and not may_hold(self.viewer, target, image):
-            own = own_layers(self.viewer, image, "labels")
-            self.commit_panel.target.pick(own[-1] if own else None)
+        if image is None or (target is not None and may_hold(self.viewer, target, image)):
+            return
+        own = own_layers(self.viewer, image, "labels")
+        self.commit_panel.target.pick(own[-1] if own else None)
+        if own:
+            self.export_panel.labels.pick(own[-1])
 
     def _on_plane(self) -> None:
         self.stack.offer_axes()

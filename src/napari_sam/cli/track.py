@@ -83,5 +83,5 @@ class _Frames:
         count, *rest = self._movie.shape
         depth = int(np.prod(rest[:-2], dtype=int))
         for frame in range(count):
-            planes = [self._movie.plane(frame * depth + z).astype(np.int64) for z in range(depth)]
+            planes = [self._movie.label_plane(frame * depth + z) for z in range(depth)]
             yield planes[0] if depth == 1 else np.stack(planes)

@@ -42,6 +42,8 @@ def evaluate_command(
     ] = 1,
 ) -> None:
     """Measure how well a model segments your images, against your labels."""
+    _refuse(json_file, "--json")
+    _refuse(worst, "--worst", ".png")
     if labels is not None or movie:
         _evaluate_stack(folder, labels, movie, model, device, diameter, min_planes, json_file)
         return
@@ -61,11 +63,11 @@ def evaluate_command(
     steps = evaluate(predictor, planes, diameter=diameter, automatic=not prompted_only)
     results = list(tqdm(steps, total=len(planes), unit="image", disable=None))
     numbers = summary(results)
+    typer.echo(table({folder.name: numbers}))
     if json_file:
         json_file.write_text(json.dumps(numbers, indent=2) + "\n")
     if worst:
         write_sheet(worst_objects(planes, results, 10), worst)
-    typer.echo(table({folder.name: numbers}))
 
 
 def _evaluate_stack(
@@ -101,8 +103,6 @@ def _evaluate_stack(
     except ValueError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    if json_file:
-        json_file.write_text(json.dumps(score.numbers(), indent=2) + "\n")
     volume = score.volume
     typer.echo(
         f"planes  AP50 {score.planes:.3f}\n"
@@ -110,3 +110,20 @@ def _evaluate_stack(
         f"({volume.truth} true, {volume.found} found)\n"
         f"links   precision {score.link_precision:.3f}  recall {score.link_recall:.3f}"
     )
+    if json_file:
+        json_file.write_text(json.dumps(score.numbers(), indent=2) + "\n")
+
+
+def _refuse(file: Path | None, option: str, ending: str = "") -> None:
+    """Refuse a file that cannot be written, before everything is measured."""
+    if file is None:
+        return
+    if not file.absolute().parent.is_dir():
+        raise typer.BadParameter(
+            f"There is no folder {file.parent}. Make it, or choose another.", param_hint=option
+        )
+    if file.is_dir() or not file.name.lower().endswith(ending):
+        raise typer.BadParameter(
+            f"Expected the name of a file{f' that ends in {ending}' if ending else ''}, found {file}.",
+            param_hint=option,
+        )

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from napari_sam.evaluation.measures import THRESHOLDS, PlaneScore, score_plane
 from napari_sam.evaluation.prompted import PROMPTS, Prompted, objects_of, prompt_objects
 from napari_sam.everything import generate, settings_for
+from napari_sam.files.pairs import labelled_pairs, read_pair, stem_of
 from napari_sam.image import RGB, plane_to_rgb
+from napari_sam.label_ids import numbered_anew
 from napari_sam.masks import masks_to_labels
 from napari_sam.predictor import Predictor
 from napari_sam.progress import finish
-from napari_sam.training.data import image_label_pairs, read_labelled
 from napari_sam.training.drawn import KINDS, draw_plane
 
 __all__ = ["PlaneResult", "TestPlane", "drawn_planes", "evaluate", "read_planes", "summary", "table"]
@@ -32,7 +33,7 @@ class TestPlane:
     ----------
     name : str
     image : ndarray of uint8, shape (H, W, 3)
-    labels : ndarray of int32, shape (H, W)
+    labels : ndarray of int, shape (H, W)
         0 is background.
     """
 
@@ -40,7 +41,7 @@ class TestPlane:
 
     name: str
     image: RGB
-    labels: NDArray[np.int32]
+    labels: NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,12 @@ def read_planes(folder: Path, limit: int | None = None) -> Iterator[TestPlane]:
     ValueError
         If a file is missing, or an image and its labels do not fit.
     """
-    pairs = list(image_label_pairs(folder))
+    pairs = list(labelled_pairs(folder))
     if limit is not None and limit < len(pairs):
         pairs = [pairs[round(k)] for k in np.linspace(0, len(pairs) - 1, limit)]
     for image, labels in pairs:
-        pixels, truth = read_labelled(image, labels)
-        yield TestPlane(image.stem, plane_to_rgb(pixels), truth.astype(np.int32))
+        pixels, truth = read_pair(image, labels)
+        yield TestPlane(stem_of(image), plane_to_rgb(pixels), truth)
 
 
 def drawn_planes(count: int = 20, side: int = 384) -> Iterator[TestPlane]:
@@ -123,7 +124,7 @@ def evaluate(
         start = time.perf_counter()
         embedding = predictor.embed(plane.image, diameter=diameter)
         score = found = None
-        truth = objects_of(plane.labels)
+        truth = objects_of(numbered_anew([plane.labels])[0])
         if automatic:
             steps = generate(predictor, plane.image, settings_for(predictor), embedding=embedding)
             found = np.asarray(finish(steps).labels()[0], np.int32)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from napari_sam.evaluation.measures import PlaneScore, score_plane
 from napari_sam.evaluation.report import TestPlane
-from napari_sam.files import open_image
+from napari_sam.files.pairs import read_stack_pair
 from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb
+from napari_sam.label_ids import numbered_anew
 from napari_sam.linking import LinkSettings, overlaps
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
@@ -127,22 +128,15 @@ def read_stack(image: Path, labels: Path) -> tuple[list[RGB], list[Labels]]:
     ValueError
         If the two differ in shape, or one cannot be read.
     """
-    with open_image(image) as opened, open_image(labels) as known:
-        if opened.shape != known.shape:
-            raise ValueError(
-                f"Expected labels of the shape of the image {opened.shape}, found {known.shape} in {labels}."
-            )
-        planes = list(opened.planes())
-        truth: list[Labels] = [plane.astype(np.int64) for plane in known.planes()]
+    planes, truth = read_stack_pair(image, labels)
     window = _one_window(planes)
-    return [plane_to_rgb(plane, contrast=window) for plane in planes], truth
+    return [plane_to_rgb(plane, contrast=window) for plane in planes], list(numbered_anew(truth))
 
 
 def movie_of(planes: Iterable[TestPlane]) -> tuple[list[RGB], list[Labels]]:
     """Pictures and truth of planes whose ids are those of tracks, in their order."""
     frames = list(planes)
-    truth: list[Labels] = [frame.labels for frame in frames]
-    return [frame.image for frame in frames], truth
+    return [frame.image for frame in frames], list(numbered_anew([frame.labels for frame in frames]))
 
 
 def _one_window(planes: Sequence[NDArray[Any]]) -> list[Contrast]:

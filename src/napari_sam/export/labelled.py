@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam.axes import ORDER, Axes
 from napari_sam.export.formats import ExportError
+from napari_sam.label_ids import LabelError, whole
 
 Features = dict[int, dict[str, Any]]
 
@@ -68,7 +69,10 @@ class Labelled:
         ExportError
             If an id is negative or, in an array of floats, no whole number.
         """
-        return whole(np.asarray(self.array[index]))
+        try:
+            return whole(np.asarray(self.array[index]))
+        except LabelError as error:
+            raise ExportError(str(error)) from error
 
     def planes(self) -> Iterator[PlaneAt]:
         """Read the planes one after another."""
@@ -89,23 +93,6 @@ class Labelled:
         """Smallest unsigned type that holds every id."""
         # By name: above 2 ** 32 the type of C's long long is found, which Zarr does not know.
         return np.dtype(np.min_scalar_type(self.top).name)
-
-
-def whole(plane: NDArray[Any]) -> NDArray[np.integer]:
-    """Return labels as integers of 0 and above, or refuse them."""
-    if plane.dtype.kind == "b":
-        return plane.astype(np.uint8)
-    if plane.dtype.kind == "f":
-        # ImageJ keeps more than 65,535 ids as float32.
-        as_integers = plane.astype(np.int64)
-        if not np.array_equal(as_integers, plane):
-            raise ExportError("Expected whole numbers as labels, found fractions: is this an image?")
-        plane = as_integers
-    if plane.dtype.kind not in "iu":
-        raise ExportError(f"Expected whole numbers as labels, found dtype {plane.dtype}.")
-    if plane.dtype.kind == "i" and plane.size and plane.min() < 0:
-        raise ExportError(f"Expected labels of 0 and above, found {plane.min()}.")
-    return plane
 
 
 def in_order(array: Any, axes: Axes) -> tuple[Any, Axes]:

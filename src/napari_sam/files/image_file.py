@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.axes import Axes
+from napari_sam.label_ids import LabelError, whole
 
 COLOURS = "S"
 """Letter of an axis of red, green and blue (and alpha), as TIFF calls it."""
@@ -110,6 +111,31 @@ class ImageFile:
         pixels = pixels.transpose([left.index(n) for n in ["Y", "X", *extra]])
         return pixels if pixels.ndim == 2 else pixels.reshape(*pixels.shape[:2], -1)
 
+    def label_plane(self, number: int) -> NDArray[np.integer]:
+        """Read one plane of a label image.
+
+        Parameters
+        ----------
+        number : int
+            As of `plane`.
+
+        Returns
+        -------
+        ndarray of int, shape (H, W)
+
+        Raises
+        ------
+        ImageFileError
+            If it has colours or several channels, or its numbers are no ids.
+        """
+        plane = self.ids if self.ids is not None else self.plane(number)
+        if plane.ndim > 2 and plane.shape[2] > 1:
+            raise self._is_an_image()
+        try:
+            return whole(plane.reshape(plane.shape[:2]))
+        except LabelError as error:
+            raise ImageFileError(f"{self.path} is no label image. {error}") from error
+
     def planes(self) -> Iterator[NDArray[Any]]:
         """Read one plane after the other."""
         return (self.plane(number) for number in range(len(self)))
@@ -130,13 +156,16 @@ class ImageFile:
             return self.ids
         extra = [i for i, n in enumerate(self.names) if n not in self.axes.names]
         if any(self.array.shape[i] > 1 for i in extra):
-            raise ImageFileError(
-                f"{self.path.name} has channels or colours: it is an image, and a label image was expected."
-            )
+            raise self._is_an_image()
         if self.names == self.axes.names:
             return self.array
         pixels = np.asarray(self.array).transpose([self.names.index(n) for n in self.axes.names] + extra)
         return pixels.reshape(self.shape)
+
+    def _is_an_image(self) -> ImageFileError:
+        return ImageFileError(
+            f"{self.path.name} has channels or colours: it is an image, and a label image was expected."
+        )
 
 
 class _Intensities:

@@ -186,12 +186,13 @@ def save_builtin(state: Mapping[str, Tensor], config: Mapping[str, Any], path: P
     notes : str
         Free text kept in the metadata, e.g. where the weights come from.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # counters of the batch norms are of no use at inference
     half = {name: tensor.half().contiguous() for name, tensor in state.items() if tensor.is_floating_point()}
     temporary = path.with_suffix(".partial")
-    save_file(half, temporary, {"config": json.dumps(dict(config)), "notes": notes})
+    # Not save_file, whose files only their owner may read.
+    temporary.write_bytes(save(half, {"config": json.dumps(dict(config)), "notes": notes}))
     temporary.replace(path)
 
 
@@ -213,12 +214,19 @@ def load_builtin(path: Path | str | None = None) -> BuiltIn:
     ValueError
         If the file does not hold a built-in model.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     if path is None:
         with as_file(files("napari_sam") / "weights" / "builtin.safetensors") as packaged:
             return load_builtin(packaged)
-    with safe_open(path, framework="pt") as file:
+    try:
+        opened = safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path} was expected to hold weights of the built-in model and cannot be read ({error}). "
+            "Choose a file written by `napari-sam train`."
+        ) from error
+    with opened as file:
         metadata = file.metadata() or {}
         if "config" not in metadata:
             raise ValueError(

@@ -260,7 +260,8 @@ class AnnotationSession(JobDesk):
         """
         settings = settings or self.automatic_settings
         if self.predictor is None or self._read is None or settings is None:
-            self.failed.emit("Nothing to segment yet: wait for the model to load and choose an image.")
+            why = self.status.message if self._read is None else ""
+            self.failed.emit(why or "Nothing to segment yet: wait for the model to load and choose an image.")
             return
         self.drop_automatic()
         args = (self.predictor, self._read, self.cache, self.diameter, settings, region)
@@ -415,6 +416,6 @@ class AnnotationSession(JobDesk):
     def _decide(self, move: Callable[[], bool]) -> None:
         try:
             move()
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, LookupError) as error:
             self.failed.emit(f"This step cannot be taken back any more: {error}")
         self.history_changed.emit()

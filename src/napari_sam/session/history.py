@@ -70,7 +70,7 @@ class History:
     def leave_plane(self) -> None:
         """Forget the decisions that make sense on the plane only."""
         self._done = [d for d in self._done if d.lasting]
-        self._undone = []
+        self._undone = [d for d in self._undone if d.lasting]
 
     @staticmethod
     def _move(source: list[Decision], target: list[Decision], act: Callable[[Decision], None]) -> bool:

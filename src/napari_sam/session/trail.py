@@ -98,6 +98,8 @@ class Trail:
         Number of planes of the stack.
     ground : hashable
         What it was followed on: the model, the image, its contrast. On another ground nothing is used again.
+    model : str
+        Name of the model that found it.
     ends : frozenset of int
         Planes that the person took it away from. There it has ended: what was followed from its other side
         is not part of it.
@@ -106,6 +108,7 @@ class Trail:
     propagation: Propagation
     total: int
     ground: Hashable = None
+    model: str = ""
     ends: frozenset[int] = frozenset()
 
     @property
@@ -155,20 +158,25 @@ class Trail:
         """
         return dict(sorted(({n: one.mask for n, one in self.planes.items()} | dict(chosen or {})).items()))
 
-    def record(self, masks: Mapping[int, Mask], model: str) -> dict[str, Any]:
-        """What is kept about the object in the layer's features, for the masks that are written."""
+    def record(self, masks: Mapping[int, Mask], prompts: Mapping[int, Prompts]) -> dict[str, Any]:
+        """What is kept about the object in the layer's features.
+
+        Parameters
+        ----------
+        masks : mapping of int to Mask
+            What is written on each plane.
+        prompts : mapping of int to Prompts
+            What was said on each plane.
+        """
         found = [one for n, one in self.planes.items() if n in masks]
-        said = {
-            n: json.loads(describe(anchor if isinstance(anchor, Prompts) else Prompts(mask=anchor)))
-            for n, anchor in sorted(self.propagation.anchors.items())
-        }
+        said = {n: json.loads(describe(one)) for n, one in sorted(prompts.items())}
         count = max(len(found), 1)
         return {
             "predicted_iou": round(sum(one.predicted_iou for one in found) / count, 4),
             "confidence": round(min((one.confidence for one in found), default=1.0), 4),
             "area": sum(mask.area for mask in masks.values()),
             "planes": len(masks),
-            "model": model,
+            "model": self.model,
             "prompt": json.dumps({"planes": said}, separators=(",", ":")),
         }
 

@@ -149,7 +149,7 @@ class EmbeddingStore:
                 self._make_room(nbytes, self.max_bytes)
 
     def require_writable(self) -> None:
-        """Refuse to go on with a store that is only read.
+        """Refuse to go on with a store that is only read, and make one anew that was deleted meanwhile.
 
         Raises
         ------
@@ -159,6 +159,10 @@ class EmbeddingStore:
             raise StoreError(
                 f"The store {self.path} was opened for reading only. Choose a store of your own."
             )
+        if not (self.path / MARK).exists():
+            self._open()
+            self._tiles.clear()
+            self._nbytes = None
 
     def tiles(self, shape: tuple[int, int]) -> Tiles | None:
         """Tiles in which planes of ``shape`` (H, W) are kept; None if they are not."""

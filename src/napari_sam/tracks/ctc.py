@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _MASK = re.compile(r"mask\d{3,}\.tif")
+_LINES = "res_track.txt"
 
 
 def write_ctc(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> None:
@@ -61,6 +62,11 @@ def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> S
     by_frame = {int(str(frame)): rows for frame, rows in pieces.groupby("frame")}
     place = Path(folder)
     made = not place.exists()
+    if not (place / _LINES).exists() and any(_MASK.fullmatch(old.name) for old in _files(place)):
+        raise TrackError(
+            f"{place} holds masks that are no older result: there is no {_LINES} beside them. "
+            "Choose another folder."
+        )
     # Written into a folder of its own and then moved file by file: the place may hold what is not ours.
     beside = place / ".result.partial"
     try:
@@ -73,7 +79,7 @@ def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> S
         if by_frame:
             raise _changed(min(by_frame))
         text = "".join(f"{' '.join(map(str, line))}\n" for line in lines)
-        (beside / "res_track.txt").write_text(text)
+        (beside / _LINES).write_text(text)
         _put_in_place(beside, place)
         made = False
     except OSError as error:
@@ -88,11 +94,16 @@ def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> S
 
 def _put_in_place(new: Path, place: Path) -> None:
     """Move a complete result to its folder, where an older one makes way."""
-    for old in place.iterdir():
+    for old in _files(place):
         if _MASK.fullmatch(old.name):
             old.unlink()
     for file in sorted(new.iterdir()):
         os.replace(file, place / file.name)
+
+
+def _files(place: Path) -> list[Path]:
+    """What lies in a folder; nothing if it is not there."""
+    return list(place.iterdir()) if place.is_dir() else []
 
 
 def _numbered(labels: Labels, pieces: DataFrame | None, frame: int) -> NDArray[np.uint16]:

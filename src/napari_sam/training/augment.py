@@ -55,7 +55,7 @@ def random_crop(
     height, width = plane.labels.shape[1:]
     span = np.minimum(np.ceil(reach / stretch).astype(int), (height, width))
     span = np.maximum(span, 1)
-    spot = _labelled_pixel(plane.labels[0], rng)
+    spot = _labelled_pixel(plane, rng)
     start = [
         int(np.clip(at - rng.integers(0, s), 0, n - s))
         for at, s, n in zip(spot, span, (height, width), strict=True)
@@ -76,14 +76,22 @@ def random_crop(
     return image.expand(3, -1, -1), outside, truth.numpy().astype(np.int32), scale
 
 
-def _labelled_pixel(labels: NDArray[np.int32], rng: np.random.Generator) -> tuple[int, int]:
-    """(y, x) of a random pixel of an object, or of any pixel of a plane that seems empty."""
-    y, x = 0, 0
+def _labelled_pixel(plane: LabelledPlane, rng: np.random.Generator) -> tuple[int, int]:
+    """(y, x) of a random pixel of an object, or of any pixel of a plane that has none."""
+    labels = plane.labels[0]
     for _ in range(100):
         y, x = (int(rng.integers(n)) for n in labels.shape)
         if labels[y, x]:
-            break
-    return y, x
+            return y, x
+    if not plane.count:
+        return y, x
+    # A few objects in a large plane: one of them by its area, and one of its pixels.
+    areas = plane.areas[1:]
+    label = 1 + int(rng.choice(len(areas), p=areas / areas.sum()))
+    box = plane.boxes[label - 1]
+    rows, cols = np.nonzero(labels[box] == label)
+    pixel = int(rng.integers(len(rows)))
+    return int(box[0].start + rows[pixel]), int(box[1].start + cols[pixel])
 
 
 def _rotation(angle: float, mirrored: bool, side: int, size: list[int]) -> Tensor:

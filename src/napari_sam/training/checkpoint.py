@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -68,10 +69,23 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: Average
 ) -> Clock:
-    """Bring model, optimizers and average to the state of a checkpoint."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(kept)
-    average.state = {k: v.to(average.state[k].device) for k, v in state["average"].items()}
-    return Clock(state["step"], state["seconds"])
+    """Bring model, optimizers and average to the state of a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, or of another architecture.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        average.state = {k: v.to(average.state[k].device) for k, v in state["average"].items()}
+        return Clock(state["step"], state["seconds"])
+    except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"Training cannot go on from {path}: it is damaged or of another network ({why}). "
+            "Delete it to begin anew, or choose another output."
+        ) from error

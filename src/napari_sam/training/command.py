@@ -11,7 +11,7 @@ __all__ = ["train_command"]
 
 
 def train_command(
-    config: Annotated[Path, typer.Argument(help="TOML file; see configs/builtin.toml.")],
+    config: Annotated[Path, typer.Argument(help="TOML file; the user guide shows one.")],
     output: Annotated[Path | None, typer.Option(help="Folder of checkpoints, metrics and weights.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the labelled data.")] = None,
     minutes: Annotated[
@@ -35,11 +35,13 @@ def train_command(
     given: dict[str, Any] = {
         "output": output, "data_root": data_root, "minutes": minutes, "steps": steps, "device": device,
     }  # fmt: skip
+    trained = False
     try:
         parts = load_config(config, **{k: v for k, v in given.items() if v is not None})
         with tqdm(total=100.0, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
             for number, part in enumerate(parts):
                 for progress in train(part):
+                    trained = True
                     share = (number + min(progress.share, 1.0)) / len(parts)
                     bar.n = round(100 * share, 2)
                     bar.initial = bar.initial or bar.n  # what was done before says nothing of the time left
@@ -53,5 +55,11 @@ def train_command(
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     last = parts[-1].output
+    if not trained:
+        typer.echo(
+            "This training was finished before: nothing was trained. For other data or settings choose "
+            f"another output, with start_from = {str(last / WEIGHTS)!r} to go on from these weights; or give "
+            "more minutes or steps."
+        )
     plot_metrics([part.output / METRICS for part in parts], last / "metrics.png")
     typer.echo(f"Weights: {last / WEIGHTS}")

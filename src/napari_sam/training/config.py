@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from napari_sam.training.data import Source, load_folder, load_stack
 from napari_sam.training.examples import Recipe
@@ -156,10 +156,22 @@ class TrainConfig:
             raise ValueError(f"Expected warmup = 0 steps or more, found {self.warmup}.")
 
 
+_TOML: dict[Any, tuple[type, ...]] = {
+    float: (float, int), int: (int,), bool: (bool,), str: (str,), Path: (str,), tuple: (list,)
+}  # fmt: skip
+"""What a file must hold for a setting of a type."""
+
+
 def _checked(kind: type[Any], table: dict[str, Any], where: str) -> dict[str, Any]:
     known = {f.name for f in dataclasses.fields(kind)}
     if unknown := sorted(set(table) - known):
         raise ValueError(f"{where} has unknown settings {unknown}. Known are {sorted(known)}.")
+    hints = get_type_hints(kind)
+    for name, value in table.items():
+        wanted = get_origin(hints[name]) or hints[name]
+        if type(value) not in _TOML.get(wanted, (dict, list, str)):
+            words = " or ".join(t.__name__ for t in _TOML[wanted])
+            raise ValueError(f"Expected {name} in {where} to be of the type {words}, found {value!r}.")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
 
 
@@ -184,7 +196,14 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
     ValueError
         If a setting is not known, cannot be, or is missing.
     """
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"The configuration {path} cannot be read ({error.strerror or error}).") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no TOML file: {error}. See the user guide for an example.") from error
+    if not isinstance(table.get("data", []), list):
+        raise ValueError(f"Expected [[data]] with two brackets in {path}, found [data].")
     for number, entry in enumerate(table.get("data", []), 1):
         if "name" not in entry:
             raise ValueError(f'[[data]] {number} of {path} has no name. Write name = "..." below it.')

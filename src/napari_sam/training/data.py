@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from napari_sam.files.pairs import labelled_pairs, read_pair, read_stack_pair, stem_of
 from napari_sam.image import plane_to_rgb
+from napari_sam.label_ids import numbered_anew
 
 __all__ = ["LabelledPlane", "Source", "load_folder", "load_stack"]
-
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class LabelledPlane:
     def areas(self) -> NDArray[np.int64]:
         """Area in pixels of each label of level 0, by label."""
         return np.bincount(self.labels[0].ravel())
+
+    @cached_property
+    def boxes(self) -> list[tuple[slice, ...]]:
+        """Where each label of level 0 lies, label 1 first; None for one that is not there."""
+        return list(ndimage.find_objects(self.labels[0]))
 
     @property
     def count(self) -> int:
@@ -79,73 +85,13 @@ class Source:
         return self.planes[int(rng.choice(len(self.planes), p=self.chances))]
 
 
-def _plane(image: NDArray[np.generic], labels: NDArray[np.generic]) -> LabelledPlane:
+def _plane(image: NDArray[np.generic], labels: NDArray[np.integer]) -> LabelledPlane:
     rgb = plane_to_rgb(image)
     grey = (rgb[..., :1] == rgb).all()
     return LabelledPlane(
         image=np.ascontiguousarray(rgb[..., :1]) if grey else rgb,
-        labels=labels.astype(np.int32)[None],
+        labels=numbered_anew([labels])[0][None],
     )
-
-
-def image_label_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the files in ``folder/images`` with their namesakes in ``folder/labels``.
-
-    Raises
-    ------
-    ValueError
-        If a folder is missing, or an image has no labels.
-    """
-    images, labels = folder / "images", folder / "labels"
-    if not images.is_dir() or not labels.is_dir():
-        raise ValueError(
-            f"{folder} was expected to hold two folders, 'images' and 'labels', with files of the "
-            "same names. Arrange the data so, or choose another folder."
-        )
-    targets = {path.stem: path for path in labels.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise ValueError(f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-    for path in found:
-        if path.stem not in targets:
-            raise ValueError(f"{path} has no label image of the same name in {labels}.")
-        yield path, targets[path.stem]
-
-
-def read_image(path: Path) -> NDArray[np.generic]:
-    """Read a TIFF, PNG or JPEG file as an array."""
-    if path.suffix.lower() in (".tif", ".tiff"):
-        import tifffile
-
-        return np.asarray(tifffile.imread(path))
-    from PIL import Image
-
-    with Image.open(path) as file:
-        return np.asarray(file)
-
-
-def read_labelled(image: Path, labels: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """Read a plane, shape (H, W) or (H, W, C), and its labels, shape (H, W).
-
-    Raises
-    ------
-    ValueError
-        If the two do not fit.
-    """
-    from napari_sam.files import open_image
-
-    pixels, truth = read_image(image), read_image(labels)
-    if pixels.ndim == 3 and pixels.shape[:2] != truth.shape and image.suffix.lower() in (".tif", ".tiff"):
-        # Channels may come first: then the file says so.
-        with open_image(image) as opened:
-            pixels = opened.plane(0) if len(opened) == 1 else pixels
-    if truth.ndim != 2 or pixels.ndim not in (2, 3) or pixels.shape[:2] != truth.shape:
-        raise ValueError(
-            f"Expected one plane and one label image of the same height and width, found {pixels.shape} in "
-            f"{image} and {truth.shape} in {labels}. Save the labels of exactly this image, one number a "
-            "pixel, and channels behind the height and width or named as such in the file."
-        )
-    return pixels, truth
 
 
 def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
@@ -164,11 +110,11 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
         If a file is missing, an image and its labels do not fit, or no label image holds an object.
     """
     planes, names = [], []
-    for image, label in image_label_pairs(folder):
-        plane = _plane(*read_labelled(image, label))
+    for image, label in labelled_pairs(folder):
+        plane = _plane(*read_pair(image, label))
         if plane.diameter > 0:
             planes.append(plane)
-            names.append(image.stem)
+            names.append(stem_of(image))
     if not planes:
         raise ValueError(_nothing_in(folder / "labels"))
     chances = np.sqrt([plane.count for plane in planes])
@@ -190,13 +136,7 @@ def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
     ValueError
         If the two do not fit, or the labels hold no object.
     """
-    stack, known = read_image(image), read_image(labels)
-    if known.ndim != 3 or stack.ndim not in (3, 4) or stack.shape[:3] != known.shape:
-        raise ValueError(
-            f"Expected a stack and its labels of the same shape (planes, height, width), found {stack.shape} "
-            f"in {image} and {known.shape} in {labels}. Save the labels of exactly this stack; channels of "
-            "the image come last."
-        )
+    stack, known = read_stack_pair(image, labels)
     planes = [
         plane
         for pixels, truth in zip(stack[::every], known[::every], strict=True)

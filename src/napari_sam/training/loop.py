@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from napari_sam.model.builtin import BuiltIn, load_builtin, save_builtin
+from napari_sam.predictor.load import choose_device
 from napari_sam.training.checkpoint import Average, Clock, load_checkpoint, save_checkpoint
 from napari_sam.training.config import BUILT_IN, CHECKPOINT, METRICS, WEIGHTS, TrainConfig, load_sources
 from napari_sam.training.data import Source
@@ -227,7 +228,7 @@ def _rate(config: TrainConfig, step: int, share: float) -> float:
 
 def _device(config: TrainConfig) -> torch.device:
     if config.device != "auto":
-        return torch.device(config.device)
+        return choose_device(config.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

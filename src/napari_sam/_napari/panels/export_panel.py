@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QPushButton
+from qtpy.QtWidgets import QPushButton
 
 from napari_sam._napari.panels.form import choice, column, form, note
 from napari_sam._napari.panels.layer_picker import LayerPicker
 from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
+from napari_sam._napari.panels.save_dialog import ask_for_file
 from napari_sam.export import FORMATS
 
 
@@ -54,9 +53,6 @@ class ExportPanel(Panel):
         wanted = self.format.currentData()
         suffix = wanted.suffixes[0]
         start = f"{layer.name.replace('/', '-').replace(': ', '-')}{suffix}"
-        kinds = f"{wanted.title} ({' '.join('*' + s for s in wanted.suffixes)})"
-        path, _ = QFileDialog.getSaveFileName(self, "Export labels", start, kinds)
+        path = ask_for_file(self, "Export labels", start, wanted.title, wanted.suffixes)
         if path:
-            if not path.lower().endswith(wanted.suffixes):
-                path = str(Path(path).with_name(Path(path).name + suffix))
             self.export_requested.emit(layer, path, wanted.name)

@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_sam._napari.panels.form import column, row
 from napari_sam._napari.panels.panel import Panel
+from napari_sam._napari.panels.save_dialog import ask_for_file
 
 KINDS = "Settings (*.yaml *.yml)"
 
@@ -29,10 +30,9 @@ class SettingsPanel(Panel):
         self.load.clicked.connect(self._on_load)
 
     def _on_save(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save settings", "settings.yaml", KINDS)
+        path = ask_for_file(self, "Save settings", "settings.yaml", "Settings", [".yaml", ".yml"])
         if path:
-            ended = path.lower().endswith((".yaml", ".yml"))
-            self.save_requested.emit(path if ended else f"{path}.yaml")
+            self.save_requested.emit(path)
 
     def _on_load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load settings", "", KINDS)

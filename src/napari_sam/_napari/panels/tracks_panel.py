@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -12,6 +11,7 @@ from napari_sam._napari.panels.form import choice, column, form, row
 from napari_sam._napari.panels.layer_picker import LayerPicker
 from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
+from napari_sam._napari.panels.save_dialog import ask_for_file
 from napari_sam.tracks import TRACK_FORMATS
 
 
@@ -102,10 +102,7 @@ class TracksPanel(Panel):
         layer, wanted = self.tracks.layer, self.format.currentData()
         start = layer.name.replace("/", "-").replace(": ", "-") + wanted.suffix
         if wanted.suffix:
-            kinds = f"{wanted.title} (*{wanted.suffix})"
-            path, _ = QFileDialog.getSaveFileName(self, "Save tracks", start, kinds)
-            if path and not path.lower().endswith(wanted.suffix):
-                path = str(Path(path).with_name(Path(path).name + wanted.suffix))
+            path = ask_for_file(self, "Save tracks", start, wanted.title, [wanted.suffix])
         else:
             path = QFileDialog.getExistingDirectory(self, "Folder for the masks and res_track.txt")
         if path:

@@ -1,0 +1,142 @@
+"""Images with their labels as training and evaluation read them: names, kinds of files, ids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+
+from napari_sam.files import ImageFileError, open_image
+from napari_sam.files.pairs import labelled_pairs, read_pair, read_stack_pair, stem_of
+from napari_sam.label_ids import LabelError, numbered_anew, whole
+
+SHAPE = (12, 16)
+
+
+@pytest.fixture
+def truth():
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:5, 3:9] = 1
+    labels[7:11, 2:6] = 4
+    return labels
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def put(folder, *names):
+    for name in names:
+        path = folder / name
+        if path.suffix == ".npy":
+            np.save(path, np.ones(SHAPE, np.uint8))
+        else:
+            Image.fromarray(np.ones(SHAPE, np.uint8)).save(path)
+
+
+def names(folder):
+    return [(image.name, labels.name) for image, labels in labelled_pairs(folder)]
+
+
+def test_labels_have_the_name_of_the_file_or_its_stem_or_what_the_plugin_puts_behind(folder):
+    put(folder, "images/a.tif", "images/b.png", "images/c.ome.tif", "images/d.npy", "images/._a.tif")
+    put(folder, "labels/a.tif", "labels/b.tif", "labels/c_labels.tif", "labels/d.bmp", "labels/.b.png")
+    assert names(folder) == [
+        ("a.tif", "a.tif"), ("b.png", "b.tif"), ("c.ome.tif", "c_labels.tif"), ("d.npy", "d.bmp")
+    ]  # fmt: skip
+    assert [stem_of(image) for image, _ in labelled_pairs(folder)] == ["a", "b", "c", "d"]
+
+
+def test_images_of_the_same_stem_have_each_their_own_labels(folder):
+    put(folder, "images/a.tif", "images/a.png", "labels/a.tif", "labels/a.png")
+    assert names(folder) == [("a.png", "a.png"), ("a.tif", "a.tif")]
+    (folder / "labels" / "a.png").unlink()
+    with pytest.raises(ImageFileError, match=r"a.png and a.tif in .* both have the labels a.tif"):
+        names(folder)
+    (folder / "images" / "a.tif").unlink()
+    put(folder, "labels/a.bmp")
+    with pytest.raises(ImageFileError, match=r"a.bmp and a.tif in .* may both be the labels of a.png"):
+        names(folder)
+
+
+def test_an_image_without_labels_is_named_with_what_was_expected(folder):
+    put(folder, "images/a.tif", "labels/b.tif")
+    with pytest.raises(ImageFileError, match=r"a.tif has no label .*: expected a.tif, or a_labels.tif"):
+        names(folder)
+
+
+def test_pictures_are_read_as_they_are_segmented(tmp_path, truth, rng):
+    """Grey with alpha and palettes are colours to the model, not numbers."""
+    np.save(tmp_path / "l.npy", truth)
+    grey = Image.fromarray(rng.integers(0, 255, SHAPE).astype(np.uint8))
+    for name, mode in (("alpha.png", "LA"), ("palette.png", "P")):
+        grey.convert(mode).save(tmp_path / name)
+        pixels, labels = read_pair(tmp_path / name, tmp_path / "l.npy")
+        with open_image(tmp_path / name) as image:
+            np.testing.assert_array_equal(pixels, image.plane(0))
+        assert pixels.shape == (*SHAPE, 3)
+        np.testing.assert_array_equal(labels, truth)
+
+
+def test_labels_with_axes_of_length_one_are_planes(tmp_path, truth, rng):
+    stack = rng.integers(0, 255, (3, *SHAPE)).astype(np.uint8)
+    known = np.stack([truth] * 3)
+    tifffile.imwrite(tmp_path / "stack.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    zarr.save_array(tmp_path / "labels.zarr", known[:, None])
+    group = zarr.open_group(tmp_path / "named.zarr", mode="w")
+    group.create_array("0", data=known[None, :, None])
+    axes = [
+        {"name": n, "type": t}
+        for n, t in zip("tzcyx", ["time", "space", "channel", *["space"] * 2], strict=True)
+    ]
+    level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0] * 5}]}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [level]}]}
+    tifffile.imwrite(tmp_path / "tz.tif", stack[None], imagej=True, metadata={"axes": "TZYX"})
+    planes, labels = read_stack_pair(tmp_path / "tz.tif", tmp_path / "named.zarr")
+    np.testing.assert_array_equal(planes, stack)
+    np.testing.assert_array_equal(labels, known)
+    with open_image(tmp_path / "named.zarr") as image:
+        assert image.plane(1).shape == (*SHAPE, 1)
+        np.testing.assert_array_equal(image.label_plane(1), truth)
+
+
+def test_what_is_no_label_image_is_refused_by_name(tmp_path, truth):
+    Image.fromarray(truth).save(tmp_path / "i.png")
+    for labels, words in (
+        (truth.astype(np.int16) - 1, "Expected labels of 0 and above, found -1"),
+        (np.where(truth, np.nan, 1.0), "Expected whole numbers as labels, found fractions"),
+        (truth / 3, "Expected whole numbers as labels, found fractions"),
+    ):
+        np.save(tmp_path / "odd.npy", labels)
+        with pytest.raises(ImageFileError, match=f"odd.npy is no label image. {words}"):
+            read_pair(tmp_path / "i.png", tmp_path / "odd.npy")
+        with open_image(tmp_path / "odd.npy") as image, pytest.raises(ImageFileError, match=words):
+            image.label_plane(0)
+    Image.fromarray(np.stack([truth] * 3, -1)).save(tmp_path / "colours.png")
+    with open_image(tmp_path / "colours.png") as image, pytest.raises(ImageFileError, match="is an image"):
+        image.label_plane(0)
+
+
+def test_ids_are_whole_numbers_however_they_are_stored(truth):
+    for dtype in (bool, np.uint8, np.int64, np.float32):
+        np.testing.assert_array_equal(
+            whole(truth.astype(dtype)), truth.astype(bool) if dtype is bool else truth
+        )
+    with pytest.raises(LabelError, match="found dtype"):
+        whole(truth.astype("S1"))
+
+
+def test_high_ids_are_numbered_anew_in_their_order(truth):
+    high = np.where(truth == 4, 3_000_000_000, truth * np.uint64(1_000_000_001)).astype(np.uint64)
+    (small,) = numbered_anew([high])
+    assert small.dtype == np.int32
+    np.testing.assert_array_equal(small, np.where(truth == 4, 2, truth))
+    # An id is the same object in all planes, and 0 is background also where none has any.
+    one, two = numbered_anew([np.full((2, 2), 7), np.array([[9, 7]])])
+    assert (one.tolist(), two.tolist()) == ([[1, 1], [1, 1]], [[2, 1]])
+    assert numbered_anew([]) == []
