@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import re
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import typer.main
 
 from napari_sam.cli import app
+from napari_sam.everything.settings import CELLS, AutomaticSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -70,3 +73,24 @@ def test_the_command_line_page_names_every_command_and_option():
         options = [option for parameter in command.params for option in parameter.opts if option[0] == "-"]
         missing = [option for option in options if option not in section]
         assert not missing, f"{name}: run `make docs` to write the page again"
+
+
+def test_names_of_the_python_reference_exist():
+    named = re.findall(r"^::: (\S+)$", text_of(ROOT / "docs/reference/python.md"), re.MULTILINE)
+    assert len(named) > 30
+    for name in named:
+        module, _, thing = name.rpartition(".")
+        assert getattr(importlib.import_module(module), thing).__doc__, name
+
+
+def test_every_setting_of_automatic_masks_is_in_the_table_with_its_default():
+    table = text_of(ROOT / "docs/reference/settings.md").partition("Settings of automatic masks")[2]
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    rows = {name: line for line in lines for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    for field in dataclasses.fields(AutomaticSettings):
+        row = rows[field.name]
+        if type(field.default) in (int, float) and field.default < 1e9:
+            assert f"{round(field.default, 3):g}" in row.split("|")[3], row
+        own = getattr(CELLS, field.name)
+        if own != field.default:
+            assert f"built-in: {own:g}" in row, row

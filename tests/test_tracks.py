@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from napari_sam.axes import make_axes
 from napari_sam.cli import app
-from napari_sam.progress import finish
 from napari_sam.tracks import (
     TrackError,
     Tracks,
@@ -22,6 +21,7 @@ from napari_sam.tracks import (
     write_ctc,
     write_geff,
 )
+from napari_sam.tracks.save import saving_steps
 
 
 def frame(*discs, shape=(60, 100)):
@@ -209,15 +209,28 @@ def test_a_folder_holds_the_new_result_and_what_is_not_ours(tmp_path):
     for changed in (edited, DIVIDING[:2]):
         with pytest.raises(TrackError, match="are not those that were tracked"):
             write_ctc(tracks, changed, place)
-    steps = save_tracks(tracks, place, frames=DIVIDING)
+    steps = saving_steps(tracks, place, frames=DIVIDING)
     next(steps), next(steps)
     steps.close()
     assert {file.name: file.read_bytes() for file in place.iterdir()} == before
     with pytest.raises(TrackError, match="holds the labels too"):
-        finish(save_tracks(tracks, tmp_path / "other"))
+        save_tracks(tracks, tmp_path / "other")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mask007.tif").write_bytes(b"mine")
+    with pytest.raises(
+        TrackError, match=r"mine holds masks that are no older result.* Choose another folder"
+    ):
+        save_tracks(tracks, tmp_path / "mine", frames=DIVIDING)
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["mask007.tif"]
     with pytest.raises(TrackError):
         write_ctc(tracks, edited, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_tracks_are_saved_by_the_ending_of_the_name(tmp_path):
+    tracks = find_tracks(DIVIDING)
+    assert save_tracks(tracks, tmp_path / "tracks.csv") == tmp_path / "tracks.csv"
+    assert len(pd.read_csv(tmp_path / "tracks.csv")) == len(tracks.table)
 
 
 def test_tracking_tells_how_far_it_is():
@@ -304,3 +317,18 @@ def test_volumes_in_time_are_tracked_with_their_spacing(tmp_path):
         asked = ["track", str(path), "--max-distance", "15", "-o", str(tmp_path / "t.csv")]
         done = CliRunner().invoke(app, asked)
         assert f"{count} tracks" in done.output
+
+
+def test_a_movie_with_one_channel_is_tracked_where_it_lies(tmp_path):
+    movie = np.zeros((2, 1, 3, 30, 40), np.uint16)
+    movie[:, 0, 1, 5:9, 20:30] = 1
+    tifffile.imwrite(tmp_path / "movie.ome.tif", movie, metadata={"axes": "TCZYX"})
+    asked = ["track", str(tmp_path / "movie.ome.tif"), "-o", str(tmp_path / "t.csv")]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    row = pd.read_csv(tmp_path / "t.csv").iloc[0]
+    assert (row["z"], row["y"], row["x"]) == (1, 6.5, 24.5)
+    tifffile.imwrite(tmp_path / "colours.ome.tif", np.repeat(movie, 2, axis=1), metadata={"axes": "TCZYX"})
+    refused = CliRunner().invoke(app, ["track", str(tmp_path / "colours.ome.tif"), *asked[2:]])
+    assert refused.exit_code == 2
+    assert "it is an image" in " ".join(refused.output.replace("│", "").split())

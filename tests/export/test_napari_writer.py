@@ -11,8 +11,8 @@ import tifffile
 from napari.layers import Labels
 
 from napari_sam.axes import Axes
-from napari_sam.export import FORMATS
-from napari_sam.export.napari_writer import layer_axes, write_layer
+from napari_sam.export import FORMATS, ExportError
+from napari_sam.export.napari_writer import layer_axes, write_layer, write_png
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png", ".zip", ".geojson", ".json", ".zarr", ".csv"])
@@ -42,6 +42,14 @@ def test_scale_units_and_features_of_the_layer_are_kept(stack, tmp_path):
     document = json.loads((tmp_path / "cells.json").read_text())
     assert {a["label"]: a["score"] for a in document["annotations"]} == {1: 0.75, 2: 0.5}
     assert document["images"][0]["file_name"] == "nuclei"
+
+
+def test_a_name_that_ends_as_another_format_is_refused(odd_shapes, tmp_path):
+    data, attributes, _ = Labels(odd_shapes).as_layer_data_tuple()
+    with pytest.raises(ExportError, match=r"x.csv ends as .*, and the file type that was chosen is .*\.png"):
+        write_png(str(tmp_path / "x.csv"), data, attributes)
+    assert list(tmp_path.iterdir()) == []
+    assert write_png(str(tmp_path / "x.png"), data, attributes) == [str(tmp_path / "x.png")]
 
 
 def test_of_a_multiscale_layer_the_finest_level_is_saved(odd_shapes, tmp_path):

@@ -72,7 +72,8 @@ class TrackRun(QObject):
 
     def save(self, layer: TracksLayer, path: str) -> None:
         """Write a Tracks layer to a file or folder, in the worker."""
-        from napari_sam.tracks import TrackError, Tracks, save_tracks
+        from napari_sam.tracks import TrackError, Tracks
+        from napari_sam.tracks.save import saving_steps
 
         try:
             tracks, labels = self._sources.get(layer) or (
@@ -85,7 +86,7 @@ class TrackRun(QObject):
         except (AxesError, TrackError) as error:
             self.failed.emit(str(error))
             return
-        self._bench.session.request("track", partial(save_tracks, tracks, path, frames=frames, axes=axes))
+        self._bench.session.request("track", partial(saving_steps, tracks, path, frames=frames, axes=axes))
 
     def close(self) -> None:
         """Add nothing more."""

@@ -40,7 +40,6 @@ def track_command(
     """Link the objects of a movie into tracks, with divisions."""
     from napari_sam.export import ExportError
     from napari_sam.files import ImageFileError, open_image
-    from napari_sam.progress import finish
     from napari_sam.tracks import TrackError, TrackSettings, find_tracks, save_tracks
 
     try:
@@ -51,7 +50,7 @@ def track_command(
             settings = TrackSettings(max_distance, max_gap, divisions)
             tracks = find_tracks(frames, settings, spacing=movie.axes.spacing[1:])
             for path in out:
-                finish(save_tracks(tracks, path, frames=frames, axes=movie.axes))
+                save_tracks(tracks, path, frames=frames, axes=movie.axes)
                 typer.echo(str(path))
     except (ImageFileError, TrackError, ExportError) as error:
         raise typer.BadParameter(str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_sam.axes import ORDER, SECONDS, Axes, make_axes, unit_name
-from napari_sam.export import export
+from napari_sam.export import FORMATS, ExportError, export, format_of
 
 _WORDS = {"time": "T", "frame": "T", "plane": "Z", "depth": "Z", "slice": "Z", "channel": "C"}
 
@@ -66,7 +66,14 @@ def write_layer(
     -------
     list of str
         What was written.
+
+    Raises
+    ------
+    ExportError
+        If the name ends as another format does, or the layer cannot be written in this one.
     """
+    if format_name is not None:
+        _refuse_other_endings(path, format_name)
     finest = data[0] if attributes.get("multiscale") else data
     written = export(
         finest,
@@ -77,6 +84,17 @@ def write_layer(
         image_name=attributes.get("name"),
     )
     return [str(written)]
+
+
+def _refuse_other_endings(path: str, format_name: str) -> None:
+    """Refuse a name that says one format where the file type of the dialog says another."""
+    wanted = format_of(path, format_name)
+    other = next((f for f in FORMATS if f is not wanted and path.lower().endswith(f.suffixes)), None)
+    if other is not None and not path.lower().endswith(wanted.suffixes):
+        raise ExportError(
+            f"{path} ends as {other.title} does, and the file type that was chosen is {wanted.title}. "
+            f"Choose one or the other: {wanted.suffixes[0]} is the ending of this type."
+        )
 
 
 def layer_axes(ndim: int, attributes: dict[str, Any]) -> Axes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from napari_sam.axes import movie_axes
-from napari_sam.progress import finish
 from napari_sam.tracks.save import save_tracks
 from napari_sam.tracks.value import Tracks
 
@@ -39,4 +38,4 @@ def write_tracks(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """
     tracks = Tracks.of_napari(data, attributes.get("graph"), attributes.get("features"))
     axes = movie_axes(data.shape[1] - 1, attributes.get("scale"), attributes.get("units"))
-    return [str(finish(save_tracks(tracks, path, axes=axes)))]
+    return [str(save_tracks(tracks, path, axes=axes))]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_sam.axes import Axes
 from napari_sam.linking import Labels
-from napari_sam.progress import Progress, Steps
+from napari_sam.progress import Progress, Steps, finish
 from napari_sam.tracks.ctc import ctc_steps
 from napari_sam.tracks.geff import write_geff
 from napari_sam.tracks.table import write_csv
@@ -47,7 +47,7 @@ def format_of_tracks(path: str | Path) -> TrackFormat:
 
 def save_tracks(
     tracks: Tracks, path: str | Path, *, frames: Iterable[Labels] | None = None, axes: Axes | None = None
-) -> Steps[Path]:
+) -> Path:
     """Write tracks as the ending of the name says: ``.csv``, ``.geff``, else a folder of the challenge.
 
     Parameters
@@ -59,15 +59,25 @@ def save_tracks(
     axes : Axes, optional
         Axes of the movie, time first; see `write_geff`.
 
-    Yields
-    ------
-    Progress
-        Closing the generator cancels, and leaves nothing half written.
+    Returns
+    -------
+    Path
+        What was written.
 
     Raises
     ------
     TrackError
         If the labels are missing or have changed, or a package is not installed.
+    """
+    return finish(saving_steps(tracks, path, frames=frames, axes=axes))
+
+
+def saving_steps(
+    tracks: Tracks, path: str | Path, *, frames: Iterable[Labels] | None = None, axes: Axes | None = None
+) -> Steps[Path]:
+    """Write as `save_tracks` does, and tell how far it is.
+
+    Closing the generator cancels, and leaves nothing half written.
     """
     path = Path(path)
     chosen = format_of_tracks(path)

@@ -34,9 +34,11 @@ def ask_for_file(parent: QWidget, title: str, start: str, kind: str, suffixes: S
     if not typed or typed.lower().endswith(tuple(suffixes)):
         return typed
     path = Path(typed).with_name(Path(typed).name + suffixes[0])
-    if path.exists():
-        yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
-        asked = f"{path.name} is there already. Replace it?"
-        if QMessageBox.question(parent, title, asked, yes | no, no) != yes:
-            return ""
-    return str(path)
+    return str(path) if not path.exists() or may_replace(parent, title, path.name) else ""
+
+
+def may_replace(parent: QWidget, title: str, what: str) -> bool:
+    """Ask whether something that is there already is to be replaced."""
+    yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+    asked = f"{what} is there already. Replace it?"
+    return QMessageBox.question(parent, title, asked, yes | no, no) == yes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -11,7 +12,7 @@ from napari_sam._napari.panels.form import choice, column, form, row
 from napari_sam._napari.panels.layer_picker import LayerPicker
 from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
-from napari_sam._napari.panels.save_dialog import ask_for_file
+from napari_sam._napari.panels.save_dialog import ask_for_file, may_replace
 from napari_sam.tracks import TRACK_FORMATS
 
 
@@ -104,6 +105,10 @@ class TracksPanel(Panel):
         if wanted.suffix:
             path = ask_for_file(self, "Save tracks", start, wanted.title, [wanted.suffix])
         else:
-            path = QFileDialog.getExistingDirectory(self, "Folder for the masks and res_track.txt")
+            title = "Folder for the masks and res_track.txt"
+            path = QFileDialog.getExistingDirectory(self, title)
+            older = Path(path) / "res_track.txt"
+            if path and older.exists() and not may_replace(self, title, f"A result in {path}"):
+                return
         if path:
             self.save_requested.emit(layer, path)
