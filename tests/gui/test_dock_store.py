@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -135,12 +137,15 @@ def test_cancel_keeps_what_is_done_and_clicks_do_not_wait(open_desk, tmp_path):
     assert "left" in panel.progress.text.text()
     desk.press_button(panel.progress.button)
     desk.until(lambda: not panel.progress.isVisible())
-    desk.qtbot.wait(600)
     done = len(store)
     assert 2 <= done < 12
     slow.encode_seconds = 0
     desk.press_button(panel.run)
-    desk.until(lambda: f"{12 - done} embedded, {done} were there before" in panel.text.text())
+    desk.until(lambda: "were there before" in panel.text.text())
+    # The plane that was in the encoder when it was cancelled may have come in since.
+    embedded, before = map(int, re.findall(r"\d+", panel.text.text()))
+    assert done <= before <= done + 1
+    assert embedded + before == len(store) == 12
 
 
 def test_what_is_wrong_with_a_folder_is_said_and_work_goes_on(open_desk, tmp_path, monkeypatch):

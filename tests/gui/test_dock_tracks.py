@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from geff.validate.data import ValidationConfig
 from napari.layers import Tracks
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 from tests.fakes import disc_image
 
 pytestmark = pytest.mark.gui
@@ -121,9 +121,18 @@ def test_objects_are_tracked_and_saved(track_desk, tmp_path, monkeypatch):
     assert np.array_equal(masks > 0, MOVIE > 0)
     assert "Written to" in desk.panel.text.text()
     assert desk.errors == []
+    # An older result is replaced only by who says so.
+    asked = []
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *a: (asked.append(a[2]), answers.pop(0))[1])
+    (tmp_path / "01_RES" / "mask003.tif").write_bytes(b"older")
+    save(desk, monkeypatch, tmp_path / "01_RES", "ctc")
+    assert "01_RES is there already. Replace it?" in asked[0]
+    assert (tmp_path / "01_RES" / "mask003.tif").read_bytes() == b"older"
     # Labels that were edited since are not what was tracked: it is said, and the folder stays as it is.
     desk.labels.data[2][desk.labels.data[2] == 1] = 0
     save(desk, monkeypatch, tmp_path / "01_RES", "ctc")
+    assert not answers
     assert "Track them again" in desk.errors.pop()
     assert tifffile.imread(tmp_path / "01_RES" / "mask002.tif").any()
 
