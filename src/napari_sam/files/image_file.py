@@ -131,10 +131,7 @@ class ImageFile:
         plane = self.ids if self.ids is not None else self.plane(number)
         if plane.ndim > 2 and plane.shape[2] > 1:
             raise self._is_an_image()
-        try:
-            return whole(plane.reshape(plane.shape[:2]))
-        except LabelError as error:
-            raise ImageFileError(f"{self.path} is no label image. {error}") from error
+        return self._whole(plane.reshape(plane.shape[:2]))
 
     def planes(self) -> Iterator[NDArray[Any]]:
         """Read one plane after the other."""
@@ -161,6 +158,23 @@ class ImageFile:
             return self.array
         pixels = np.asarray(self.array).transpose([self.names.index(n) for n in self.axes.names] + extra)
         return pixels.reshape(self.shape)
+
+    def label_ids(self) -> NDArray[np.integer]:
+        """Read a whole label image, in the order of ``axes``.
+
+        Raises
+        ------
+        ImageFileError
+            If it has colours or several channels, or its numbers are no ids.
+        """
+        return self._whole(np.asarray(self.labels()))
+
+    def _whole(self, pixels: NDArray[Any]) -> NDArray[np.integer]:
+        """Labels as whole numbers, or an error that names the file."""
+        try:
+            return whole(pixels)
+        except LabelError as error:
+            raise ImageFileError(f"{self.path} is no label image. {error}") from error
 
     def _is_an_image(self) -> ImageFileError:
         return ImageFileError(

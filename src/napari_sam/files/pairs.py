@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.files.find import SUFFIXES, is_image
-from napari_sam.files.image_file import ImageFile, ImageFileError
+from napari_sam.files.image_file import ImageFileError
 from napari_sam.files.read import open_image
-from napari_sam.label_ids import LabelError, whole
 
 MADE = "_labels"
 """What the dock and ``napari-sam segment`` put behind the name of an image."""
@@ -77,20 +76,6 @@ def stem_of(path: Path) -> str:
     return path.name[: -len(path.suffix)].removesuffix(".ome") if path.suffix else path.name
 
 
-def read_label_ids(file: ImageFile) -> NDArray[np.integer]:
-    """Read a whole label image.
-
-    Raises
-    ------
-    ImageFileError
-        If it has colours or channels, or its numbers are no ids.
-    """
-    try:
-        return whole(np.asarray(file.labels()))
-    except LabelError as error:
-        raise ImageFileError(f"{file.path} is no label image. {error}") from error
-
-
 def read_pair(image: Path, labels: Path) -> tuple[NDArray[Any], NDArray[np.integer]]:
     """Read a plane, shape (H, W) or (H, W, C), and its labels, shape (H, W).
 
@@ -100,7 +85,7 @@ def read_pair(image: Path, labels: Path) -> tuple[NDArray[Any], NDArray[np.integ
         If one cannot be read, or the two do not fit.
     """
     with open_image(image) as picture, open_image(labels) as known:
-        truth = read_label_ids(known)
+        truth = known.label_ids()
         truth = truth.reshape(truth.shape[-2:]) if truth.size == np.prod(truth.shape[-2:]) else truth
         stored = tuple(picture.array.shape)
         if len(picture) == 1 and picture.shape[-2:] == truth.shape:
@@ -129,7 +114,7 @@ def read_stack_pair(image: Path, labels: Path) -> tuple[list[NDArray[Any]], list
         If one cannot be read, or the two do not fit.
     """
     with open_image(image) as picture, open_image(labels) as known:
-        truth = read_label_ids(known)
+        truth = known.label_ids()
         stored = tuple(picture.array.shape)
         flat = list(truth.reshape(-1, *truth.shape[-2:]))
         if _without_ones(picture.shape) == _without_ones(truth.shape):
