@@ -8,8 +8,9 @@ import tifffile
 import zarr
 from PIL import Image
 
+from napari_sam.export.formats import without_suffix
 from napari_sam.files import ImageFileError, open_image
-from napari_sam.files.pairs import labelled_pairs, read_pair, read_stack_pair, stem_of
+from napari_sam.files.pairs import labelled_pairs, read_pair, read_stack_pair
 from napari_sam.label_ids import LabelError, numbered_anew, whole
 
 SHAPE = (12, 16)
@@ -49,7 +50,7 @@ def test_labels_have_the_name_of_the_file_or_its_stem_or_what_the_plugin_puts_be
     assert names(folder) == [
         ("a.tif", "a.tif"), ("b.png", "b.tif"), ("c.ome.tif", "c_labels.tif"), ("d.npy", "d.bmp")
     ]  # fmt: skip
-    assert [stem_of(image) for image, _ in labelled_pairs(folder)] == ["a", "b", "c", "d"]
+    assert [without_suffix(image) for image, _ in labelled_pairs(folder)] == ["a", "b", "c", "d"]
 
 
 def test_images_of_the_same_stem_have_each_their_own_labels(folder):

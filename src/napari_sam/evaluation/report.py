@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from napari_sam.evaluation.measures import THRESHOLDS, PlaneScore, score_plane
 from napari_sam.evaluation.prompted import PROMPTS, Prompted, objects_of, prompt_objects
 from napari_sam.everything import generate, settings_for
-from napari_sam.files.pairs import labelled_pairs, read_pair, stem_of
+from napari_sam.export.formats import without_suffix
+from napari_sam.files.pairs import labelled_pairs, read_pair
 from napari_sam.image import RGB, plane_to_rgb
 from napari_sam.label_ids import numbered_anew
 from napari_sam.masks import masks_to_labels
@@ -77,7 +78,7 @@ def read_planes(folder: Path, limit: int | None = None) -> Iterator[TestPlane]:
         pairs = [pairs[round(k)] for k in np.linspace(0, len(pairs) - 1, limit)]
     for image, labels in pairs:
         pixels, truth = read_pair(image, labels)
-        yield TestPlane(stem_of(image), plane_to_rgb(pixels), truth)
+        yield TestPlane(without_suffix(image), plane_to_rgb(pixels), truth)
 
 
 def drawn_planes(count: int = 20, side: int = 384) -> Iterator[TestPlane]:

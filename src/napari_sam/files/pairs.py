@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.export.formats import without_suffix
 from napari_sam.files.find import SUFFIXES, is_image
 from napari_sam.files.image_file import ImageFileError
 from napari_sam.files.read import open_image
@@ -52,11 +53,11 @@ def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 def _labels_of(image: Path, known: list[Path], folder: Path) -> Path:
     """The label image of an image."""
-    name = stem_of(image)
+    name = without_suffix(image)
     for fits in (
         [p for p in known if p.name == image.name],
-        [p for p in known if stem_of(p) == name],
-        [p for p in known if stem_of(p) == name + MADE],
+        [p for p in known if without_suffix(p) == name],
+        [p for p in known if without_suffix(p) == name + MADE],
     ):
         if len(fits) > 1:
             raise ImageFileError(
@@ -69,11 +70,6 @@ def _labels_of(image: Path, known: list[Path], folder: Path) -> Path:
         f"{image} has no label image of the same name in {folder}: expected {image.name}, or "
         f"{name}{MADE}.tif as the plugin writes it."
     )
-
-
-def stem_of(path: Path) -> str:
-    """Name of a file less its ending; ``"a"`` of ``a.ome.tif``."""
-    return path.name[: -len(path.suffix)].removesuffix(".ome") if path.suffix else path.name
 
 
 def read_pair(image: Path, labels: Path) -> tuple[NDArray[Any], NDArray[np.integer]]:

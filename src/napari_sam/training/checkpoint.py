@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_sam.files.image_file import in_words
+
 __all__ = ["Average", "Clock", "load_checkpoint", "save_checkpoint"]
 
 
@@ -84,8 +86,7 @@ def load_checkpoint(
         average.state = {k: v.to(average.state[k].device) for k, v in state["average"].items()}
         return Clock(state["step"], state["seconds"])
     except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"Training cannot go on from {path}: it is damaged or of another network ({why}). "
+            f"Training cannot go on from {path}: it is damaged or of another network ({in_words(error)}). "
             "Delete it to begin anew, or choose another output."
         ) from error

@@ -169,7 +169,7 @@ def _checked(kind: type[Any], table: dict[str, Any], where: str) -> dict[str, An
     hints = get_type_hints(kind)
     for name, value in table.items():
         wanted = get_origin(hints[name]) or hints[name]
-        if type(value) not in _TOML.get(wanted, (dict, list, str)):
+        if type(value) not in _TOML[wanted]:
             words = " or ".join(t.__name__ for t in _TOML[wanted])
             raise ValueError(f"Expected {name} in {where} to be of the type {words}, found {value!r}.")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_sam.files.pairs import labelled_pairs, read_pair, read_stack_pair, stem_of
+from napari_sam.export.formats import without_suffix
+from napari_sam.files.pairs import labelled_pairs, read_pair, read_stack_pair
 from napari_sam.image import plane_to_rgb
 from napari_sam.label_ids import numbered_anew
 
@@ -114,7 +115,7 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
         plane = _plane(*read_pair(image, label))
         if plane.diameter > 0:
             planes.append(plane)
-            names.append(stem_of(image))
+            names.append(without_suffix(image))
     if not planes:
         raise ValueError(_nothing_in(folder / "labels"))
     chances = np.sqrt([plane.count for plane in planes])
