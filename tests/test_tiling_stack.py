@@ -95,7 +95,8 @@ def test_tiles_and_planes_are_seen_as_they_come(planes, tmp_path):
     filled, seen, done = [], [], []
     for step in segment(planes, path):
         done.append(step.done)
-        seen.append(int(np.count_nonzero(labels_of(path))) if path.exists() else 0)
+        if len(done) % 4 == 0:  # all planes are read each time
+            seen.append(int(np.count_nonzero(labels_of(path))) if path.exists() else 0)
         if isinstance(step, PlaneFilled):
             filled.append(step.plane)
     assert filled == [0, 1, 2, 3]

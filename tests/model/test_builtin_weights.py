@@ -43,7 +43,7 @@ def test_the_diameter_is_estimated(predictor):
 @pytest.mark.slow
 def test_nuclei_of_the_validation_split(predictor, labelled_data):
     """A floor well below the numbers of the model card, which are of the whole split."""
-    planes = list(read_planes(labelled_data / "dsb2018" / "val", 4))
+    planes = list(read_planes(labelled_data / "dsb2018" / "val", 2))
     numbers = summary(list(evaluate(predictor, planes)))
     assert numbers["miou"]["point1_oracle"] > 0.65
     assert numbers["miou"]["box"] > 0.7

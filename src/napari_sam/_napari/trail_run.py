@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_sam._napari.coordinates import PlaneError, PlaneIndex, turn_to_plane
+from napari_sam._napari.coordinates import PlaneError, turn_to_plane
+from napari_sam._napari.course import Course
 from napari_sam._napari.followed import FollowedVolume
 from napari_sam._napari.large import is_large
 from napari_sam._napari.planes import Pictures, Plane
@@ -18,18 +19,19 @@ from napari_sam._napari.target import write_through
 from napari_sam.levels import mask_to_full
 from napari_sam.masks import Mask, Overlap
 from napari_sam.session import Decision
-from napari_sam.session.trail import ChoiceMemory, Trail, settled
+from napari_sam.session.trail import ChoiceMemory, settled
 from napari_sam.session.work import memory_of, tiles_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_sam._napari.binding import PromptBinding
+    from napari_sam._napari.coordinates import PlaneIndex
     from napari_sam._napari.snapshot import Snapshot
     from napari_sam._napari.workbench import Workbench
     from napari_sam.progress import Progress
-    from napari_sam.prompts import Prompts
-    from napari_sam.propagation import Propagation, PropagationSettings
+    from napari_sam.propagation import PropagationSettings
+    from napari_sam.session.trail import Trail
 
 
 class TrailRun(QObject):
@@ -48,16 +50,10 @@ class TrailRun(QObject):
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
-        self.trail: Trail | None = None
-        self._axis = 0
-        self._planes: Sequence[Plane] = ()
-        self._numbers: dict[PlaneIndex, int] = {}
-        self._ground: Any = None
-        self._model = ""
-        self._pixels: Any = None
+        self._course = Course()
         self._memory = ChoiceMemory()
         self._image: Image | None = None
-        self._aside: WeakKeyDictionary[Image, _Aside] = WeakKeyDictionary()
+        self._aside: WeakKeyDictionary[Image, tuple[Course, ChoiceMemory]] = WeakKeyDictionary()
         self._looked_at: int | None = None
         self._volume = FollowedVolume(bench.viewer)
         bench.at_hand = self._masks_on
@@ -73,17 +69,24 @@ class TrailRun(QObject):
     # --- what is known ---------------------------------------------------------------------------------
 
     @property
+    def trail(self) -> Trail | None:
+        """The object that is followed."""
+        return self._course.trail
+
+    @property
     def here(self) -> int | None:
         """Number of the plane on show among those that were walked along."""
         plane = self._bench.plane
-        return self._numbers.get(plane.index) if plane is not None else None
+        return self._course.numbers.get(plane.index) if plane is not None else None
 
     @property
     def masks(self) -> dict[int, Mask]:
         """What a commit would write, by plane: what is chosen now, else what was followed."""
         if self.trail is None:
             return {}
-        chosen = {n: mask for n, said in self._said().items() if (mask := self._chosen(n, said)) is not None}
+        planes = self._course.planes
+        said = self._course.said(self._bench.binding)
+        chosen = {n: mask for n, one in said.items() if (mask := self._memory.mask(planes[n].index, one))}
         return self.trail.masks(chosen)
 
     # --- what the person asks for ----------------------------------------------------------------------
@@ -115,29 +118,34 @@ class TrailRun(QObject):
         except PlaneError as error:
             self.failed.emit(str(error))
             return
-        ground = _ground(session.predictor.model_id, planes[0], axis, settings, diameter)
-        before = self.trail if self.trail is not None and self.trail.ground == ground else None
-        numbers = {plane.index: number for number, plane in enumerate(planes)}
-        if self.trail is not None and numbers.keys() != self._numbers.keys():
+        course = Course(
+            planes,
+            axis,
+            _ground(session.predictor.model_id, planes[0], axis, settings, diameter),
+            bench.image.data,
+            session.predictor.name,
+        )
+        before, self._looked_at = self._course, None
+        if before.trail is not None and course.numbers.keys() != before.numbers.keys():
             self.failed.emit(
                 "An object that was followed elsewhere in this image is not committed yet. Turn to it and "
                 "commit it, or discard it."
             )
             return
-        self._axis, self._planes, self._numbers = axis, planes, numbers
-        anchors = {n: self._chosen(n, said) or said for n, said in self._said().items()}
-        if not anchors:
+        said = course.said(bench.binding)
+        if not said:
             self.failed.emit("Nothing says which object is meant. Click it or draw a box on one plane.")
             return
-        self._ground, self._pixels, self._looked_at = ground, bench.image.data, None
-        self._model = session.predictor.name
-        if self.trail is not None:
-            same_object = bool(self.trail.anchors & anchors.keys())
-            ends = self.trail.ends - anchors.keys() if same_object else frozenset()
-            self.trail = replace(self.trail, ends=ends)
-        previous = before.propagation if before is not None else None
-        if previous is not None:
-            anchors = settled(anchors, previous.anchors)
+        anchors = {n: self._memory.mask(planes[n].index, one) or one for n, one in said.items()}
+        previous = None
+        if before.trail is not None:
+            same_object = bool(before.trail.anchors & anchors.keys())
+            ends = before.trail.ends - anchors.keys() if same_object else frozenset()
+            course = replace(course, trail=replace(before.trail, ends=ends))
+            if before.trail.ground == course.ground:
+                previous = before.trail.propagation
+                anchors = settled(anchors, previous.anchors)
+        self._course = course
         large = is_large(bench.image, planes[0])
         work = partial(
             propagate_object,
@@ -157,9 +165,9 @@ class TrailRun(QObject):
     def turn_to(self, number: int) -> None:
         """Show a plane of the stack."""
         image = self._bench.image
-        if image is not None and 0 <= number < len(self._planes):
+        if image is not None and 0 <= number < len(self._course.planes):
             try:
-                turn_to_plane(self._bench.viewer, image, self._planes[number].index)
+                turn_to_plane(self._bench.viewer, image, self._course.planes[number].index)
             except PlaneError as error:
                 self.failed.emit(str(error))
 
@@ -182,7 +190,7 @@ class TrailRun(QObject):
                 "Something is said about the object on this plane. Clear the prompts here first."
             )
             return
-        self._show(self.trail.end_at(here))
+        self._show(replace(self._course, trail=self.trail.end_at(here)))
 
     def commit(self, target: Labels | None, overlap: Overlap) -> int:
         """Write the object into all its planes with one id, as one decision.
@@ -204,8 +212,8 @@ class TrailRun(QObject):
             self.failed.emit("There is no object to commit yet. Follow one first.")
             return 0
         self._bench.session.cancel("follow")
-        record = trail.record(masks, self._said())
-        places = {self._planes[n].index: mask for n, mask in masks.items()}
+        record = trail.record(masks, self._course.said(self._bench.binding))
+        places = self._course.by_plane(masks)
         viewer = self._bench.viewer
 
         def act(layer: Labels) -> int:
@@ -225,29 +233,16 @@ class TrailRun(QObject):
 
     def close(self) -> None:
         """Follow nothing more."""
-        self.trail, self._planes, self._numbers = None, (), {}
+        self._course = Course()
         self._bench.at_hand = lambda plane: ()
         self._volume.clear()
 
     # --- inside ----------------------------------------------------------------------------------------
 
-    def _said(self) -> dict[int, Prompts]:
-        """Prompts on each plane that has any, at full resolution."""
-        binding = self._bench.binding
-        if binding is None:
-            return {}
-        said = {number: binding.read(index) for index, number in self._numbers.items()}
-        return {number: prompts for number, prompts in said.items() if prompts}
-
-    def _chosen(self, number: int, said: Prompts) -> Mask | None:
-        """The mask that was chosen for prompts on a plane."""
-        return self._memory.mask(self._planes[number].index, said)
-
     def _masks_on(self, plane: Plane) -> Sequence[Mask]:
         """What was followed to a plane, for the preview."""
-        number = self._numbers.get(plane.index)
-        found = self.trail.planes.get(number) if self.trail is not None and number is not None else None
-        return () if found is None else (found.mask,)
+        mask = self._course.places.get(plane.index)
+        return () if mask is None else (mask,)
 
     def _show_volume(self) -> None:
         """Show the object through all planes where none of them is on show: in 3D, and from the side."""
@@ -257,15 +252,15 @@ class TrailRun(QObject):
         if trail is None or image is None or self.here is not None or self._bench.closed:
             self._volume.clear()
         else:
-            masks = {self._planes[number].index: found.mask for number, found in trail.planes.items()}
-            self._volume.show(image, self._axis, masks)
+            self._volume.show(image, self._course.axis, self._course.places)
 
     def _decide(self, what: str, write: Callable[[], Callable[[], None]]) -> None:
         """Write, and begin anew; undo takes both back."""
-        binding, said = self._bench.binding, [self._planes[n].index for n in self._said()]
+        binding, planes = self._bench.binding, self._course.planes
+        said = [planes[number].index for number in self._course.said(binding)]
         before, revert = self._state(), write()
         self._bring_back(binding, lambda: [binding.clear(plane) for plane in said])
-        self._show(None)
+        self._show(replace(self._course, trail=None))
         after = self._state()
 
         def undo() -> None:
@@ -284,16 +279,14 @@ class TrailRun(QObject):
     def _state(self) -> _State:
         """Everything that undo has to bring back."""
         binding = self._bench.binding
-        return _State(
-            binding, binding.snapshot(), self.trail, self._axis, self._planes, self._numbers, self._ground
-        )
+        return _State(binding, binding.snapshot(), self._course)
 
     def _return_to(self, state: _State) -> None:
         """Bring a state back, if its image is still the one that is worked on."""
         if state.binding is self._bench.binding:
-            self._bring_back(state.binding, partial(state.binding.restore, state.prompts, state.numbers))
-            _, _, trail, self._axis, self._planes, self._numbers, self._ground = state
-            self._show(trail)
+            course = state.course
+            self._bring_back(state.binding, partial(state.binding.restore, state.prompts, course.numbers))
+            self._show(course)
 
     def _bring_back(self, binding: PromptBinding, act: Callable[[], Any]) -> None:
         """Change the prompts without that being a decision."""
@@ -301,26 +294,22 @@ class TrailRun(QObject):
             act()
         self._bench.read_prompts(replayed=True)
 
-    def _show(self, trail: Trail | None) -> None:
-        """Make a trail the present one."""
-        self.trail = trail
+    def _show(self, course: Course) -> None:
+        """Go on with what was followed so far."""
+        self._course = course
         self._bench.show()
         self.changed.emit()
-
-    def _take(self, propagation: Propagation) -> None:
-        ends = self.trail.ends if self.trail is not None else frozenset()
-        self._show(Trail(propagation, len(self._planes), self._ground, self._model, ends))
 
     def _on_progress(self, kind: str, progress: Progress) -> None:
         so_far = getattr(progress, "so_far", None)
         if kind == "follow" and so_far is not None:
-            self._take(so_far)
+            self._show(self._course.take(so_far))
 
     def _on_finished(self, kind: str, outcome: Any) -> None:
-        if kind != "follow" or self._bench.closed or not self._planes:
+        if kind != "follow" or self._bench.closed or not self._course.planes:
             return
         if outcome is not None:
-            self._take(outcome)
+            self._show(self._course.take(outcome))
         if self.trail is not None:
             count = len(self.trail.planes)
             self.said.emit("" if outcome is not None else f"Stopped: {count} planes are kept.")
@@ -341,47 +330,31 @@ class TrailRun(QObject):
         """Another image: what was followed on the one before waits until it is back."""
         left, self._image = self._image, image
         if left is not None and left in self._bench.viewer.layers:
-            self._aside[left] = _Aside(
-                self.trail, self._axis, self._planes, self._numbers, self._ground, self._pixels, self._memory
-            )
-        kept = self._aside.pop(image, None) if image is not None else None
-        if kept is None or (kept.planes and image is not None and kept.pixels is not image.data):
-            kept = _Aside.nothing()
-        self._take_up(kept)
+            self._aside[left] = self._course, self._memory
+        course, memory = Course(), ChoiceMemory()
+        if image is not None and image in self._aside:
+            kept, chosen = self._aside.pop(image)
+            if not kept.planes or kept.pixels is image.data:
+                course, memory = kept, chosen
+        self._take_up(course, memory)
 
     def _on_picture(self) -> None:
         """Contrast or pixels changed: what was followed on other pixels is over."""
         image = self._bench.image
-        if self._planes and image is not None and image.data is not self._pixels:
-            self._take_up(_Aside.nothing())
+        course = self._course
+        if course.planes and image is not None and course.pixels is not image.data:
+            self._take_up(Course(), ChoiceMemory())
 
-    def _take_up(self, work: _Aside) -> None:
+    def _take_up(self, course: Course, memory: ChoiceMemory) -> None:
         """Go on with what was followed on an image, or with nothing."""
         had = self.trail is not None
         # First, so that what comes of the cancelling finds nothing to tell.
-        self.trail, self._planes = None, ()
+        self._course = Course()
         self._bench.session.cancel("follow")
-        self.trail, self._axis, self._planes, self._numbers, self._ground, self._pixels, self._memory = work
+        self._course, self._memory = course, memory
         if had:
             self.said.emit("")
         self.changed.emit()
-
-
-class _Aside(NamedTuple):
-    """What was followed on an image that is not worked on now, and what was chosen on its planes."""
-
-    trail: Trail | None
-    axis: int
-    planes: Sequence[Plane]
-    numbers: dict[PlaneIndex, int]
-    ground: Any
-    pixels: Any
-    memory: ChoiceMemory
-
-    @staticmethod
-    def nothing() -> _Aside:
-        """Return the beginning of the work on an image."""
-        return _Aside(None, 0, (), {}, None, None, ChoiceMemory())
 
 
 class _State(NamedTuple):
@@ -389,11 +362,7 @@ class _State(NamedTuple):
 
     binding: PromptBinding
     prompts: Snapshot
-    trail: Trail | None
-    axis: int
-    planes: Sequence[Plane]
-    numbers: dict[PlaneIndex, int]
-    ground: Any
+    course: Course
 
 
 def _nothing() -> None:
