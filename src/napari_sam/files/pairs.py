@@ -14,7 +14,7 @@ from napari_sam.files.find import SUFFIXES, is_image
 from napari_sam.files.image_file import ImageFileError
 from napari_sam.files.read import open_image
 
-MADE = "_labels"
+MADE_SUFFIX = "_labels"
 """What the dock and ``napari-sam segment`` put behind the name of an image."""
 
 
@@ -57,7 +57,7 @@ def _labels_of(image: Path, known: list[Path], folder: Path) -> Path:
     for fits in (
         [p for p in known if p.name == image.name],
         [p for p in known if without_suffix(p) == name],
-        [p for p in known if without_suffix(p) == name + MADE],
+        [p for p in known if without_suffix(p) == name + MADE_SUFFIX],
     ):
         if len(fits) > 1:
             raise ImageFileError(
@@ -68,7 +68,7 @@ def _labels_of(image: Path, known: list[Path], folder: Path) -> Path:
             return fits[0]
     raise ImageFileError(
         f"{image} has no label image of the same name in {folder}: expected {image.name}, or "
-        f"{name}{MADE}.tif as the plugin writes it."
+        f"{name}{MADE_SUFFIX}.tif as the plugin writes it."
     )
 
 

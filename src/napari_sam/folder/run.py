@@ -15,6 +15,7 @@ from typing import NamedTuple
 from napari_sam.export import ExportError, Format, export, format_of
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import open_image
+from napari_sam.files.pairs import MADE_SUFFIX
 from napari_sam.files.refused import in_plain_words
 from napari_sam.folder.ahead import embedded
 from napari_sam.folder.cluster import Cluster, Piece, pieces_of, run_pieces
@@ -109,7 +110,7 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] | None = Non
     if _twice(names):
         names = _longer_names(sources)
     return [
-        Job(source, tuple(out / f"{name}_labels{ending}" for ending in endings))
+        Job(source, tuple(out / f"{name}{MADE_SUFFIX}{ending}" for ending in endings))
         for source, name in zip(sources, names, strict=True)
     ]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _MASK = re.compile(r"mask\d{3,}\.tif")
-_LINES = "res_track.txt"
+RESULT_FILE = "res_track.txt"
 
 
 def write_ctc(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> None:
@@ -62,9 +62,9 @@ def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> S
     by_frame = {int(str(frame)): rows for frame, rows in pieces.groupby("frame")}
     place = Path(folder)
     made = not place.exists()
-    if not (place / _LINES).exists() and any(_MASK.fullmatch(old.name) for old in _files(place)):
+    if not (place / RESULT_FILE).exists() and any(_MASK.fullmatch(old.name) for old in _files(place)):
         raise TrackError(
-            f"{place} holds masks that are no older result: there is no {_LINES} beside them. "
+            f"{place} holds masks that are no older result: there is no {RESULT_FILE} beside them. "
             "Choose another folder."
         )
     # Written into a folder of its own and then moved file by file: the place may hold what is not ours.
@@ -79,7 +79,7 @@ def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> S
         if by_frame:
             raise _changed(min(by_frame))
         text = "".join(f"{' '.join(map(str, line))}\n" for line in lines)
-        (beside / _LINES).write_text(text)
+        (beside / RESULT_FILE).write_text(text)
         _put_in_place(beside, place)
         made = False
     except OSError as error:

@@ -14,6 +14,7 @@ from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
 from napari_sam._napari.panels.save_dialog import ask_for_file, may_replace
 from napari_sam.tracks import TRACK_FORMATS
+from napari_sam.tracks.ctc import RESULT_FILE
 
 
 class TracksPanel(Panel):
@@ -105,9 +106,9 @@ class TracksPanel(Panel):
         if wanted.suffix:
             path = ask_for_file(self, "Save tracks", start, wanted.title, [wanted.suffix])
         else:
-            title = "Folder for the masks and res_track.txt"
+            title = f"Folder for the masks and {RESULT_FILE}"
             path = QFileDialog.getExistingDirectory(self, title)
-            older = Path(path) / "res_track.txt"
+            older = Path(path) / RESULT_FILE
             if path and older.exists() and not may_replace(self, title, f"A result in {path}"):
                 return
         if path:
