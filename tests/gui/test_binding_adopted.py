@@ -108,6 +108,19 @@ def test_what_was_used_up_of_an_adopted_layer_stays_in_it(bound):
     assert bound.points() == [(30, 41, True)]
 
 
+def test_copies_of_the_own_layers_may_be_adopted(bound):
+    bound.binding.points.add([[10, 20]])
+    mine = bound.viewer.add_points([[5, 5]], name="mine")
+    (copy,) = (
+        bound.viewer.add_layer(type(x).create(*x.as_layer_data_tuple())) for x in [bound.binding.points]
+    )
+    assert bound.binding.adoptable == [mine, copy]
+    bound.viewer.layers.remove(bound.binding.points)
+    assert bound.points() == []
+    bound.binding.adopt(copy)
+    assert bound.points() == [(10, 20, True)]
+
+
 def test_released_layers_are_silent(bound):
     theirs = bound.viewer.add_points([[10, 20]])
     bound.binding.adopt(theirs)

@@ -87,7 +87,7 @@ def test_a_given_id_is_used(labels):
 
 @pytest.mark.parametrize(
     ("small", "highest", "large"),
-    [(np.uint8, 255, np.uint16), (np.uint16, 65535, np.uint32), (np.int8, 127, np.uint8)],
+    [(np.uint8, 255, np.uint16), (np.uint16, 65535, np.uint32), (np.int8, 127, np.int16)],
 )
 @pytest.mark.parametrize("visible", [True, False])
 def test_dtype_grows_when_the_id_needs_it(viewer, small, highest, large, visible):
@@ -181,6 +181,34 @@ def test_many_masks_over_what_is_there(labels):
         commit_labels(labels, FLAT, [block(0, 0, 10, 10)])
     commit_labels(labels, FLAT, [block(0, 0, 10, 10), block(5, 5, 10, 10)], overlap="replace")
     assert np.bincount(labels.data.ravel())[1:].tolist() == [2000 - 175, 100, 75]
+
+
+def test_masks_of_which_others_have_the_most_are_left_out(labels):
+    """The rims that are left around neighbours are no objects; what is written says how large it is."""
+    labels.data[2:10, 2:10] = 4
+    masks = [block(0, 0, 12, 12), block(20, 20, 5, 5)]
+    done = commit_labels(labels, FLAT, masks, records=[{**RECORD, "area": m.area} for m in masks], least=0.5)
+    assert done.labels == (5, 6)
+    assert labels.features["area"].tolist() == [144 - 64, 25]
+    take_back(labels, done)
+    labels.data[1:11, 1:11] = 4
+    done = commit_labels(labels, FLAT, masks, least=0.5)
+    assert done.labels == (0, 5)
+    take_back(labels, done)
+    labels.data[:11] = 4
+    with pytest.raises(CommitError, match="or most of them"):
+        commit_labels(labels, FLAT, masks[:1], least=0.5)
+
+
+def test_the_area_is_what_was_written(labels):
+    labels.data[:5] = 4
+    commit_mask(labels, FLAT, block(0, 0, 10, 10), record={**RECORD, "area": 100})
+    assert labels.features["area"].tolist() == [50]
+
+
+def test_ids_beside_words_are_counted(labels):
+    labels.features = pd.DataFrame({"index": ["3", "nucleus", None], "kind": ["a", "b", "c"]})
+    assert commit_mask(labels, FLAT, block(0, 0, 4, 4), record=RECORD).label == 4
 
 
 def test_take_back_leaves_what_was_painted_since(labels):

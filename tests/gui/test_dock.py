@@ -126,6 +126,54 @@ def test_a_scribble_is_points(desk):
     assert overlap_with(DISCS[2], desk.session.offers[0].choice.mask) > 0.98
 
 
+@pytest.mark.parametrize(("tool", "count"), [("scribble", 1), ("scribble", 3), ("polygon", 2)])
+def test_a_commit_while_something_is_drawn(desk, tool, count):
+    y, x, _ = DISCS[0]
+    desk.click(y, x)
+    desk.wait_offers()
+    desk.press_button(desk.dock.prompt_panel.tools[tool])
+    for place in [(y - 4, x - 4), (y + 4, x - 4), (y + 4, x + 4)][:count]:
+        desk.click(*place)
+    desk.press(Qt.Key.Key_C)
+    assert (desk.target.data.max(), desk.session.offers) == (1, ())
+    assert desk.session.history.undoable == "commit"
+    assert len(desk.dock.bench.binding.shapes.data) == 0
+    # The next one goes into the same labels, and what is drawn is drawn.
+    desk.press_button(desk.dock.prompt_panel.tools["polygon"])
+    y, x, r = DISCS[1]
+    for place in [(y - r, x - r), (y + r, x - r), (y + r, x + r)]:
+        desk.click(*place)
+    double_click(desk.viewer, desk.spot(y - r, x + r))
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    assert desk.target.data.max() == 2
+    desk.press_button(desk.dock.commit_panel.undo)
+    assert desk.target.data.max() == 1
+    assert desk.errors == []
+
+
+@pytest.mark.parametrize("how", ["escape", "tool"])
+def test_a_scribble_that_is_given_up_leaves_the_signs_of_the_others(desk, how):
+    y, x, _ = DISCS[0]
+    desk.press_button(desk.dock.prompt_panel.tools["scribble"])
+    desk.click(y - 8, x - 8)
+    double_click(desk.viewer, desk.spot(y + 8, x + 8))
+    desk.press_button(desk.dock.prompt_panel.negative)
+    desk.click(y - 12, x)
+    double_click(desk.viewer, desk.spot(y - 12, x + 5))
+    desk.wait_offers()
+    signs = [point.positive for point in desk.session.prompts[0].points]
+    assert set(signs) == {True, False}
+    desk.click(150, 150)
+    if how == "escape":
+        desk.press(Qt.Key.Key_Escape)
+    else:
+        desk.press_button(desk.dock.prompt_panel.tools["point"])
+    shapes = desk.dock.bench.binding.shapes
+    assert list(shapes.features["sign"]) == ["+", "-"]
+    assert [point.positive for point in desk.session.prompts[0].points] == signs
+
+
 def test_clicks_outside_the_object(desk):
     y, x, radius = DISCS[2]
     desk.click(y, x)

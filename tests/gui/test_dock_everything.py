@@ -9,7 +9,7 @@ import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 from tests.fakes import DiscPredictor, disc_image, disc_mask
-from tests.gui.dock import DISCS
+from tests.gui.dock import DISCS, disc_picture
 
 from napari_sam.masks import Mask, mask_iou, masks_of_labels
 
@@ -87,6 +87,72 @@ def test_only_where_no_object_is_yet(desk):
     assert len(desk.session.sifted.objects) == 2
     desk.press_button(desk.dock.everything_panel.accept)
     assert desk.target.data.max() == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"data": np.zeros((90, 100), int)}, "has shape"),
+        ({"data": np.zeros((4, 180, 200), int)}, "has shape"),
+        ({"data": np.zeros((180, 200), int), "translate": (20, 30)}, "another scale, position"),
+        ({"data": [np.zeros((180, 200), int), np.zeros((90, 100), int)], "multiscale": True}, "a pyramid"),
+    ],
+)
+def test_where_no_object_is_cannot_be_told_by_labels_that_do_not_fit(desk, labels, words):
+    desk.dock.automatic.failed.connect(desk.errors.append)
+    desk.dock.commit_panel.target.pick(desk.viewer.add_labels(**labels))
+    desk.viewer.layers.selection.active = desk.viewer.layers["discs"]
+    region = desk.dock.everything_panel.region
+    region.setCurrentIndex(region.findData("unlabelled"))
+    desk.press_button(desk.dock.everything_panel.run)
+    assert words in desk.errors[0]
+    assert "everything" not in desk.session.running
+
+
+def test_masks_wait_for_their_image(desk):
+    """Looking at another image, or another channel, costs nothing."""
+    desk.dock.automatic.failed.connect(desk.errors.append)
+    run_everything(desk)
+    other = desk.viewer.add_image(disc_image((180, 200), DISCS[:1]), name="other")
+    assert desk.dock.bench.image is other
+    desk.press_button(desk.dock.everything_panel.accept)
+    assert "those of 'discs'" in desk.errors[0]
+    desk.viewer.layers.selection.active = desk.viewer.layers["discs"]
+    desk.until(lambda: desk.session.status.phase == "ready")
+    assert desk.dock.bench.preview.layer.data.any()
+    desk.press_button(desk.dock.everything_panel.accept)
+    assert matches(desk.target.data, DISCS)
+    run_everything(desk)
+    desk.viewer.layers.selection.active = other
+    desk.viewer.layers.remove("discs")
+    assert desk.session.sifted is None
+
+
+def test_masks_of_planes_that_are_counted_otherwise_are_dropped(open_desk):
+    desk = open_desk(image=np.stack([disc_picture()] * 2)).wait_ready()
+    told = []
+    desk.dock.bench.told.connect(told.append)
+    run_everything(desk)
+    colours = desk.dock.image_panel.colours
+    colours.setCurrentIndex(colours.findText("channels of", Qt.MatchFlag.MatchStartsWith))
+    assert desk.session.sifted is None
+    assert "Segment all were dropped" in told[0]
+
+
+def test_rims_beside_objects_that_are_there_are_not_accepted(desk):
+    run_everything(desk)
+    desk.press_button(desk.dock.everything_panel.accept)
+    desk.target.data[DISCS[0][0] - 20 : DISCS[0][0] + 4] = 0
+    desk.target.data[desk.target.data == 1] = 7
+    told = []
+    desk.dock.bench.told.connect(told.append)
+    run_everything(desk)
+    desk.press_button(desk.dock.everything_panel.accept)
+    assert "masks were left out" in told[0]
+    areas = np.bincount(desk.target.data.ravel())
+    assert areas[8:].min() > 400
+    features = desk.target.features.set_index("index")
+    assert features.loc[8, "area"] == areas[8]
 
 
 def test_only_what_the_canvas_shows(desk):

@@ -185,6 +185,42 @@ def test_a_volume_on_show_says_what_to_do(open_desk):
     assert fits(commit_first(desk).data[desk.viewer.dims.current_step[0]])
 
 
+def test_opened_on_a_volume_the_model_loads_and_the_tool_is_taken_up_in_2d(open_desk, qtbot):
+    desk = open_desk(image=np.stack([disc_picture()] * 3))
+    desk.viewer.dims.ndisplay = 3
+    desk.until(lambda: desk.session.predictor is not None)
+    desk.press_button(desk.dock.prompt_panel.tools["box"])
+    assert "Switch it to 2D" in desk.errors.pop()
+    desk.viewer.dims.ndisplay = 2
+    desk.wait_ready()
+    assert desk.dock.bench.tool == "point"
+    assert fits(commit_first(desk).data[desk.viewer.dims.current_step[0]])
+
+
+def test_pixels_that_were_written_in_place_are_seen(desk):
+    image = desk.viewer.layers["discs"]
+    image.data[:] = image.data[::-1].copy()
+    image.refresh()
+    desk.until(lambda: np.array_equal(desk.session.rgb[..., 0] > 100, image.data > 100))
+    y, x, r = DISCS[0]
+    moved = (image.data.shape[0] - 1 - y, x, r)
+    assert fits(commit_first(desk, moved).data, moved)
+
+
+def test_colours_are_those_of_the_image_that_is_turned_to(open_desk):
+    desk = open_desk(image=np.stack([disc_picture(), disc_picture()[::-1]]), scale=(1, 1, 1)).wait_ready()
+    panel = desk.dock.image_panel
+    panel.colours.setCurrentIndex(panel.colours.findText("channels of", Qt.MatchFlag.MatchStartsWith))
+    panel.channels[2].setCurrentIndex(2)
+    picked = panel.picked_channels()
+    other = desk.viewer.add_image(disc_picture(), name="other")
+    assert desk.dock.bench.image is other
+    assert panel.picked_channels()[0] is None
+    desk.viewer.layers.selection.active = desk.viewer.layers["discs"]
+    assert panel.picked_channels() == picked
+    assert desk.dock.bench.channel_axis == 0
+
+
 def test_an_axis_is_time_by_its_label_or_its_unit():
     planes = np.zeros((3, 8, 8))
     assert is_time(Image(planes, units=("s", "um", "um")), 0)

@@ -161,10 +161,26 @@ def test_own_layers_are_known_by_their_mark(viewer):
 def test_removal_is_safe_twice(viewer):
     image = viewer.add_image(np.zeros((20, 30)))
     points = add_points_layer(viewer, image)
+    viewer.layers.selection.active = image
     remove_layer(viewer, points)
     remove_layer(viewer, points)
     remove_layer(viewer, None)
     assert list(viewer.layers) == [image]
+
+
+def test_layers_that_are_removed_together_may_take_others_with_them(viewer, qtbot):
+    """napari removes those that are selected one by one, in any order."""
+    image = viewer.add_image(np.zeros((20, 30)))
+    twins = [add_points_layer(viewer, image), add_labels_layer(viewer, image)]
+
+    def follow(event):
+        for layer in twins:
+            remove_layer(viewer, layer)
+
+    viewer.layers.events.removed.connect(follow)
+    viewer.layers.select_all()
+    viewer.layers.remove_selected()
+    qtbot.waitUntil(lambda: not len(viewer.layers))
 
 
 def test_new_labels_and_preview_leave_the_active_layer(viewer):

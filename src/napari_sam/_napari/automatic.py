@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_sam._napari.commit import CommitError, check_target
 from napari_sam._napari.coordinates import layer_shape, visible_box
+from napari_sam._napari.large_labels import finest
 from napari_sam._napari.large_run import LargeRun
 from napari_sam._napari.layers import Frame, twin_plane
 from napari_sam._napari.preview import WHOLE, Backdrop, colour_numbers
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from napari_sam.tiling.large_plane import Sight
 
 Where = Literal["plane", "unlabelled", "view"]
+
+LEAST = 0.5
+"""Part of an automatic mask that must be free where neighbours stay: what is less is the rim of one."""
 
 
 class AutomaticRun(QObject):
@@ -52,6 +57,7 @@ class AutomaticRun(QObject):
         self._image: Image | None = None
         self._pixels: Any = None
         bench.follower.picture_changed.connect(self._on_picture)
+        bench.layers_changed.connect(self._on_layers)
         bench.session.automatic_changed.connect(self._on_automatic)
         bench.session.sifted_changed.connect(self._show)
 
@@ -84,7 +90,11 @@ class AutomaticRun(QObject):
                 "canvas shows."
             )
             return
-        region = self._region(where, bench.plane, target)
+        try:
+            region = self._region(where, bench.plane, target)
+        except CommitError as error:
+            self.failed.emit(str(error))
+            return
         session.drop_automatic()
         self._plane, self._image, self._pixels = bench.plane, bench.image, bench.image.data
         self._sight = view.sight if view is not None else None
@@ -103,13 +113,19 @@ class AutomaticRun(QObject):
     def accept(self, target: Labels | None, overlap: Overlap) -> int:
         """Write the masks that pass the filters; into a new layer if ``target`` is None."""
         bench, plane = self._bench, self._plane
-        if plane is None or bench.session.sifted is None:
+        if plane is None or self._image is None or bench.session.sifted is None:
+            return 0
+        if self._image is not bench.image:
+            self.failed.emit(
+                f"These masks are those of {self._image.name!r}. Turn to that image to see and accept them."
+            )
             return 0
         corner, factors = self._lie(plane)
 
         def write(layer: Labels, objects: Sequence[Annotation]) -> Callable[[], None]:
             moved = [replace(o, mask=o.mask.shift(int(corner[0]), int(corner[1]))) for o in objects]
-            return write_into(bench.viewer, layer, plane.index, factors, overlap, moved)
+            where = bench.viewer, layer, plane.index, factors, overlap
+            return write_into(*where, moved, least=LEAST, tell=bench.told.emit)
 
         return bench.attempt(target, lambda layer: bench.session.accept_automatic(partial(write, layer)))
 
@@ -131,13 +147,19 @@ class AutomaticRun(QObject):
             box = box_to_level(box, view.sight.factors).shift(-seen.y0, -seen.x0)
             return partial(_clipped, box, (int(seen.height), int(seen.width)))
         if where == "unlabelled" and target is not None:
+            check_target(target, self._bench.image, channel_axis=self._bench.channel_axis)
             index = twin_plane(plane.index, target.ndim)
-            return partial(_unlabelled, target.data, index, plane.factors)
+            return partial(_unlabelled, finest(target), index, plane.factors)
         return None
 
     def _on_picture(self) -> None:
         """Masks of other pixels are over."""
         if self._image is not None and self._image.data is not self._pixels:
+            self._bench.drop_automatic(f"{self._image.name!r} shows something else now")
+
+    def _on_layers(self) -> None:
+        """Masks wait for their image while another is worked on, but not for one that was removed."""
+        if self._image is not None and self._image not in self._bench.viewer.layers:
             self._bench.session.drop_automatic()
 
     def _on_automatic(self) -> None:

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam._napari.coordinates import Float, PlaneIndex, layer_shape
+from napari_sam._napari.drawing import drop_spare_rows, finish_drawing
 from napari_sam._napari.layers import (
     add_points_layer,
     add_shapes_layer,
     own_layers,
     realign,
     remove_layer,
+    role_of,
 )
 from napari_sam._napari.prompt_layers import Ground, PromptLayer, Said, read_layer
 from napari_sam._napari.signs import (
@@ -131,9 +133,22 @@ class PromptBinding:
         """The person's own layers that are read as prompts."""
         return tuple(self._adopted)
 
+    @property
+    def adoptable(self) -> list[Layer]:
+        """Layers that may be adopted: the person's own, and copies that were made of the layers here."""
+        copies = [x for x in own_layers(self.viewer, self.image_layer) if isinstance(x, Points | Shapes)]
+        theirs = [x for x in self.viewer.layers if isinstance(x, Points | Shapes | Labels)]
+        return [
+            layer
+            for layer in theirs
+            if role_of(layer) is None or (layer in copies and layer not in (self._points, self._shapes))
+        ]
+
     def use(self, tool: Tool) -> None:
         """Take up a tool: make the layer it needs the active one, in the right mode."""
         layer: Points | Shapes
+        if self._shapes is not None:
+            finish_drawing(self._shapes)
         if tool == "point":
             layer, mode = self.points, "add"
         elif tool == "select" and isinstance(self.viewer.layers.selection.active, Points):
@@ -253,6 +268,8 @@ class PromptBinding:
         edited; the layer is left as it is.
         """
         with self._at_once():
+            if self._shapes is not None:
+                finish_drawing(self._shapes)
             for layer in (self._points, self._shapes):
                 if layer is not None:
                     rows = [said.row for said in read_layer(layer, self._ground(plane))]
@@ -276,18 +293,24 @@ class PromptBinding:
 
         What was said on other planes stays: it may be newer.
         """
+        with self._at_once():
+            if self._shapes is not None:
+                finish_drawing(self._shapes)
+            self._restore(snapshot, planes)
+
+    def _restore(self, snapshot: Snapshot, planes: Collection[PlaneIndex]) -> None:
+        """Make the layers hold what was noted of some planes, and what they hold now of the others."""
         now = self.snapshot()
         spent = {s for s in now.spent if s[1] not in planes} | {s for s in snapshot.spent if s[1] in planes}
         clicks, shapes = (partial(self._on_planes, planes, layer) for layer in (self._points, self._shapes))
         snapshot = replace(snapshot.within(clicks, shapes, now), spent=frozenset(spent))
-        with self._at_once():
-            if self._points is not None or len(snapshot.clicks):
-                snapshot.put_clicks(self.points)
-            if self._shapes is not None or snapshot.shapes:
-                snapshot.put_shapes(self.shapes)
-            if self._spent != snapshot.spent:
-                self._spent = set(snapshot.spent)
-                self._tell()
+        if self._points is not None or len(snapshot.clicks):
+            snapshot.put_clicks(self.points)
+        if self._shapes is not None or snapshot.shapes:
+            snapshot.put_shapes(self.shapes)
+        if self._spent != snapshot.spent:
+            self._spent = set(snapshot.spent)
+            self._tell()
 
     def _on_planes(
         self, planes: Collection[PlaneIndex], layer: Points | Shapes | None, data: Float
@@ -376,6 +399,7 @@ class PromptBinding:
         if str(getattr(event.action, "value", event.action)) in _AFTER:
             with self._at_once():
                 if event.source is self._shapes:
+                    drop_spare_rows(self._shapes)
                     self._only_lines_are_negative()
                 # Every edit is followed by word of the features: it is told once.
                 self._signs[event.source.unique_id] = negative_rows(event.source).tobytes()

@@ -91,7 +91,7 @@ def commit_mask(
     label : int, optional
         The object's id; the next free one if not given.
     record : mapping, optional
-        What to store about the object in the layer's features.
+        What to store about the object in the layer's features; its ``area`` is set to what was written.
 
     Raises
     ------
@@ -113,6 +113,7 @@ def commit_labels(
     *,
     overlap: Overlap = "keep",
     records: Sequence[Mapping[str, Any]] | None = None,
+    least: float = 0.0,
 ) -> Committed:
     """Write many objects as one undo step, the first mask on top of the next.
 
@@ -126,7 +127,10 @@ def commit_labels(
     overlap : {"keep", "replace"}
         Whether pixels of the objects that are there already stay theirs.
     records : sequence of mapping, optional
-        What to store about each mask.
+        What to store about each mask; its ``area`` is set to what was written.
+    least : float
+        Part of a mask, 0 to 1, that must be left to write: of those that belong to other objects for the
+        most part nothing is written.
 
     Raises
     ------
@@ -134,10 +138,10 @@ def commit_labels(
         If nothing is left to write, or the layer cannot be written to.
     """
     records = [{}] * len(masks) if records is None else records
-    done = _commit(labels_layer, plane, masks, None, overlap, records)
+    done = _commit(labels_layer, plane, masks, None, overlap, records, least)
     if done is None:
         raise CommitError(
-            f"Nothing is left to write of {len(masks)} masks: all of it is taken by other objects. "
+            f"Nothing is left to write of {len(masks)} masks: other objects take them, or most of them. "
             "Let the new objects replace them, or lower the filters."
         )
     return done
@@ -175,12 +179,15 @@ def commit_through(
     label = next_label(labels_layer)
     prepared = [_prepare(labels_layer, p, [m], [label], overlap, [record or {}]) for p, m in masks.items()]
     ready = [done for done in prepared if done is not None]
-    ready[1:] = [replace(done, rows=done.rows.iloc[:0]) for done in ready[1:]]
     if not ready:
         raise CommitError(
             f"Nothing is left to write on {len(masks)} planes: all of it is taken by other objects. "
             "Let the new object replace them."
         )
+    rows = ready[0].rows
+    if "area" in rows:
+        rows = rows.assign(area=sum(done.area for done in ready))
+    ready = [replace(done, rows=rows if number == 0 else rows.iloc[:0]) for number, done in enumerate(ready)]
     _carry_out(labels_layer, ready)
     return tuple(ready)
 
@@ -261,9 +268,10 @@ def _commit(
     labels: list[int] | None,
     overlap: Overlap,
     records: Sequence[Mapping[str, Any]],
+    least: float = 0.0,
 ) -> Committed | None:
     """Write masks with given ids, or count ids from the next free one; None if there is nothing to write."""
-    done = _prepare(layer, plane, masks, labels, overlap, records)
+    done = _prepare(layer, plane, masks, labels, overlap, records, least)
     if done is not None:
         _carry_out(layer, [done])
     return done
@@ -285,6 +293,7 @@ def _prepare(
     labels: list[int] | None,
     overlap: Overlap,
     records: Sequence[Mapping[str, Any]],
+    least: float = 0.0,
 ) -> Committed | None:
     """Find out what a commit would change; nothing is changed yet."""
     import pandas as pd
@@ -303,9 +312,13 @@ def _prepare(
     if overlap == "keep":
         ranks[before != 0] = -1
     for rank, mask in enumerate(masks, start=1):
-        paint(ranks, mask.shift(-int(box.y0), -int(box.x0)), rank)
+        moved = mask.shift(-int(box.y0), -int(box.x0))
+        left = paint(ranks, moved, rank)
+        if np.count_nonzero(left) < least * mask.area:
+            ranks[moved.box.clip(before.shape).slices][left] = 0
     np.maximum(ranks, 0, out=ranks)
-    visible = np.bincount(ranks.ravel(), minlength=len(masks) + 1)[1:] > 0
+    areas = np.bincount(ranks.ravel(), minlength=len(masks) + 1)[1:]
+    visible = areas > 0
     if not visible.any():
         return None
     if labels is None:
@@ -315,7 +328,11 @@ def _prepare(
     written = ranks > 0
     after = np.where(written, lookup[ranks], before)
     rows = pd.DataFrame(
-        [{"index": n, **r} for n, r, seen in zip(labels, records, visible, strict=True) if seen and r]
+        [
+            {"index": n, **r, **({"area": int(area)} if "area" in r else {})}
+            for n, r, area in zip(labels, records, areas, strict=True)
+            if area and r
+        ]
     )
     return Committed(tuple(labels), plane, box, written, before, after, rows)
 

@@ -42,6 +42,7 @@ class ImageFollower(QObject):
         self.image: Image | None = None
         self.following = True
         self._seen: tuple[Image, ...] = ()
+        self._sliders = self._axes()
         self._pause = QTimer(self, singleShot=True, interval=PAUSE)
         self._pause.timeout.connect(self.picture_changed)
         for emitter, slot in self._links():
@@ -65,8 +66,12 @@ class ImageFollower(QObject):
         before, self._seen = self._seen, tuple(dict.fromkeys(images))
         for emitter in _picture_events(before):
             emitter.disconnect(self._on_picture)
+        for emitter in _slice_events(before):
+            emitter.disconnect(self._on_slice)
         for emitter in _picture_events(self._seen):
             emitter.connect(self._on_picture)
+        for emitter in _slice_events(self._seen):
+            emitter.connect(self._on_slice)
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -117,7 +122,23 @@ class ImageFollower(QObject):
     def _on_picture(self, event: Event | None = None) -> None:
         self._pause.start()
 
+    def _on_slice(self, event: Event | None = None) -> None:
+        """A layer was drawn anew: its array was written to, unless only the sliders have moved."""
+        before, self._sliders = self._sliders, self._axes()
+        if before == self._sliders:
+            self._on_picture()
+
+    def _axes(self) -> tuple[object, ...]:
+        """Where the sliders are and how the axes lie."""
+        dims = self.viewer.dims
+        return dims.current_step, dims.order, dims.ndisplay
+
 
 def _picture_events(images: Iterable[Image]) -> list[EventEmitter]:
     """Events after which images look different."""
     return [e for i in images for e in (i.events.contrast_limits, i.events.gamma, i.events.data)]
+
+
+def _slice_events(images: Iterable[Image]) -> list[EventEmitter]:
+    """Events of ``layer.refresh()``; pyramids are sliced at every move of the camera and left out."""
+    return [image.events.set_data for image in images if not image.multiscale]

@@ -39,10 +39,13 @@ def next_label(layer: Labels) -> int:
             layer.events.paint.connect(_on_paint)
             layer.events.data.connect(_on_data)
         highest = _highest[layer]
+    import pandas as pd
+
     features = layer.features
     if "index" in features:
-        ids = features["index"]
-        return max(highest, int(ids.max()) if len(ids) else 0) + 1
+        # The column may be somebody else's, with words in it.
+        ids = [int(i) for i in pd.to_numeric(features["index"], errors="coerce").dropna()]
+        return max(highest, *ids, 0) + 1
     # Without a column of ids napari takes the row's number as the id.
     return max(highest, len(features) - 1) + 1
 

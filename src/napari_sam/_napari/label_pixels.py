@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 _DTYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
+_SIGNED = (np.int8, np.int16, np.int32, np.int64)
 
 
 class CommitError(ValueError):
@@ -118,7 +119,10 @@ def grow(layer: Labels, highest: int) -> None:
             f"The layer {layer.name!r} stores {dtype} and cannot hold the id {highest}. "
             "Make a new Labels layer, or store the labels with a larger type."
         )
-    larger = next(d for d in _DTYPES if highest <= np.iinfo(d).max)
+    # Ids below 0, which another program may have written, keep their place in signed numbers.
+    larger = next(
+        d for d in (*(_SIGNED if dtype.kind == "i" else ()), *_DTYPES) if highest <= np.iinfo(d).max
+    )
     visible = layer.visible
     # A hidden layer keeps the slice of its old dtype, which would refuse the new id.
     layer.visible = True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Labels, Points, Shapes
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_sam._napari.coordinates import (
     PlaneIndex,
@@ -305,9 +307,16 @@ def preview_shape(image_layer: Image, plane: PlaneIndex, frame: Frame | None = N
 
 
 def remove_layer(viewer: ViewerModel, layer: Layer | None) -> None:
-    """Remove a layer if it is still there."""
+    """Remove a layer if it is still there.
+
+    A selected one a moment later: napari may be about to remove all that are selected, and stumbles over one
+    that is gone.
+    """
     if layer is not None and layer in viewer.layers:
-        viewer.layers.remove(layer)
+        if layer in viewer.layers.selection:
+            QTimer.singleShot(0, partial(remove_layer, viewer, layer))
+        else:
+            viewer.layers.remove(layer)
 
 
 def twin_ndim(image_layer: Layer, channel_axis: int | None) -> int:

@@ -47,6 +47,9 @@ def write_into(
     factors: Factors,
     overlap: Overlap,
     objects: Sequence[Annotation],
+    *,
+    least: float = 0.0,
+    tell: Callable[[str], None] | None = None,
 ) -> Callable[[], None]:
     """Write objects into a layer as one undo step.
 
@@ -61,6 +64,10 @@ def write_into(
     overlap : {"keep", "replace"}
         Who gets the pixels that belong to another object.
     objects : sequence of Annotation
+    least : float
+        Part of a mask that must be left to write, where there are several; see `commit_labels`.
+    tell : callable, optional
+        Told how many masks were left out.
 
     Returns
     -------
@@ -79,7 +86,13 @@ def write_into(
         done = commit_mask(layer, plane, full[0].mask, overlap=overlap, record=full[0].record)
     else:
         records = [one.record for one in full]
-        done = commit_labels(layer, plane, [one.mask for one in full], overlap=overlap, records=records)
+        masks = [one.mask for one in full]
+        done = commit_labels(layer, plane, masks, overlap=overlap, records=records, least=least)
+    if tell is not None and 0 in done.labels:
+        tell(
+            f"{done.labels.count(0)} of {len(done.labels)} masks were left out: other objects take them, or "
+            "most of them."
+        )
     return partial(_take_out, viewer, layer, shape, done)
 
 

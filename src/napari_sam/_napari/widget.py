@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels, Points, Shapes
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
@@ -23,7 +23,7 @@ from napari_sam._napari.panels.candidate_panel import CandidatePanel
 from napari_sam._napari.panels.commit_panel import CommitPanel
 from napari_sam._napari.panels.everything_panel import EverythingPanel
 from napari_sam._napari.panels.export_panel import ExportPanel
-from napari_sam._napari.panels.image_panel import ImagePanel
+from napari_sam._napari.panels.image_panel import ImagePanel, Picked
 from napari_sam._napari.panels.prompt_panel import PromptPanel
 from napari_sam._napari.panels.section import Section
 from napari_sam._napari.panels.shortcuts_panel import ShortcutsPanel
@@ -75,6 +75,8 @@ class SegmentAnythingDock(Docked):
         self.many = ManyImages(self.bench, self.image_panel)
         self._shortcuts: Shortcuts | None = None
         self._waiting: Callable[[], None] | None = None
+        self._empty_handed = False
+        self._pictures: dict[Image, Picked] = {}
         own = {"load": self.image_panel, "everything": self.everything_panel, "export": self.export_panel}
         self._long_work = LongWork(self.session, own | self.stack.panels)
         self._lay_out()
@@ -273,9 +275,15 @@ class SegmentAnythingDock(Docked):
     def _begin(self, model: str, device: str) -> None:
         self.many.begin(self)
         self.bench.start()
-        if self.bench.image is not None:
-            self.bench.use("point")
+        self._empty_handed = self.bench.image is not None
+        self._take_up_tool()
         self.session.use_model(model, device)
+
+    def _take_up_tool(self) -> None:
+        """Put the tool for clicks into the hand, once there is a plane to click on."""
+        if self._empty_handed and self.bench.plane is not None:
+            self._empty_handed = False
+            self.bench.use("point")
 
     # --- what the person asks for -----------------------------------------------------------------------
 
@@ -287,6 +295,8 @@ class SegmentAnythingDock(Docked):
 
     def _on_picture(self) -> None:
         panel = self.image_panel
+        if self.bench.image is not None:
+            self._pictures[self.bench.image] = panel.picked_channels()
         self.bench.set_picture(
             channels_of(panel.picked_channels()),
             panel.contrast.currentData(),
@@ -332,6 +342,8 @@ class SegmentAnythingDock(Docked):
     def _on_image(self, image: Image | None) -> None:
         self.image_panel.image.pick(image)
         self.image_panel.set_options(channel_options(self.viewer, image))
+        if image is not None and image in self._pictures:
+            self.image_panel.pick_channels(*self._pictures[image])
         self._turn_target(image)
         self.stack.offer_axes()
         self.adapt_shortcuts()
@@ -347,6 +359,7 @@ class SegmentAnythingDock(Docked):
             self.export_panel.labels.pick(own[-1])
 
     def _on_plane(self) -> None:
+        self._take_up_tool()
         self.stack.offer_axes()
         self._show_offers()
 
@@ -354,16 +367,19 @@ class SegmentAnythingDock(Docked):
         """Layers came, went, or have another name."""
         layers = list(self.viewer.layers)
         images = [x for x in layers if isinstance(x, Image)]
+        self._pictures = {image: picked for image, picked in self._pictures.items() if image in images}
         labels = [x for x in layers if isinstance(x, Labels) and role_of(x) != "preview"]
-        theirs = [x for x in layers if isinstance(x, Points | Shapes | Labels) and role_of(x) is None]
+        binding = self.bench.binding
         self.image_panel.image.set_layers(images)
         self.image_panel.image.pick(self.bench.image)
         self.image_panel.refresh_options(channel_options(self.viewer, self.bench.image))
         self.commit_panel.target.set_layers(labels)
         self.export_panel.labels.set_layers(labels)
         self.stack.offer_layers(labels)
-        binding = self.bench.binding
-        self.prompt_panel.show_layers(theirs, binding.adopted if binding is not None else ())
+        if binding is None:
+            self.prompt_panel.show_layers((), ())
+        else:
+            self.prompt_panel.show_layers(binding.adoptable, binding.adopted)
 
     def _on_target_made(self, layer: Labels) -> None:
         self.commit_panel.target.pick(layer)

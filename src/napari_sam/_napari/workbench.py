@@ -146,6 +146,8 @@ class Workbench(QObject):
         if self.image is not None:
             self.follower.watch((self.image, *(channels.layers if channels is not None else ())))
         if self.channel_axis != axis_before:
+            # Masks of the planes as they were counted before.
+            self.drop_automatic("the channels are taken from another axis")
             self._bind(self.image)
             if tool is not None:
                 self.use(tool)
@@ -205,7 +207,11 @@ class Workbench(QObject):
         if self.binding is None:
             self.failed.emit("There is no image to work on. Open one first.")
             return
-        self.binding.use(tool)
+        try:
+            self.binding.use(tool)
+        except PlaneError as error:
+            self.failed.emit(str(error))
+            return
         self.tool_changed.emit()
 
     def set_batch(self, batch: bool) -> None:
@@ -278,6 +284,12 @@ class Workbench(QObject):
             remove_layer(self.viewer, layer)
         return written
 
+    def drop_automatic(self, why: str) -> None:
+        """Forget automatic masks that are over, and say so."""
+        if self.session.automatic is not None or "everything" in self.session.running:
+            self.told.emit(f"The masks of Segment all were dropped: {why}.")
+        self.session.drop_automatic()
+
     def show(self) -> None:
         """Show the chosen masks on the canvas, or what is under the mouse."""
         if self.image is None or self.plane is None:
@@ -312,7 +324,6 @@ class Workbench(QObject):
     def _on_image(self, image: Image | None) -> None:
         self._channels, self._level = None, None
         self._bind(image)
-        self.session.drop_automatic()
         self.preview.remove()
         self.image_changed.emit(image)
         self.look()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 OWN_FILE = "Use a file I have…"
 MODEL_TIP = "Models that are not on this computer are downloaded first."
 
+Picked = tuple[object, tuple[object, object, object]]
+"""Where the colours come from (an axis, ``"layers"`` or None) and what is red, green and blue."""
+
 
 @dataclass(frozen=True)
 class ChannelOptions:
@@ -124,8 +127,8 @@ class ImagePanel(QWidget):
         """Diameter of the objects in pixels; None to have it estimated."""
         return self.diameter.value() or None
 
-    def picked_channels(self) -> tuple[object, tuple[object, object, object]]:
-        """The axis, ``"layers"`` or None, and what is red, green and blue."""
+    def picked_channels(self) -> Picked:
+        """What is chosen to be seen as colours."""
         red, green, blue = (box.currentData() for box in self.channels)
         return self.colours.currentData(), (red, green, blue)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from napari.layers import Labels
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QWidget
 
@@ -99,6 +100,7 @@ class PromptPanel(QWidget):
         self.layers.layer_picked.connect(lambda _: self._show_adopted())
         self.adopt.clicked.connect(lambda: self.adopt_requested.emit(self.layers.layer))
         self.batch.toggled.connect(self.batch_toggled)
+        self.batch.toggled.connect(lambda _: self._show_adopted())
         self.hover.toggled.connect(self.hover_toggled)
         self.clear.clicked.connect(self.clear_requested)
 
@@ -107,6 +109,7 @@ class PromptPanel(QWidget):
         used = any(layer is other for other in self._adopted)
         self.adopt.setText("Release" if used else "Use as prompts")
         self.adopt.setEnabled(layer is not None)
-        names = ", ".join(other.name for other in self._adopted)
+        which = "each label" if self.batch.isChecked() else "its selected label"
+        names = ", ".join(f"{x.name} ({which})" if isinstance(x, Labels) else x.name for x in self._adopted)
         self.hint.setText(f"Also prompts: {names}" if names else "")
         self.hint.setVisible(bool(names))
