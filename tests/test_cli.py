@@ -119,6 +119,22 @@ def test_labels_beside_their_images_are_not_taken_for_images(discs, images):
     }
 
 
+def test_labels_that_lie_among_the_images_are_left_out_of_every_run(discs, images, tmp_path):
+    assert invoke("segment", images, "-o", images).exit_code == 0
+    again = invoke("segment", images, "-o", tmp_path / "other")
+    assert "2 label image(s) left out: img1_labels.tif, img2_labels.tif" in again.stderr
+    assert len(list((tmp_path / "other").glob("*.tif"))) == 2
+    embedded = invoke("embed", images, "-o", tmp_path / "store")
+    assert "2 label image(s) left out" in embedded.stderr
+    assert "nothing but labels" in invoke("embed", images / "img1_labels.tif", "-o", tmp_path / "s").stderr
+
+
+def test_resuming_one_file_is_said_to_begin_anew(discs, images, tmp_path):
+    words = ("segment", images / "img1.tif", "-o", tmp_path / "one.tif")
+    assert invoke(*words).exit_code == 0
+    assert "one file is always made anew" in invoke(*words, "--resume").stderr
+
+
 def test_the_image_itself_is_never_written_over(discs, images):
     before = (images / "img1.tif").read_bytes()
     for words in (("-o", images / "img1.tif"), ("-o", images / "img1.tif", "--overwrite")):
@@ -194,7 +210,11 @@ def test_options_win_over_the_settings_file(discs, images, tmp_path):
         (["segment", "IMAGE", "-o", "out", "-f", "word"], "tiff, ome-tiff, png"),
         (["segment", "IMAGE", "-o", "out", "--model", "vit_x"], "'vit_x', which is neither"),
         (["segment", "IMAGE", "-o", "out", "--device", "abacus"], "'abacus' cannot be used"),
+        (["segment", "IMAGE", "-o", "out", "--device", "abacus"], "value for --device"),
         (["segment", "IMAGE", "-o", "out", "--channels", "red"], "three channels such as"),
+        (["segment", "IMAGE", "-o", "out", "--channels=-,-,-"], "three channels such as"),
+        (["segment", "IMAGE", "-o", "out.jpg"], "of no format that labels are written in"),
+        (["track", "IMAGE", "-o", "tracks.json"], "ends in .csv or .geff, or that of a folder"),
         (["segment", "IMAGE", "-o", "out", "--settings", "none.yaml"], "cannot be read"),
         (["segment", "IMAGE", "-o", "out", "--min-area", "9", "--max-area", "2"], "no mask could be kept"),
         (["export", "IMAGE", "-o", "cells.doc"], "found 'cells.doc'"),

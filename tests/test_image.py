@@ -103,11 +103,24 @@ def test_flat_planes_are_black_and_do_not_divide_by_zero():
         (np.zeros((0, 5)), "one plane"),
         (np.zeros((4, 4), complex), "real pixel values, found dtype complex128"),
         (np.full((4, 4), np.nan), "no finite pixel"),
+        (np.zeros((5, 16, 20)), r"stack of planes use napari_sam.segment_stack"),
+        (np.zeros((2, 16, 20)), r"numpy.moveaxis"),
+        (np.zeros((5, 20, 16)), r"numpy.moveaxis"),
     ],
 )
 def test_what_is_no_plane_is_refused(plane, message):
     with pytest.raises(ImageError, match=message):
         plane_to_rgb(plane)
+
+
+def test_many_channels_are_taken_where_they_are_named():
+    assert plane_to_rgb(np.zeros((5, 16, 20)), channels=(0, 7, 19)).shape == (5, 16, 3)
+
+
+@pytest.mark.parametrize("gamma", [0, -1, np.nan, np.inf])
+def test_a_gamma_that_shows_nothing_is_refused(gamma):
+    with pytest.raises(ImageError, match="gamma above 0"):
+        plane_to_rgb(np.eye(4), gamma=gamma)
 
 
 def test_channels_that_do_not_exist_are_refused():

@@ -87,11 +87,17 @@ def test_the_digest_changes_with_every_setting():
         ("modle: vit_b", "out of model, diameter, .*, found modle"),
         ("- 1\n- 2", "Expected lines such as"),
         ("model: [", "cannot be read"),
-        ("diameter: wide", "cannot be used"),
-        ("contrast: [1, 2]", "cannot be used"),
+        ("diameter: wide", "a number for diameter"),
+        ("contrast: [1, 2, 3]", "pairs of black and white"),
+        ("contrast: [[4000, 100]]", "whose black is below its white"),
+        ("contrast: [[100, .nan]]", "a number for contrast, found nan"),
+        ("model: 5", "a name or a file as model, found 5"),
+        ("link: 'false'", "true or false as link"),
+        ("channels: [0, 1]", "one or three channels"),
+        ("channels: [null, null, null]", "one or three channels"),
         ("contrast: bright", "the contrast stack, plane, range or numbers"),
         ("gamma: 0", "a gamma above 0, found 0"),
-        ("diameter: -3", "a diameter above 0"),
+        ("diameter: 0.01", "a diameter of 1 pixel or more"),
         ("automatic: 3", "names and values under 'automatic'"),
     ],
 )
@@ -99,6 +105,28 @@ def test_a_file_that_is_no_recipe_is_refused_in_words(text, words, tmp_path):
     (tmp_path / "settings.yaml").write_text(text)
     with pytest.raises(RecipeError, match=words):
         load_recipe(tmp_path / "settings.yaml")
+
+
+def test_one_window_and_one_channel_may_be_written_shortly(tmp_path):
+    (tmp_path / "settings.yaml").write_text("contrast: [100, 4000]\nchannels: [1]")
+    recipe = load_recipe(tmp_path / "settings.yaml")
+    assert (recipe.contrast, recipe.channels) == (((100.0, 4000.0),), (1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"pred_iou_thresh": "a"},
+        {"pred_iou_thresh": 2},
+        {"points_per_side": 3.5},
+        {"points_per_side": "8"},
+        {"slack": float("nan")},
+        {"adaptive": "yes"},
+    ],
+)
+def test_settings_that_are_no_numbers_or_out_of_range_are_refused(setting):
+    with pytest.raises(RecipeError, match=f"{next(iter(setting))} must be"):
+        Recipe(automatic=setting).settings(DiscPredictor())
 
 
 def test_impossible_settings_are_refused_in_words(tmp_path):

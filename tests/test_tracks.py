@@ -53,6 +53,12 @@ def test_objects_keep_their_track_whatever_their_number():
     assert tracks.parents == {}
 
 
+def test_ids_may_be_whole_floats():
+    """As label images of many objects are kept for ImageJ."""
+    expected = find_tracks(DIVIDING).table
+    assert find_tracks([labels.astype(np.float32) for labels in DIVIDING]).table.equals(expected)
+
+
 def test_a_cell_that_divides_has_two_daughters():
     movie = [
         frame((30, 50, 10)),
@@ -255,8 +261,13 @@ def test_empty_movies_and_wrong_numbers(tmp_path):
         find_tracks([])
     with pytest.raises(TrackError, match="distances between pixels"):
         find_tracks(MOVIE, spacing=(1, 1, 1))
-    with pytest.raises(TrackError, match="distance above 0"):
-        TrackSettings(max_distance=0)
+    for distance in (0, np.nan, np.inf):
+        with pytest.raises(TrackError, match="distance above 0"):
+            TrackSettings(max_distance=distance)
+    with pytest.raises(TrackError, match="Frame 1: Expected labels of 0 and above"):
+        find_tracks([frame().astype(int) - 1])
+    with pytest.raises(TrackError, match="Expected frames of shape"):
+        find_tracks(DIVIDING[0])
     many = pd.DataFrame({"track": np.arange(1, 65537), "frame": 0, "label": 1, "y": 0.0, "x": 0.0, "area": 1})
     with pytest.raises(TrackError, match="at most 65535"):
         write_ctc(Tracks(many, {}), [], tmp_path)

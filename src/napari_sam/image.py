@@ -94,15 +94,20 @@ def plane_to_rgb(
     Raises
     ------
     ImageError
-        If the array is not a plane, is empty, is complex, or a channel does not exist.
+        If the array is not a plane, is empty, is complex, or a channel does not exist; or, where nothing says
+        which channels are meant, if it has so many that it rather is a stack, or has its channels first.
     """
     plane = np.asarray(plane)
+    if not 0 < gamma < np.inf:
+        raise ImageError(f"Expected a gamma above 0, found {gamma}.")
     if plane.ndim not in (2, 3) or 0 in plane.shape:
         raise ImageError(
             f"Expected one plane of shape (H, W) or (H, W, channels), found an array of shape {plane.shape}."
         )
     if plane.dtype.kind not in "buif":
         raise ImageError(f"Expected real pixel values, found dtype {plane.dtype}.")
+    if channels is None and contrast is None:
+        _refuse_stack(plane)
     stack = plane[..., None] if plane.ndim == 2 else plane
     picks = _default_channels(stack.shape[-1]) if channels is None else tuple(channels)
     wrong = [c for c in picks if c is not None and not 0 <= c < stack.shape[-1]]
@@ -123,6 +128,16 @@ def plane_to_rgb(
             scaled[channel] = _to_uint8(stack[..., channel], windows[channel], gamma)
         out[..., colour] = scaled[channel]
     return out
+
+
+def _refuse_stack(plane: NDArray[np.generic]) -> None:
+    """Refuse an array whose last axis is longer than one of the others: these are hardly channels."""
+    if plane.ndim == 3 and plane.shape[2] > max(4, min(plane.shape[:2])):
+        raise ImageError(
+            f"Expected a plane of shape (H, W) or (H, W, channels), found {plane.shape}. For a stack of "
+            "planes use napari_sam.segment_stack; where channels come first, numpy.moveaxis(plane, 0, -1); "
+            "or say with channels= which are red, green and blue."
+        )
 
 
 def fingerprint(rgb: RGB) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import inf
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -137,14 +137,21 @@ def save_recipe(recipe: Recipe, path: str | Path) -> None:
 def _recipe(found: dict[str, Any]) -> Recipe:
     """Bring what YAML gives to the types of a recipe."""
     values = dict(found)
+    for name, kind, wanted in (("model", str, "a name or a file"), ("link", bool, "true or false")):
+        if not isinstance(values.get(name, kind()), kind):
+            raise TypeError(f"expected {wanted} as {name}, found {values[name]!r}")
     if values.get("channels") is not None:
-        values["channels"] = tuple(None if c is None else int(c) for c in values["channels"])
+        values["channels"] = _channels(values["channels"])
     if "contrast" in values:
         values["contrast"] = _contrast(values["contrast"])
     if values.get("diameter") is not None:
-        values["diameter"] = _above_zero("diameter", values["diameter"])
+        values["diameter"] = _number("diameter", values["diameter"])
+        if values["diameter"] < 1:
+            raise ValueError(f"expected a diameter of 1 pixel or more, found {values['diameter']}")
     if "gamma" in values:
-        values["gamma"] = _above_zero("gamma", values["gamma"])
+        values["gamma"] = _number("gamma", values["gamma"])
+        if values["gamma"] <= 0:
+            raise ValueError(f"expected a gamma above 0, found {values['gamma']}")
     if not isinstance(values.get("automatic", {}), dict):
         raise TypeError(f"expected names and values under 'automatic', found {values['automatic']!r}")
     return Recipe(**values)
@@ -159,14 +166,32 @@ def _contrast(found: Any) -> ContrastRule | Windows:
                 f"expected the contrast stack, plane, range or numbers such as [[100, 4000]], found {found}"
             )
         return known[found]
-    return tuple((float(low), float(high)) for low, high in found)
+    pairs = found if isinstance(found, (list, tuple)) else [found]
+    if len(pairs) == 2 and not any(isinstance(one, (list, tuple)) for one in pairs):
+        pairs = [pairs]  # one window, written without the outer brackets
+    if not pairs or not all(isinstance(one, (list, tuple)) and len(one) == 2 for one in pairs):
+        raise ValueError(f"expected pairs of black and white such as [[100, 4000]], found {found}")
+    windows = tuple((_number("contrast", low), _number("contrast", high)) for low, high in pairs)
+    for low, high in windows:
+        if low >= high:
+            raise ValueError(f"expected a contrast whose black is below its white, found [{low:g}, {high:g}]")
+    return windows
 
 
-def _above_zero(name: str, found: Any) -> float:
-    value = float(found)
-    if not 0 < value < inf:
-        raise ValueError(f"expected a {name} above 0, found {found}")
-    return value
+def _channels(found: Any) -> tuple[int | None, ...]:
+    """Channels as they are written in a file; one number is for all three colours."""
+    picks = tuple(found) if isinstance(found, (list, tuple)) else (found,)
+    right = all(c is None or (isinstance(c, int) and not isinstance(c, bool) and c >= 0) for c in picks)
+    if not right or len(picks) not in (1, 3) or set(picks) == {None}:
+        raise ValueError(f"expected one or three channels such as [2, 0, null], found {found}")
+    return picks * 3 if len(picks) == 1 else picks
+
+
+def _number(name: str, found: Any) -> float:
+    """A number as it is written in a file."""
+    if not isinstance(found, (int, float)) or isinstance(found, bool) or not isfinite(found):
+        raise ValueError(f"expected a number for {name}, found {found!r}")
+    return float(found)
 
 
 def _refuse_unknown(found: Mapping[str, Any], known: list[str], what: str) -> None:

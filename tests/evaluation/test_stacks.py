@@ -83,6 +83,10 @@ def test_the_command_reports_stacks_and_movies(tmp_path, monkeypatch):
     done = run(app, [*asked, "--json", str(tmp_path / "score.json")])
     assert done.exit_code == 0, done.output
     assert "links   precision 1.000  recall 1.000" in done.output
+    for option in (["--worst", str(tmp_path / "w.png")], ["--prompted-only"], ["--limit", "1"]):
+        refused = run(app, [*asked, *option])
+        assert refused.exit_code == 2
+        assert "for folders of planes" in refused.output
     assert json.loads((tmp_path / "score.json").read_text())["volume"]["truth"] == 2
     for name, planes_ in (("images", stack), ("labels", truth)):
         (tmp_path / "movie" / name).mkdir(parents=True)

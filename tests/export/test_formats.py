@@ -149,3 +149,15 @@ def test_features_come_from_tables_of_several_kinds():
     assert features_by_id(None) == features_by_id(pd.DataFrame()) == {}
     with pytest.raises(ExportError, match="column 'index' or 'label'"):
         features_by_id({"name": ["a"]})
+
+
+def test_ids_are_never_guessed():
+    assert features_by_id({"index": [1, 2], "label": [1, 2], "kind": ["a", "b"]})[2] == {"kind": "b"}
+    assert features_by_id({"index": [1, 2], "label": ["round", "long"]})[2] == {"label": "long"}
+    with pytest.raises(ExportError, match="'index' and 'label' both look like the ids"):
+        features_by_id({"index": [0, 1], "label": [1, 2]})
+    for wrong in ([1.5, 2], [np.nan, 1], ["a", "b"], [-1, 2]):
+        with pytest.raises(ExportError, match="is to hold the ids"):
+            features_by_id({"label": wrong, "kind": ["a", "b"]})
+    with pytest.raises(ExportError, match="several with the id 3"):
+        features_by_id({"index": [0, 0, 3, 3], "kind": list("abcd")})

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from tests.fakes import DiscPredictor, disc_image
 from tests.folder.test_run import lines, run, write_images
 
 from napari_sam.export import ExportError, export
-from napari_sam.folder import MANIFEST, plan, read_manifest, segment_files
+from napari_sam.folder import MANIFEST, images_among, plan, read_manifest, segment_files
 from napari_sam.folder.annotate import AnnotationFolder, Snapshot
 from napari_sam.folder.ours import mark
 from napari_sam.progress import finish
@@ -168,3 +170,60 @@ def test_labels_are_added_to_the_zarr_of_their_image(tmp_path):
     path = export(np.zeros_like(pixels), tmp_path / "a.ome.zarr", image=pixels)
     (report,) = finish(segment_files(DiscPredictor(), plan([path], path), Recipe()))
     assert (report.status, report.objects) == ("done", 1)
+
+
+def test_files_are_known_by_whatever_way_they_are_reached(tmp_path, out, monkeypatch):
+    images = write_images(tmp_path / "in", 1)
+    run(plan(images, out), out)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    for folder in (Path("../in"), tmp_path / "link"):
+        (report,) = run(plan([folder / "img0.tif"], Path("../out")), Path("../out"), resume=True)
+        assert report.status == "kept"
+        (report,) = run(plan([folder / "img0.tif"], Path("../out")), Path("../out"))
+        assert report.status == "done"
+
+
+def test_a_folder_that_was_moved_with_its_images_goes_on(tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    run(plan(write_images(project / "in", 2), project / "out"), project / "out")
+    project.rename(tmp_path / "moved")
+    out = tmp_path / "moved" / "out"
+    images = sorted((tmp_path / "moved" / "in").glob("*.tif"))
+    assert [r.status for r in run(plan(images, out), out, resume=True)] == ["kept", "kept"]
+    assert [r.status for r in run(plan(images, out), out)] == ["done", "done"]
+
+
+def test_pixels_of_an_ome_zarr_that_changed_are_segmented_again(tmp_path, out):
+    discs = [(12, 14, 7), (30, 40, 6)]
+    store = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    scales = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, 1]}]}]
+    axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+    store.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": scales}]
+    pixels = store.create_array("0", shape=(48, 80), chunks=(48, 80), dtype="u1")
+    pixels[:] = disc_image((48, 80), discs)
+    jobs = plan([tmp_path / "a.zarr"], out)
+    assert run(jobs, out)[0].objects == 2
+    # Labels that are added to it leave the image as it was.
+    (tmp_path / "a.zarr" / "labels").mkdir()
+    (tmp_path / "a.zarr" / "labels" / ".zattrs").write_text("{}")
+    assert run(jobs, out, resume=True)[0].status == "kept"
+    pixels[:] = disc_image((48, 80), discs[:1])
+    (report,) = run(jobs, out, resume=True)
+    assert (report.status, report.objects) == ("done", 1)
+
+
+def test_labels_among_the_images_are_told_from_them(tmp_path, out):
+    images = write_images(tmp_path / "in", 2)
+    folder = tmp_path / "in"
+    run(plan(images[:1], folder), folder)
+    draw(folder / "img1_labels.tif")
+    draw(folder / "cells_labels.tif")  # there is no image 'cells'
+    files = sorted(folder.glob("*.tif"))
+    found, labels = images_among(files, [], out)
+    assert [f.name for f in found] == ["cells_labels.tif", "img0.tif", "img1.tif"]
+    assert [f.name for f in labels] == ["img0_labels.tif", "img1_labels.tif"]
+    found, _ = images_among(files, [folder / "img1_labels.tif"], out)
+    assert folder / "img1_labels.tif" in found

@@ -2,11 +2,13 @@
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,6 +195,11 @@ def test_config_file_is_read(tmp_path):
     assert config.data[0].weight == 0.5
 
 
+def test_a_file_of_notepad_is_read(tmp_path):
+    (tmp_path / "train.toml").write_text('output = "out"\nsteps = 7\n', encoding="utf-8-sig")
+    assert load_config(tmp_path / "train.toml")[0].steps == 7
+
+
 def test_weights_to_start_from_lie_beside_the_file(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text('start_from = "first/weights.safetensors"\n')
@@ -307,3 +314,6 @@ def test_the_parts_of_a_run_follow_each_other(tmp_path):
     again = CliRunner().invoke(app, ["train", str(path), "--output", str(tmp_path / "out")])
     assert again.exit_code == 0
     assert "This training was finished before: nothing was trained" in again.output
+    (advised,) = re.findall(r"start_from = '(.*?)'", again.output)
+    assert Path(advised).is_absolute()
+    assert Path(advised).exists()

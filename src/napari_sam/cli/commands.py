@@ -200,7 +200,6 @@ def segment(
         FileDone,
         NamedModel,
         plan,
-        read_writers,
         refuse_sources,
         segment_files,
         shared_out,
@@ -208,9 +207,7 @@ def segment(
     from napari_sam.recipe import RecipeError
 
     manifest = out / MANIFEST
-    # Labels that an earlier run wrote beside the images are not images.
-    written = read_writers(manifest)
-    sources = [path for path in sources if str(path.absolute()) not in written]
+    sources = _without_labels(sources, images, out)
     try:
         jobs = plan(sources, out, formats)
         refuse_sources(sources, [output for job in jobs for output in job.outputs])
@@ -218,6 +215,8 @@ def segment(
     except (ExportError, RecipeError) as error:
         raise typer.BadParameter(str(error)) from error
     one_file = [job.outputs for job in jobs] == [(out,)]
+    if one_file and resume:
+        typer.echo("--resume is for a folder of labels; one file is always made anew.", err=True)
 
     def tell(step: Progress) -> None:
         if isinstance(step, FileDone):
@@ -237,6 +236,25 @@ def segment(
         )
         reports = show(steps, "plane" if len(jobs) == 1 else "image", tell)
     raise typer.Exit(FAILED if any(r.status == "failed" for r in reports) else DONE)
+
+
+def _without_labels(sources: list[Path], named: list[str], out: Path) -> list[Path]:
+    """Leave out label images, and say so.
+
+    Raises
+    ------
+    BadParameter
+        If nothing else is there.
+    """
+    from napari_sam.folder import images_among
+
+    found, labels = images_among(sources, [Path(name).expanduser() for name in named], out)
+    if not found:
+        raise typer.BadParameter("Expected images, found nothing but labels.", param_hint="IMAGE")
+    if labels:
+        names = ", ".join(path.name for path in labels[:3]) + (", …" if len(labels) > 3 else "")
+        typer.echo(f"{len(labels)} label image(s) left out: {names}", err=True)
+    return found
 
 
 @app.command()
@@ -265,6 +283,7 @@ def embed(
         sources = find_images(images)
     except ImageFileError as error:
         raise typer.BadParameter(str(error), param_hint="IMAGE") from error
+    sources = _without_labels(sources, images, out)
     predictor = load(recipe.model, device)
     from napari_sam.folder.ahead import embed_image
     from napari_sam.store import EmbeddingStore

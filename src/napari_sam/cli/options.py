@@ -84,7 +84,8 @@ def read_recipe(
 def _channels(text: str) -> tuple[int | None, ...]:
     """``(2, 0, None)`` of ``"2,0,-"``; one number is for all three colours."""
     words = [word.strip() for word in text.split(",")]
-    if not all(word == "-" or word.isdigit() for word in words) or len(words) not in (1, 3):
+    right = all(word == "-" or word.isdigit() for word in words) and set(words) != {"-"}
+    if not right or len(words) not in (1, 3):
         raise typer.BadParameter(f"Expected one or three channels such as '2,0,-', found {text!r}.")
     picks = tuple(None if word == "-" else int(word) for word in words)
     return picks * 3 if len(picks) == 1 else picks
@@ -101,7 +102,12 @@ def read_numbers(text: str) -> list[float]:
 def load(model: str, device: str) -> Predictor:
     """Load a model; a name or device that does not exist is a mistake of usage."""
     from napari_sam.predictor import load_model
+    from napari_sam.predictor.load import choose_device
 
+    try:
+        choose_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
     try:
         return load_model(model, device=device)
     except ValueError as error:

@@ -40,9 +40,11 @@ def track_command(
     """Link the objects of a movie into tracks, with divisions."""
     from napari_sam.export import ExportError
     from napari_sam.files import ImageFileError, open_image
-    from napari_sam.tracks import TrackError, TrackSettings, find_tracks, save_tracks
+    from napari_sam.tracks import TrackError, TrackSettings, find_tracks, format_of_tracks, save_tracks
 
     try:
+        for path in out:
+            format_of_tracks(path)  # refuses a name before all the work
         with open_image(labels, axes=axes) as movie:
             if movie.note:
                 typer.echo(f"{labels}: {movie.note}", err=True)

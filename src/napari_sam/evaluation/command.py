@@ -31,7 +31,7 @@ def evaluate_command(
     worst: Annotated[
         Path | None, typer.Option(help="Write a contact sheet of the ten worst objects here (PNG).")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Take at most so many images.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take at most so many images.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     labels: Annotated[Path | None, typer.Option(help="Labels of a stack, one id through all planes.")] = None,
     movie: Annotated[
@@ -45,6 +45,10 @@ def evaluate_command(
     _refuse(json_file, "--json")
     _refuse(worst, "--worst", ".png")
     if labels is not None or movie:
+        unused = {"--worst": worst, "--prompted-only": prompted_only or None, "--limit": limit}
+        for option, given in unused.items():
+            if given is not None:
+                raise typer.BadParameter("This is for folders of planes.", param_hint=option)
         _evaluate_stack(folder, labels, movie, model, device, diameter, min_planes, json_file)
         return
     from tqdm import tqdm

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import inf
+from math import inf, isnan
 from typing import Literal
+
+import numpy as np
 
 from napari_sam.predictor.base import Predictor
 
@@ -89,8 +91,18 @@ class AutomaticSettings:
         }
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in least and value is not None and value < least[field.name]:
+            if field.name in ("prompts", "adaptive") or (value is None and "None" in str(field.type)):
+                continue
+            if not isinstance(value, (int, float, np.number)) or isinstance(value, bool) or isnan(value):
+                raise ValueError(f"{field.name} must be a number, found {value!r}.")
+            if str(field.type).startswith("int") and value != int(value):
+                raise ValueError(f"{field.name} must be a whole number, found {value}.")
+            if field.name.endswith("_thresh") and value > 1:
+                raise ValueError(f"{field.name} must be 1 or less, found {value}: no mask could be kept.")
+            if field.name in least and value < least[field.name]:
                 raise ValueError(f"{field.name} must be {least[field.name]} or more, found {value}.")
+        if not isinstance(self.adaptive, bool):
+            raise ValueError(f"adaptive must be true or false, found {self.adaptive!r}.")
         if self.prompts not in ("auto", "grid", "seeds"):
             raise ValueError(f"prompts must be 'auto', 'grid' or 'seeds', found {self.prompts!r}.")
         if self.max_area < self.min_area:

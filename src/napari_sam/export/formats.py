@@ -55,6 +55,10 @@ FORMATS = (
     Format("table", "Measurements (CSV)", (".csv",), "table"),
 )
 
+_OTHERS = ".bmp .btf .czi .gif .h5 .hdf5 .jpeg .jpg .lif .lsm .nd2 .npy .npz .txt .xlsx .xml .yaml .yml"
+_FILES = {*_OTHERS.split(), *(suffix[suffix.rindex(".") :] for known in FORMATS for suffix in known.suffixes)}
+"""Endings that nobody gives to a folder."""
+
 
 def format_of(path: str | Path, name: str | None = None) -> Format:
     """Return the format by its name, else by the ending of a file name.
@@ -78,6 +82,11 @@ def format_of(path: str | Path, name: str | None = None) -> Format:
             f"Expected a file name that ends in one of {known_suffixes}, found {Path(path).name!r}."
         )
     return max(fitting, key=lambda pair: pair[0])[1]
+
+
+def is_file_name(path: str | Path) -> bool:
+    """Whether a name ends as a file of pixels or tables does, whether or not labels are written as such."""
+    return Path(path).suffix.lower() in _FILES
 
 
 def without_suffix(path: str | Path) -> str:

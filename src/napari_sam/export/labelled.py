@@ -119,27 +119,49 @@ def features_by_id(features: Any) -> Features:
     Raises
     ------
     ExportError
-        If no column holds the ids.
+        If no column holds the ids, both do and differ, or they are no ids: not whole, or one twice.
     """
     if features is None:
         return {}
     if isinstance(features, Mapping) and all(isinstance(v, Mapping) for v in features.values()):
         return {int(i): dict(row) for i, row in features.items()}
     columns = {str(name): np.asarray(features[name]) for name in features}
-    key = next((k for k in ("index", "label") if k in columns), None)
-    if key is None:
-        if not columns:
-            return {}
-        raise ExportError(
-            f"Expected a column 'index' or 'label' with the ids of the objects, found {sorted(columns)}."
-        )
-    ids = columns.pop(key)
+    if not columns:
+        return {}
+    ids = _ids(columns)
     # napari adds a row for the background; it says nothing about an object.
     return {
         int(i): {name: plain(values[row]) for name, values in columns.items() if not missing(values[row])}
         for row, i in enumerate(ids)
-        if int(i) != 0
+        if i != 0
     }
+
+
+def _ids(columns: dict[str, NDArray[Any]]) -> NDArray[np.integer]:
+    """Take the column of ids out of the others."""
+    found = {key: columns.pop(key) for key in ("index", "label") if key in columns}
+    if not found:
+        raise ExportError(
+            f"Expected a column 'index' or 'label' with the ids of the objects, found {sorted(columns)}."
+        )
+    key, *others = found
+    for other in others:
+        if found[other].dtype.kind not in "iuf":
+            columns[other] = found[other]  # names, say, and not ids
+        elif not np.array_equal(found[key], found[other]):
+            raise ExportError(
+                f"The columns {key!r} and {other!r} both look like the ids of the objects and differ. "
+                "Leave out or rename the one that is something else."
+            )
+    try:
+        ids = whole(found[key])
+    except LabelError as error:
+        raise ExportError(f"The column {key!r} is to hold the ids of the objects: {error}") from error
+    known, counts = np.unique(ids[ids != 0], return_counts=True)
+    if (counts > 1).any():
+        twice = known[counts > 1][0]
+        raise ExportError(f"Expected one row for each object, found several with the id {twice}.")
+    return ids
 
 
 def plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_sam.axes import Axes, AxesError, make_axes
 from napari_sam.files.find import SUFFIXES
 from napari_sam.files.image_file import COLOURS, ImageFile, ImageFileError, in_words
+from napari_sam.files.refused import in_plain_words
 
 
 class Content(NamedTuple):
@@ -69,6 +70,8 @@ def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
         content = read(path)
     except ImageFileError:
         raise
+    except PermissionError as error:
+        raise ImageFileError(in_plain_words(error)) from error
     # A damaged or foreign file fails in as many ways as there are codecs.
     except Exception as error:
         raise ImageFileError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from napari_sam.folder.cluster import Cluster, ClusterError, NamedModel, connect, local_workers, shared_out
 from napari_sam.folder.image import Segmented, segment_image
 from napari_sam.folder.manifest import MANIFEST, Report, read_manifest, read_writers
-from napari_sam.folder.ours import refuse_sources
+from napari_sam.folder.ours import images_among, refuse_sources
 from napari_sam.folder.pictures import Pictures, recipe_picture, settle_contrast, stack_contrast
 from napari_sam.folder.run import FileDone, Job, plan, segment_files
 
@@ -20,6 +20,7 @@ __all__ = [
     "Report",
     "Segmented",
     "connect",
+    "images_among",
     "local_workers",
     "plan",
     "read_manifest",

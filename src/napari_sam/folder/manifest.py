@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -21,7 +21,7 @@ class Report:
     Parameters
     ----------
     source : str
-        The image, as an absolute path.
+        The image, by the name that `known_as` gives it.
     status : {"done", "failed", "kept"}
         ``"kept"`` where it was finished before.
     outputs : tuple of str
@@ -86,14 +86,15 @@ def read_manifest(path: Path) -> dict[str, Report]:
 
 
 def read_writers(path: Path) -> dict[str, Report]:
-    """Read who wrote each output last: the last line that names it, by its absolute path."""
+    """Read who wrote each output last: the last line that names it, by its name (`known_as`)."""
     return {output: report for report in _lines(path) for output in report.outputs}
 
 
 def _lines(path: Path) -> Iterator[Report]:
-    """Read the lines that are whole."""
+    """Read the lines that are whole, with the files by the names that they have now."""
     if not path.is_file():
         return
+    here = Path(known_as(path)).parent
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
@@ -102,7 +103,27 @@ def _lines(path: Path) -> Iterator[Report]:
             report = Report(**entry)
         except (ValueError, TypeError, KeyError):
             continue
-        yield report
+        yield _as_moved(report, here)
+
+
+def known_as(path: Path | str) -> str:
+    """The name under which a file is noted: the same by whatever path or link it is reached."""
+    return os.path.realpath(path)
+
+
+def _as_moved(report: Report, here: Path) -> Report:
+    """A line with today's names: a folder may have been moved, together with its images or without them."""
+    outputs = tuple(map(known_as, report.outputs))
+    if not outputs or any(os.path.exists(output) for output in outputs):
+        return replace(report, source=known_as(report.source), outputs=outputs)
+    moved = tuple(str(here / Path(output).name) for output in outputs)
+    if not all(os.path.exists(output) for output in moved):
+        return replace(report, source=known_as(report.source), outputs=outputs)
+    source = report.source
+    if not os.path.exists(source):
+        beside = here / os.path.relpath(source, Path(report.outputs[0]).parent)
+        source = str(beside) if beside.exists() else source
+    return replace(report, source=known_as(source), outputs=moved)
 
 
 def stamp_output(output: Path) -> tuple[int, int]:
@@ -116,9 +137,23 @@ def stamp_output(output: Path) -> tuple[int, int]:
 
 
 def stamp(source: Path) -> tuple[int, float]:
-    """Bytes and time of an image; impossible ones where it has vanished."""
+    """Bytes and time of an image, of all its files together; impossible ones where it has vanished.
+
+    Labels that lie in an OME-Zarr are not the image.
+    """
     try:
-        found = source.stat()
+        files = [file.stat() for file in _files_of(source)]
     except OSError:
         return -1, -1.0
-    return found.st_size, found.st_mtime
+    return sum(f.st_size for f in files), max((f.st_mtime for f in files), default=-1.0)
+
+
+def _files_of(source: Path) -> Iterator[Path]:
+    """The file of an image, or all of a folder but for its labels."""
+    if not source.is_dir():
+        yield source
+        return
+    for folder, below, names in os.walk(source):
+        if Path(folder) == source and "labels" in below:
+            below.remove("labels")
+        yield from (Path(folder, name) for name in names)

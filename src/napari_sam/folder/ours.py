@@ -12,7 +12,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from napari_sam.export import ExportError, format_of
-from napari_sam.folder.manifest import STATE_FILE, Report, stamp_output
+from napari_sam.export.formats import without_suffix
+from napari_sam.files.pairs import MADE_SUFFIX
+from napari_sam.folder.manifest import MANIFEST, STATE_FILE, Report, known_as, read_writers, stamp_output
+
+
+def images_among(files: Sequence[Path], named: Iterable[Path], out: Path) -> tuple[list[Path], list[Path]]:
+    """Tell images from label images that lie among them.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    named : iterable of Path
+        Those that a person gave by name: they are images, whatever they are called.
+    out : Path
+        Folder of the labels.
+
+    Returns
+    -------
+    images, labels : list of Path
+        What a run has written, by its manifest in ``out`` or beside the file, or what is called as labels are
+        that are made here and lies beside its image.
+    """
+    folders = dict.fromkeys([out, *(file.parent for file in files)])
+    written = {output for folder in folders for output in read_writers(folder / MANIFEST)}
+    names, given = {(file.parent, without_suffix(file)) for file in files}, set(named)
+    labels = []
+    for file in files:
+        name = without_suffix(file)
+        made = name.endswith(MADE_SUFFIX) and (file.parent, name.removesuffix(MADE_SUFFIX)) in names
+        if known_as(file) in written or (made and file not in given):
+            labels.append(file)
+    return [file for file in files if file not in labels], labels
 
 
 def refuse_sources(sources: Sequence[Path], outputs: Iterable[Path]) -> None:
@@ -49,7 +80,7 @@ def objection(source: Path, outputs: Sequence[Path], before: Mapping[str, Report
     """
     for output in outputs:
         if output.exists():
-            why = _objection(str(source.absolute()), output, before.get(str(output.absolute())), named)
+            why = _objection(known_as(source), output, before.get(known_as(output)), named)
             if why:
                 return (
                     f"{output} is there already and {why}. Choose another place for the labels, or add "
@@ -61,7 +92,7 @@ def objection(source: Path, outputs: Sequence[Path], before: Mapping[str, Report
 def mark(source: Path, outputs: Sequence[Path]) -> None:
     """Say beside each output that its labels are those of this image, before they are written."""
     for output in outputs:
-        _mark_of(output).write_text(str(source.absolute()), encoding="utf-8")
+        _mark_of(output).write_text(known_as(source), encoding="utf-8")
 
 
 def unmark(outputs: Sequence[Path]) -> None:
@@ -84,7 +115,7 @@ def _objection(source: str, output: Path, last: Report | None, named: bool) -> s
         return f"was not written by this run: it holds the labels of {last.source}"
     # Lines of earlier versions do not say what the files were like.
     stamps = dict(zip(last.outputs, last.written, strict=False))
-    known = stamps.get(str(output.absolute()))
+    known = stamps.get(known_as(output))
     if known is None:
         return by_hand
     return "" if known == stamp_output(output) else "was changed after it was written"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from napari_sam.export import ExportError, Format, export, format_of
-from napari_sam.export.formats import without_suffix
+from napari_sam.export.formats import is_file_name, without_suffix
 from napari_sam.files import open_image
 from napari_sam.files.pairs import MADE_SUFFIX
 from napari_sam.files.refused import in_plain_words
@@ -24,6 +24,7 @@ from napari_sam.folder.manifest import (
     MANIFEST,
     Report,
     add_to_manifest,
+    known_as,
     read_manifest,
     read_writers,
     stamp,
@@ -120,7 +121,7 @@ def _named_format(out: Path) -> Format | None:
     try:
         found = format_of(out)
     except ExportError:
-        if out.is_file():
+        if out.is_file() or (is_file_name(out) and not out.is_dir()):
             raise ExportError(
                 f"{out} is a file, and of no format that labels are written in. Name a folder for the "
                 "labels, or a file with the ending of a format, such as .tif."
@@ -204,7 +205,7 @@ def segment_files(
         left = [job for job in jobs if not is_kept(job) and not why_not(job)]
         yield from run_pieces(cluster, _pieces(predictor, left, recipe, axes, store))
     for number, job in enumerate(jobs):
-        source = str(job.source.absolute())
+        source = known_as(job.source)
         if is_kept(job):
             before = known[source]
             report = Report(before.source, "kept", before.outputs, 0.0, before.planes, before.objects)
@@ -241,14 +242,14 @@ def _work_of(job: Job, recipe: Recipe, predictor: Predictor, axes: str | None) -
 
 def _is_kept(job: Job, known: Mapping[str, Report], writers: Mapping[str, Report], made: _Made) -> bool:
     """Whether an image was segmented in this way, has not changed, and its files are there."""
-    before = known.get(str(job.source.absolute()))
+    before = known.get(known_as(job.source))
     return (
         before is not None
         and before.status == "done"
         and before.recipe == made.recipe
         and before.model in ("", made.model)
         and before.axes == made.axes
-        and before.outputs == tuple(str(o.absolute()) for o in job.outputs)
+        and before.outputs == tuple(map(known_as, job.outputs))
         and all(output.exists() for output in job.outputs)
         # Another image's labels may have replaced this one's.
         and all(writers[output].source == before.source for output in before.outputs)
@@ -304,9 +305,9 @@ def _segment_file(
     except Exception as problem:  # noqa: BLE001
         error = in_plain_words(problem)
     return Report(
-        str(job.source.absolute()),
+        known_as(job.source),
         "failed" if error else "done",
-        () if error else tuple(str(o.absolute()) for o in job.outputs),
+        () if error else tuple(map(known_as, job.outputs)),
         round(time.monotonic() - started, 3),
         planes,
         objects,

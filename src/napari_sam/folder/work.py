@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 
 from napari_sam.files import ImageFile
-from napari_sam.folder.manifest import stamp
+from napari_sam.folder.manifest import known_as, stamp
 from napari_sam.recipe import Recipe
 from napari_sam.tiling.large_plane import LARGE
 from napari_sam.units import UnitFolder
@@ -28,7 +28,7 @@ def work_folder(source: Path, output: Path, recipe: Recipe, model_id: str, axes:
     axes : str, optional
         Letters of the image's axes, where they were given: the same number is another plane under others.
     """
-    about = (str(source.absolute()), stamp(source), recipe.digest(), model_id, (axes or "").upper())
+    about = (known_as(source), stamp(source), recipe.digest(), model_id, (axes or "").upper())
     code = hashlib.blake2b(repr(about).encode(), digest_size=6).hexdigest()
     return output.absolute().with_name(f".{output.name}.{code}.work")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
+from napari_sam.label_ids import LabelError, whole
 from napari_sam.linking import Labels
 from napari_sam.progress import Progress, Steps, finish
 from napari_sam.tracks.value import AXES, TrackError, Tracks
@@ -49,7 +51,7 @@ class TrackSettings:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        if (self.max_distance is not None and self.max_distance <= 0) or self.max_gap < 0:
+        if (self.max_distance is not None and not 0 < self.max_distance < inf) or self.max_gap < 0:
             raise TrackError(
                 "Expected a distance above 0 and a gap of zero frames or more, "
                 f"found {self.max_distance} and {self.max_gap}."
@@ -198,6 +200,15 @@ def _measure(labels: Labels, frame: int) -> DataFrame:
     """Centroid and area of every object of a frame."""
     import pandas as pd
 
+    try:
+        labels = whole(np.asarray(labels))
+    except LabelError as error:
+        raise TrackError(f"Frame {frame + 1}: {error}") from error
+    if labels.ndim not in (2, 3):
+        raise TrackError(
+            f"Expected frames of shape (H, W) or (Z, H, W), found {labels.shape}. A movie is a sequence of "
+            "frames, or an array of shape (T, H, W) or (T, Z, H, W)."
+        )
     counts = np.bincount(labels.ravel())
     ids = np.flatnonzero(counts)
     ids = ids[ids > 0]

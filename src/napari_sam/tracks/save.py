@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_sam.axes import Axes
+from napari_sam.export.formats import is_file_name
 from napari_sam.linking import Labels
 from napari_sam.progress import Progress, Steps, finish
 from napari_sam.tracks.ctc import ctc_steps
@@ -40,8 +41,18 @@ TRACK_FORMATS = (
 
 
 def format_of_tracks(path: str | Path) -> TrackFormat:
-    """Return the format by the ending of a name; a name without one is a folder of the challenge."""
+    """Return the format by the ending of a name; a name without one is a folder of the challenge.
+
+    Raises
+    ------
+    TrackError
+        If the name ends as a file of another kind.
+    """
     suffix = Path(path).suffix.lower()
+    if suffix not in (".csv", ".geff") and is_file_name(path) and not Path(path).is_dir():
+        raise TrackError(
+            f"Expected a name that ends in .csv or .geff, or that of a folder, found {Path(path).name!r}."
+        )
     return next((f for f in TRACK_FORMATS if f.suffix and f.suffix == suffix), TRACK_FORMATS[-1])
 
 

@@ -58,8 +58,8 @@ def train_command(
     if not trained:
         typer.echo(
             "This training was finished before: nothing was trained. For other data or settings choose "
-            f"another output, with start_from = {str(last / WEIGHTS)!r} to go on from these weights; or give "
-            "more minutes or steps."
+            f"another output, with start_from = {str((last / WEIGHTS).absolute())!r} to go on from these "
+            "weights; or give more minutes or steps."
         )
     plot_metrics([part.output / METRICS for part in parts], last / "metrics.png")
     typer.echo(f"Weights: {last / WEIGHTS}")

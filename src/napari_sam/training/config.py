@@ -197,7 +197,7 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
         If a setting is not known, cannot be, or is missing.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"The configuration {path} cannot be read ({error.strerror or error}).") from error
     except ValueError as error:
