@@ -123,10 +123,12 @@ def test_what_cannot_be_said_in_a_file_or_taken_from_it_is_told(desk, tmp_path, 
     desk.press_button(settings.save)
     assert "The colours come from several files" in settings.text.text()
     assert not (tmp_path / "tuned.yaml").exists()
-    (tmp_path / "odd.yaml").write_text("channels: [0, 7, null]\ncontrast: [[50, 40]]")
+    (tmp_path / "odd.yaml").write_text("channels: [0, 7, null]")
     desk.dock.many.settings.load(str(tmp_path / "odd.yaml"))
     assert "Not taken: the channels 7, since the image has 1" in settings.text.text()
-    assert "Not taken: the contrast [50.0, 40.0]" in settings.text.text()
+    (tmp_path / "wrong.yaml").write_text("contrast: [[50, 40]]")
+    desk.dock.many.settings.load(str(tmp_path / "wrong.yaml"))
+    assert "whose black is below its white, found [50, 40]" in settings.text.text()
 
 
 def test_settings_are_loaded_into_the_dock(open_desk, tmp_path, monkeypatch):

@@ -8,12 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from napari.layers import Labels, Points, Shapes
-from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_sam._napari.coordinates import Float, PlaneIndex, layer_shape
+from napari_sam._napari.coordinates import PlaneIndex, layer_shape
 from napari_sam._napari.drawing import drop_spare_rows, finish_drawing
 from napari_sam._napari.layers import (
     add_points_layer,
@@ -23,17 +21,17 @@ from napari_sam._napari.layers import (
     remove_layer,
     role_of,
 )
-from napari_sam._napari.prompt_layers import Ground, PromptLayer, Said, read_layer
+from napari_sam._napari.prompt_layers import Ground, PromptLayer, Said, lie_on, read_layer
 from napari_sam._napari.signs import (
     NEGATIVE,
     POSITIVE,
+    keep_boxes_positive,
     negative_rows,
     next_sign,
-    only_lines_are_negative,
     set_next_sign,
     set_signs,
 )
-from napari_sam._napari.snapshot import Snapshot
+from napari_sam._napari.snapshot import Snapshot, Spent
 from napari_sam.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ class PromptBinding:
         self._channel_axis = channel_axis
         self._sign = POSITIVE
         self._adopted: list[PromptLayer] = []
-        self._spent: set[Hashable] = set()
+        self._spent: set[Spent] = set()
         self._signs: dict[Hashable, bytes] = {}
         self._hushed = 0
         self._missed = False
@@ -147,8 +145,7 @@ class PromptBinding:
     def use(self, tool: Tool) -> None:
         """Take up a tool: make the layer it needs the active one, in the right mode."""
         layer: Points | Shapes
-        if self._shapes is not None:
-            finish_drawing(self._shapes)
+        finish_drawing(self._shapes)
         if tool == "point":
             layer, mode = self.points, "add"
         elif tool == "select" and isinstance(self.viewer.layers.selection.active, Points):
@@ -268,8 +265,7 @@ class PromptBinding:
         edited; the layer is left as it is.
         """
         with self._at_once():
-            if self._shapes is not None:
-                finish_drawing(self._shapes)
+            finish_drawing(self._shapes)
             for layer in (self._points, self._shapes):
                 if layer is not None:
                     rows = [said.row for said in read_layer(layer, self._ground(plane))]
@@ -294,33 +290,17 @@ class PromptBinding:
         What was said on other planes stays: it may be newer.
         """
         with self._at_once():
-            if self._shapes is not None:
-                finish_drawing(self._shapes)
-            self._restore(snapshot, planes)
-
-    def _restore(self, snapshot: Snapshot, planes: Collection[PlaneIndex]) -> None:
-        """Make the layers hold what was noted of some planes, and what they hold now of the others."""
-        now = self.snapshot()
-        spent = {s for s in now.spent if s[1] not in planes} | {s for s in snapshot.spent if s[1] in planes}
-        clicks, shapes = (partial(self._on_planes, planes, layer) for layer in (self._points, self._shapes))
-        snapshot = replace(snapshot.within(clicks, shapes, now), spent=frozenset(spent))
-        if self._points is not None or len(snapshot.clicks):
-            snapshot.put_clicks(self.points)
-        if self._shapes is not None or snapshot.shapes:
-            snapshot.put_shapes(self.shapes)
-        if self._spent != snapshot.spent:
-            self._spent = set(snapshot.spent)
-            self._tell()
-
-    def _on_planes(
-        self, planes: Collection[PlaneIndex], layer: Points | Shapes | None, data: Float
-    ) -> NDArray[np.bool_]:
-        """Tell which coordinates of an own layer lie on some planes; all, if it is not there any more."""
-        here = np.full(len(data), layer is None)
-        for plane in planes if layer is not None else ():
-            ground = self._ground(plane)
-            here |= ground.holds(ground.pixels(data, layer), data, layer)
-        return here
+            finish_drawing(self._shapes)
+            grounds = [self._ground(plane) for plane in planes]
+            clicks, shapes = (partial(lie_on, grounds, layer) for layer in (self._points, self._shapes))
+            snapshot = snapshot.within(clicks, shapes, planes, self.snapshot())
+            if self._points is not None or len(snapshot.clicks):
+                snapshot.put_clicks(self.points)
+            if self._shapes is not None or snapshot.shapes:
+                snapshot.put_shapes(self.shapes)
+            if self._spent != snapshot.spent:
+                self._spent = set(snapshot.spent)
+                self._tell()
 
     def _ground(self, plane: PlaneIndex) -> Ground:
         """The plane with its size."""
@@ -400,7 +380,7 @@ class PromptBinding:
             with self._at_once():
                 if event.source is self._shapes:
                     drop_spare_rows(self._shapes)
-                    self._only_lines_are_negative()
+                    keep_boxes_positive(self._shapes)
                 # Every edit is followed by word of the features: it is told once.
                 self._signs[event.source.unique_id] = negative_rows(event.source).tobytes()
                 self._tell()
@@ -434,9 +414,3 @@ class PromptBinding:
             self._points = None if layer is self._points else self._points
             self._shapes = None if layer is self._shapes else self._shapes
             self._tell_layers()
-
-    def _only_lines_are_negative(self) -> None:
-        """Give a box that was drawn while the sign is "-" its "+"."""
-        shapes = self._shapes
-        if shapes is not None and (negative_rows(shapes) != only_lines_are_negative(shapes)).any():
-            set_signs(shapes, only_lines_are_negative(shapes))

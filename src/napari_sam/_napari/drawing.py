@@ -5,13 +5,13 @@ from __future__ import annotations
 from napari.layers import Shapes
 
 
-def finish_drawing(layer: Shapes) -> None:
+def finish_drawing(layer: Shapes | None) -> None:
     """End what is being drawn, as Escape does; a shape that has hardly begun is given up.
 
     To be called before shapes are removed or another tool is taken up: napari remembers the unfinished shape
     by its number, and stumbles when that is another one's or none's.
     """
-    if layer._is_creating:
+    if layer is not None and layer._is_creating:
         layer._finish_drawing()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,14 @@ class Ground:
             return np.pad(own, ((0, 0), (lead, 0)), constant_values=np.nan)
         # Rounded so that the same click does not differ in the last digits when a layer changes its units.
         return np.round(to_image_pixels(data, layer, self.image, viewer=self.viewer), 6)
+
+
+def lie_on(grounds: Iterable[Ground], layer: PromptLayer | None, data: Float) -> NDArray[np.bool_]:
+    """Tell which of a layer's coordinates, shape (N, D), lie on some planes; all, if it is not there."""
+    here = np.full(len(data), layer is None)
+    for ground in grounds if layer is not None else ():
+        here |= ground.holds(ground.pixels(data, layer), data, layer)
+    return here
 
 
 def read_layer(layer: PromptLayer, ground: Ground) -> list[Said]:

@@ -203,12 +203,9 @@ class SettingsFile(QObject):
         else:
             windows = list(recipe.contrast) * (len(layers) if len(recipe.contrast) == 1 else 1)
         for layer, window in zip(layers, windows, strict=False):
-            if window[0] < window[1]:
-                low, high = layer.contrast_limits_range
-                layer.contrast_limits_range = min(low, window[0]), max(high, window[1])
-                layer.contrast_limits = window
-            else:
-                not_taken.append(f"the contrast {list(window)}, whose black is not below its white")
+            low, high = layer.contrast_limits_range
+            layer.contrast_limits_range = min(low, window[0]), max(high, window[1])
+            layer.contrast_limits = window
             layer.gamma = recipe.gamma
         return not_taken
 

@@ -47,7 +47,9 @@ def next_sign(layer: Points | Shapes) -> str:
     return str(layer.feature_defaults["sign"].iloc[0])
 
 
-def only_lines_are_negative(layer: Shapes) -> NDArray[np.bool_]:
-    """Signs as they are to be: a box or outline is always around an object, only scribbles have a sign."""
+def keep_boxes_positive(layer: Shapes) -> None:
+    """Give a box or outline that was drawn while the sign is "-" its "+": only scribbles have a sign."""
     lines = np.array([kind in _LINES for kind in layer.shape_type], bool)
-    return negative_rows(layer) & lines
+    negative = negative_rows(layer)
+    if (negative & ~lines).any():
+        set_signs(layer, negative & lines)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from napari.layers import Points, Shapes
 from numpy.typing import NDArray
 
+from napari_sam._napari.coordinates import PlaneIndex
 from napari_sam._napari.signs import negative_rows, set_signs
 
+Spent = tuple[Hashable, PlaneIndex, Hashable]
+"""The adopted layer, the plane, and what was said there."""
 Here = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 
 
@@ -28,7 +31,7 @@ class Snapshot:
     kinds : tuple of str
         ``shape_type`` of each shape.
     negative_shapes : ndarray of bool
-    spent : frozenset
+    spent : frozenset of Spent
         What of adopted layers was used up.
     """
 
@@ -37,7 +40,7 @@ class Snapshot:
     shapes: tuple[NDArray[np.float64], ...]
     kinds: tuple[str, ...]
     negative_shapes: NDArray[np.bool_]
-    spent: frozenset[Hashable] = frozenset()
+    spent: frozenset[Spent] = frozenset()
 
     @property
     def empty(self) -> bool:
@@ -45,9 +48,7 @@ class Snapshot:
         return not len(self.clicks) and not self.shapes
 
     @staticmethod
-    def of(
-        points: Points | None, shapes: Shapes | None, spent: frozenset[Hashable] = frozenset()
-    ) -> Snapshot:
+    def of(points: Points | None, shapes: Shapes | None, spent: frozenset[Spent] = frozenset()) -> Snapshot:
         """Note what the layers hold now."""
         nothing = np.zeros(0, bool)
         return Snapshot(
@@ -59,13 +60,14 @@ class Snapshot:
             spent,
         )
 
-    def within(self, clicks: Here, shapes: Here, now: Snapshot) -> Snapshot:
-        """Return what there is ``now``, but this in a part of the image.
+    def within(self, clicks: Here, shapes: Here, planes: Collection[PlaneIndex], now: Snapshot) -> Snapshot:
+        """Return what there is ``now``, but this on some planes.
 
         Parameters
         ----------
         clicks, shapes : callable
-            Tells of data coordinates, shape (N, D), of the points or of one shape, which lie in that part.
+            Tells of data coordinates, shape (N, D), of the points or of one shape, which lie there.
+        planes : collection of PlaneIndex
         now : Snapshot
         """
         mine, theirs = self._clicks_in(clicks), ~now._clicks_in(clicks)
@@ -80,6 +82,10 @@ class Snapshot:
             shapes=(*(now.shapes[k] for k in kept), *(self.shapes[k] for k in drawn)),
             kinds=(*(now.kinds[k] for k in kept), *(self.kinds[k] for k in drawn)),
             negative_shapes=np.concatenate([now.negative_shapes[kept], self.negative_shapes[drawn]]),
+            spent=frozenset(
+                {one for one in now.spent if one[1] not in planes}
+                | {one for one in self.spent if one[1] in planes}
+            ),
         )
 
     def _clicks_in(self, here: Here) -> NDArray[np.bool_]:

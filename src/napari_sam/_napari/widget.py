@@ -13,8 +13,8 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam._napari.automatic import AutomaticRun
-from napari_sam._napari.choices import channel_options, channels_of, models
 from napari_sam._napari.docked import Docked
+from napari_sam._napari.image_work import ImageWork
 from napari_sam._napari.layers import may_hold, own_layers, role_of
 from napari_sam._napari.long_work import LongWork
 from napari_sam._napari.many_images import ManyImages
@@ -23,7 +23,6 @@ from napari_sam._napari.panels.candidate_panel import CandidatePanel
 from napari_sam._napari.panels.commit_panel import CommitPanel
 from napari_sam._napari.panels.everything_panel import EverythingPanel
 from napari_sam._napari.panels.export_panel import ExportPanel
-from napari_sam._napari.panels.image_panel import ImagePanel, Picked
 from napari_sam._napari.panels.prompt_panel import PromptPanel
 from napari_sam._napari.panels.section import Section
 from napari_sam._napari.panels.shortcuts_panel import ShortcutsPanel
@@ -64,7 +63,8 @@ class SegmentAnythingDock(Docked):
         self.bench = Workbench(self.viewer, load_model=load_model, cache_bytes=chosen.cache_bytes)
         self.session = self.bench.session
         self.automatic = AutomaticRun(self.bench)
-        self.image_panel = ImagePanel()
+        self.image = ImageWork(self.bench)
+        self.image_panel = self.image.panel
         self.prompt_panel = PromptPanel()
         self.candidate_panel = CandidatePanel()
         self.commit_panel = CommitPanel()
@@ -76,15 +76,12 @@ class SegmentAnythingDock(Docked):
         self._shortcuts: Shortcuts | None = None
         self._waiting: Callable[[], None] | None = None
         self._empty_handed = False
-        self._pictures: dict[Image, Picked] = {}
         own = {"load": self.image_panel, "everything": self.everything_panel, "export": self.export_panel}
         self._long_work = LongWork(self.session, own | self.stack.panels)
         self._lay_out()
         self._connect()
         self._actions = self._name_actions()
-        self.image_panel.set_models(models())
-        self.image_panel.show_model(chosen.model, chosen.device)
-        self._show_status()
+        self.image.begin(chosen.model, chosen.device)
         self._on_layers()
         # The dock is painted first; then the image is taken up and the model loaded, in the worker.
         self._first = OncePainted(self)
@@ -212,9 +209,7 @@ class SegmentAnythingDock(Docked):
         self.stack.failed.connect(self._fail)
         self.stack.changed.connect(self._show_commit)
         self.stack.stack.filled.connect(self._on_target_made)
-        session.status_changed.connect(self._show_status)
         session.model_changed.connect(self._on_model)
-        session.finished.connect(self._on_finished)
         session.offers_changed.connect(self._show_offers)
         session.history_changed.connect(self._show_history)
         session.automatic_changed.connect(self._on_automatic)
@@ -223,17 +218,13 @@ class SegmentAnythingDock(Docked):
 
     def _connect_panels(self) -> None:
         bench, session = self.bench, self.session
-        image, prompt = self.image_panel, self.prompt_panel
-        image.image_picked.connect(bench.follower.turn_to)
-        image.follow_toggled.connect(self._on_follow)
-        image.picture_changed.connect(self._on_picture)
-        image.model_requested.connect(session.use_model)
-        image.diameter_changed.connect(session.set_diameter)
+        prompt = self.prompt_panel
+        self.image.changed.connect(self.stack.offer_axes)
         prompt.tool_requested.connect(bench.use)
         prompt.sign_requested.connect(self._on_sign)
         prompt.adopt_requested.connect(self._on_adopt)
         prompt.batch_toggled.connect(bench.set_batch)
-        prompt.hover_toggled.connect(bench.set_hovering)
+        prompt.hover_toggled.connect(bench.hover.switch)
         prompt.clear_requested.connect(bench.clear)
         self.candidate_panel.candidate_picked.connect(session.choose)
         self.commit_panel.commit_requested.connect(self.commit)
@@ -287,23 +278,6 @@ class SegmentAnythingDock(Docked):
 
     # --- what the person asks for -----------------------------------------------------------------------
 
-    def _on_follow(self, follow: bool) -> None:
-        self.bench.follower.following = follow
-        active = self.viewer.layers.selection.active
-        if follow and isinstance(active, Image):
-            self.bench.follower.turn_to(active)
-
-    def _on_picture(self) -> None:
-        panel = self.image_panel
-        if self.bench.image is not None:
-            self._pictures[self.bench.image] = panel.picked_channels()
-        self.bench.set_picture(
-            channels_of(panel.picked_channels()),
-            panel.contrast.currentData(),
-            panel.level.currentData(),
-        )
-        self.stack.offer_axes()
-
     def _on_sign(self, positive: bool) -> None:
         if self.bench.binding is not None:
             self.bench.binding.sign = POSITIVE if positive else "-"
@@ -325,25 +299,13 @@ class SegmentAnythingDock(Docked):
     def _fail(self, message: str) -> None:
         show_error(message)
 
-    def _show_status(self) -> None:
-        self.image_panel.status.setText(str(self.session.status))
-
     def _on_model(self) -> None:
-        self.image_panel.set_uses_diameter(self.session.predictor.uses_diameter)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting()
 
-    def _on_finished(self, kind: str, outcome: Any) -> None:
-        """A model that did not come leaves the one that is loaded in its box."""
-        if kind == "load" and self.session.asked_model is not None and kind not in self.session.running:
-            self.image_panel.show_model(*self.session.asked_model)
-
     def _on_image(self, image: Image | None) -> None:
-        self.image_panel.image.pick(image)
-        self.image_panel.set_options(channel_options(self.viewer, image))
-        if image is not None and image in self._pictures:
-            self.image_panel.pick_channels(*self._pictures[image])
+        self.image.turn_to(image)
         self._turn_target(image)
         self.stack.offer_axes()
         self.adapt_shortcuts()
@@ -366,13 +328,9 @@ class SegmentAnythingDock(Docked):
     def _on_layers(self) -> None:
         """Layers came, went, or have another name."""
         layers = list(self.viewer.layers)
-        images = [x for x in layers if isinstance(x, Image)]
-        self._pictures = {image: picked for image, picked in self._pictures.items() if image in images}
         labels = [x for x in layers if isinstance(x, Labels) and role_of(x) != "preview"]
         binding = self.bench.binding
-        self.image_panel.image.set_layers(images)
-        self.image_panel.image.pick(self.bench.image)
-        self.image_panel.refresh_options(channel_options(self.viewer, self.bench.image))
+        self.image.offer([x for x in layers if isinstance(x, Image)])
         self.commit_panel.target.set_layers(labels)
         self.export_panel.labels.set_layers(labels)
         self.stack.offer_layers(labels)

@@ -14,16 +14,17 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.binding import PromptBinding
 from napari_sam._napari.commit import CommitError, check_target
-from napari_sam._napari.coordinates import PlaneError, PlaneIndex, world_to_pixels
+from napari_sam._napari.coordinates import PlaneError, PlaneIndex
 from napari_sam._napari.dispatch import Dispatch
 from napari_sam._napari.follow import ImageFollower
+from napari_sam._napari.hover import Hover
 from napari_sam._napari.large import Lookout, large_planes
 from napari_sam._napari.large_labels import usual_folder
 from napari_sam._napari.layers import remove_layer
 from napari_sam._napari.planes import Channels, ContrastMode, Plane, current_plane, iter_planes
 from napari_sam._napari.preview import MaskPreview
 from napari_sam._napari.settings import Preferences, on_preferences_changed
-from napari_sam._napari.signs import NEGATIVE, POSITIVE
+from napari_sam._napari.signs import POSITIVE
 from napari_sam._napari.snapshot import Snapshot
 from napari_sam._napari.target import make_target, write_into
 from napari_sam.levels import mask_to_full, to_level
@@ -89,7 +90,6 @@ class Workbench(QObject):
         self.plane: Plane | None = None
         self.labels_folder = usual_folder()
         self.batch = False
-        self.hovering = True
         self.at_hand: Callable[[Plane], Sequence[Mask]] = lambda plane: ()
         """Masks, at full resolution, to show on a plane where nothing is on offer."""
         self.closed = False
@@ -97,6 +97,7 @@ class Workbench(QObject):
         self._channels: Channels | None = None
         self._contrast: ContrastMode = "displayed"
         self._level: int | None = None
+        self.hover = Hover(self)
         self._connect()
         self._end_preferences = on_preferences_changed(self._on_preferences)
 
@@ -131,9 +132,7 @@ class Workbench(QObject):
         self._unbind(tidy=tidy)
         self.follower.close()
         self.lookout.close()
-        self.viewer.events.mouse_over_canvas.disconnect(self._on_mouse_left)
-        if self._on_mouse_move in self.viewer.mouse_move_callbacks:
-            self.viewer.mouse_move_callbacks.remove(self._on_mouse_move)
+        self.hover.close()
         if tidy:
             self.preview.remove()
 
@@ -218,12 +217,6 @@ class Workbench(QObject):
         """Whether every prompt is an object of its own."""
         self.batch = batch
         self.read_prompts()
-
-    def set_hovering(self, hovering: bool) -> None:
-        """Whether the mask under the mouse is shown before the click."""
-        self.hovering = hovering
-        if not hovering:
-            self.session.end_hover()
 
     def read_prompts(self, *, replayed: bool = False) -> None:
         """Tell the session what the layers say about the plane.
@@ -318,8 +311,6 @@ class Workbench(QObject):
         follower.picture_changed.connect(partial(self.look, anew=True))
         follower.layers_changed.connect(self.layers_changed)
         follower.active_changed.connect(self.tool_changed)
-        self.viewer.mouse_move_callbacks.append(self._on_mouse_move)
-        self.viewer.events.mouse_over_canvas.connect(self._on_mouse_left)
 
     def _on_image(self, image: Image | None) -> None:
         self._channels, self._level = None, None
@@ -379,29 +370,3 @@ class Workbench(QObject):
         """Bring the prompts of a plane back to how they were, if the layers still belong to this image."""
         if binding is self.binding:
             binding.restore(snapshot, [plane])
-
-    def _on_mouse_left(self, event: Any = None) -> None:
-        if not self.viewer.mouse_over_canvas:
-            self.session.end_hover()
-
-    def _on_mouse_move(self, viewer: ViewerModel, event: Any) -> None:
-        """Ask for the mask under the mouse, where a click would ask for one too."""
-        if not self.hovering or self.plane is None or self.image is None or self.tool != "point":
-            self.session.end_hover()
-            return
-        if self.binding is None or self.binding.sign == NEGATIVE or self.image not in self.viewer.layers:
-            self.session.end_hover()
-            return
-        try:
-            position = world_to_pixels(self.viewer, self.image, event.position)
-        except PlaneError:
-            self.session.end_hover()
-            return
-        y, x = self.plane.index.project(position)[0]
-        fy, fx = self.plane.factors
-        y, x = (y + 0.5) / fy - 0.5, (x + 0.5) / fx - 0.5
-        height, width = self.plane.shape
-        if -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5:
-            self.session.hover(float(y), float(x))
-        else:
-            self.session.end_hover()
