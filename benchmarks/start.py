@@ -130,7 +130,7 @@ def work(viewer: napari.Viewer) -> None:
     panel = CandidatePanel()
 
     offered = tuple(Candidate(plane, window, 0.9, 1 + k) for k, plane in enumerate(logits))
-    offer = Offer(Prompts((Point(512, 512),)), Candidates(offered, 1), 1)
+    offer = Offer(Prompts((Point(512, 512),)), Candidates(offered, 1), 1, "built-in")
     panel.show_offer(offer, rgb, 1)  # masks and stability, which the worker computes, are there from here on
     step = median(lambda _: panel.show_offer(offer, rgb, 1))
     report("row of three thumbnails on a 1024 x 1024 plane", step, 0.02)

@@ -120,6 +120,8 @@ def test_one_window_and_one_channel_may_be_written_shortly(tmp_path):
         {"pred_iou_thresh": 2},
         {"points_per_side": 3.5},
         {"points_per_side": "8"},
+        {"points_per_side": float("inf")},
+        {"box_nms_thresh": 1.5},
         {"slack": float("nan")},
         {"adaptive": "yes"},
     ],
@@ -127,6 +129,11 @@ def test_one_window_and_one_channel_may_be_written_shortly(tmp_path):
 def test_settings_that_are_no_numbers_or_out_of_range_are_refused(setting):
     with pytest.raises(RecipeError, match=f"{next(iter(setting))} must be"):
         Recipe(automatic=setting).settings(DiscPredictor())
+
+
+def test_whole_numbers_may_be_written_as_others():
+    settings = Recipe(automatic={"points_per_side": 8.0, "max_area": float("inf")}).settings(DiscPredictor())
+    assert repr(settings.points_per_side) == "8"
 
 
 def test_impossible_settings_are_refused_in_words(tmp_path):

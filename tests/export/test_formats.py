@@ -154,6 +154,11 @@ def test_features_come_from_tables_of_several_kinds():
 def test_ids_are_never_guessed():
     assert features_by_id({"index": [1, 2], "label": [1, 2], "kind": ["a", "b"]})[2] == {"kind": "b"}
     assert features_by_id({"index": [1, 2], "label": ["round", "long"]})[2] == {"label": "long"}
+    assert features_by_id({"index": ["round", "long"], "label": [1, 2]})[2] == {"index": "long"}
+    assert features_by_id({"index": [0, 1], "label": [np.nan, 1], "kind": ["", "a"]}) == {1: {"kind": "a"}}
+    assert features_by_id({"label": np.array([1, 2], object), "kind": ["a", "b"]})[2] == {"kind": "b"}
+    movie = {"label": [1, 1, 2], "t": [0, 1, 1], "area_px": [4, 5, 6]}
+    assert features_by_id(movie)[1] == {"t": 1, "area_px": 5}
     with pytest.raises(ExportError, match="'index' and 'label' both look like the ids"):
         features_by_id({"index": [0, 1], "label": [1, 2]})
     for wrong in ([1.5, 2], [np.nan, 1], ["a", "b"], [-1, 2]):

@@ -225,5 +225,16 @@ def test_labels_among_the_images_are_told_from_them(tmp_path, out):
     found, labels = images_among(files, [], out)
     assert [f.name for f in found] == ["cells_labels.tif", "img0.tif", "img1.tif"]
     assert [f.name for f in labels] == ["img0_labels.tif", "img1_labels.tif"]
-    found, _ = images_among(files, [folder / "img1_labels.tif"], out)
-    assert folder / "img1_labels.tif" in found
+    # A shell that spells out a pattern names them all.
+    assert len(images_among(files, files, out)[0]) == 3
+    assert images_among(labels[:1], labels[:1], out) == (labels[:1], [])
+    assert images_among(labels[:1], [], out) == ([], labels[:1])
+
+
+def test_images_that_are_links_to_one_file_are_images_of_their_own(tmp_path, out):
+    (image,) = write_images(tmp_path / "in", 1)
+    (tmp_path / "in" / "link.tif").symlink_to(image)
+    images = sorted((tmp_path / "in").glob("*.tif"))
+    assert [r.status for r in run(plan(images, out), out)] == ["done", "done"]
+    assert [r.source for r in run(plan(images, out), out, resume=True)] == [str(i) for i in images]
+    assert {r.status for r in run(plan(images, out), out, resume=True)} == {"kept"}

@@ -22,7 +22,10 @@ from napari_sam._napari.commit import (
 from napari_sam._napari.coordinates import PlaneIndex, plane_index
 from napari_sam._napari.ids import next_label
 from napari_sam._napari.layers import add_labels_layer, twin
+from napari_sam._napari.target import write_into
+from napari_sam.levels import FULL
 from napari_sam.masks import Mask
+from napari_sam.session import Annotation
 
 FLAT = PlaneIndex((None, None), 0, 1)
 RECORD = {"predicted_iou": 0.9, "stability": 0.8, "model": "tiny", "prompt": '{"points":[[1,2,1]]}'}
@@ -198,6 +201,15 @@ def test_masks_of_which_others_have_the_most_are_left_out(labels):
     labels.data[:11] = 4
     with pytest.raises(CommitError, match="or most of them"):
         commit_labels(labels, FLAT, masks[:1], least=0.5)
+
+
+def test_a_single_mask_is_no_exception(viewer, labels):
+    labels.data[:9] = 4
+    one = [Annotation(block(0, 0, 10, 10), dict(RECORD))]
+    with pytest.raises(CommitError, match="or most of them"):
+        write_into(viewer, labels, FLAT, FULL, "keep", one, least=0.5)
+    write_into(viewer, labels, FLAT, FULL, "keep", one)
+    assert np.count_nonzero(labels.data == 5) == 10
 
 
 def test_the_area_is_what_was_written(labels):

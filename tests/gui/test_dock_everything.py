@@ -128,6 +128,30 @@ def test_masks_wait_for_their_image(desk):
     assert desk.session.sifted is None
 
 
+def test_masks_of_pixels_that_are_gone_are_not_accepted(desk):
+    run_everything(desk)
+    image = desk.viewer.layers["discs"]
+    desk.viewer.add_image(disc_picture(), name="other")
+    image.data = disc_picture()[::-1].copy()
+    told = []
+    desk.dock.bench.told.connect(told.append)
+    desk.viewer.layers.selection.active = image
+    assert desk.session.sifted is None
+    assert "'discs' shows something else now" in told[0]
+
+
+def test_masks_of_channels_wait_too(open_desk):
+    desk = open_desk(image=np.stack([disc_picture()] * 2)).wait_ready()
+    colours = desk.dock.image_panel.colours
+    colours.setCurrentIndex(colours.findText("channels of", Qt.MatchFlag.MatchStartsWith))
+    run_everything(desk)
+    desk.viewer.add_image(disc_picture(), name="other")
+    desk.viewer.layers.selection.active = desk.viewer.layers["discs"]
+    desk.until(lambda: desk.session.status.phase == "ready")
+    desk.press_button(desk.dock.everything_panel.accept)
+    assert matches(desk.target.data, DISCS)
+
+
 def test_masks_of_planes_that_are_counted_otherwise_are_dropped(open_desk):
     desk = open_desk(image=np.stack([disc_picture()] * 2)).wait_ready()
     told = []

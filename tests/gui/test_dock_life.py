@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QShortcut
 from tests.fakes import DiscPredictor, disc_mask
 from tests.gui.canvas import canvas_of
@@ -286,6 +287,22 @@ def test_scrolling_embeds_the_plane_that_it_stops_at(open_desk):
     desk.until(lambda: desk.session.status.phase == "ready")
     assert desk.predictor.encoded == encoded + 1
     assert desk.session.place[1].index[0] == 4
+
+
+def test_an_empty_layer_of_clicks_goes_once_and_is_made_anew(open_desk):
+    """It is the selected one, as a rule, when the channels are chosen or another image is turned to."""
+    desk = open_desk(image=np.stack([disc_picture()] * 2)).wait_ready()
+    names = [layer.name for layer in desk.viewer.layers]
+    colours = desk.dock.image_panel.colours
+    colours.setCurrentIndex(colours.findText("channels of", Qt.MatchFlag.MatchStartsWith))
+    assert sorted(layer.name for layer in desk.viewer.layers) == sorted(names)
+    desk.until(lambda: desk.session.status.phase == "ready")
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.viewer.layers.selection.active = desk.viewer.layers["discs"]
+    QTest.qWait(50)
+    assert len(desk.session.offers) == 1
+    assert len(desk.viewer.layers["discs: clicks"].data) == 1
 
 
 def test_closing_the_dock_gives_everything_back(open_desk):

@@ -207,6 +207,23 @@ def test_pixels_that_were_written_in_place_are_seen(desk):
     assert fits(commit_first(desk, moved).data, moved)
 
 
+def test_what_is_written_beside_a_stack_is_seen_and_sliders_are_no_news(open_desk):
+    desk = open_desk().wait_ready()
+    desk.viewer.add_image(np.zeros((5, 180, 200)), name="stack")
+    image = desk.viewer.layers["discs"]
+    desk.viewer.layers.selection.active = image
+    desk.until(lambda: desk.session.status.phase == "ready")
+    pictures = []
+    desk.dock.bench.follower.picture_changed.connect(lambda: pictures.append(1))
+    desk.viewer.dims.set_current_step(0, 3)
+    QTest.qWait(2 * PAUSE)
+    assert pictures == []
+    image.data[:] = image.data[::-1].copy()
+    image.refresh()
+    desk.until(lambda: pictures)
+    desk.until(lambda: np.array_equal(desk.session.rgb[..., 0] > 100, image.data > 100))
+
+
 def test_colours_are_those_of_the_image_that_is_turned_to(open_desk):
     desk = open_desk(image=np.stack([disc_picture(), disc_picture()[::-1]]), scale=(1, 1, 1)).wait_ready()
     panel = desk.dock.image_panel

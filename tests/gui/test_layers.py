@@ -21,6 +21,7 @@ from napari_sam._napari.layers import (
     shown_twin,
     twin,
     twin_plane,
+    while_removing,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
@@ -174,8 +175,9 @@ def test_layers_that_are_removed_together_may_take_others_with_them(viewer, qtbo
     twins = [add_points_layer(viewer, image), add_labels_layer(viewer, image)]
 
     def follow(event):
-        for layer in twins:
-            remove_layer(viewer, layer)
+        with while_removing(viewer):
+            for layer in twins:
+                remove_layer(viewer, layer)
 
     viewer.layers.events.removed.connect(follow)
     viewer.layers.select_all()

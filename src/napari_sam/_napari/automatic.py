@@ -56,8 +56,11 @@ class AutomaticRun(QObject):
         self._plane: Plane | None = None
         self._image: Image | None = None
         self._pixels: Any = None
+        self._channel_axis: int | None = None
         bench.follower.picture_changed.connect(self._on_picture)
         bench.layers_changed.connect(self._on_layers)
+        bench.channels_changed.connect(self._on_channels)
+        bench.image_changed.connect(self._on_picture)
         bench.session.automatic_changed.connect(self._on_automatic)
         bench.session.sifted_changed.connect(self._show)
 
@@ -97,6 +100,7 @@ class AutomaticRun(QObject):
             return
         session.drop_automatic()
         self._plane, self._image, self._pixels = bench.plane, bench.image, bench.image.data
+        self._channel_axis = bench.channel_axis
         self._sight = view.sight if view is not None else None
         session.segment_everything(settings, region)
 
@@ -113,6 +117,7 @@ class AutomaticRun(QObject):
     def accept(self, target: Labels | None, overlap: Overlap) -> int:
         """Write the masks that pass the filters; into a new layer if ``target`` is None."""
         bench, plane = self._bench, self._plane
+        self._on_picture()  # the image may just have become another one
         if plane is None or self._image is None or bench.session.sifted is None:
             return 0
         if self._image is not bench.image:
@@ -152,10 +157,20 @@ class AutomaticRun(QObject):
             return partial(_unlabelled, finest(target), index, plane.factors)
         return None
 
-    def _on_picture(self) -> None:
+    def _on_picture(self, _: Any = None) -> None:
         """Masks of other pixels are over."""
         if self._image is not None and self._image.data is not self._pixels:
             self._bench.drop_automatic(f"{self._image.name!r} shows something else now")
+
+    def _on_channels(self) -> None:
+        """Planes are counted otherwise now: masks of those before are over."""
+        bench = self._bench
+        if (
+            self._image is not None
+            and self._image is bench.image
+            and self._channel_axis != bench.channel_axis
+        ):
+            bench.drop_automatic("the channels are taken from another axis")
 
     def _on_layers(self) -> None:
         """Masks wait for their image while another is worked on, but not for one that was removed."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_sam._napari.layers import while_removing
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -42,7 +45,7 @@ class ImageFollower(QObject):
         self.image: Image | None = None
         self.following = True
         self._seen: tuple[Image, ...] = ()
-        self._sliders = self._axes()
+        self._sliced: WeakKeyDictionary[Image, tuple[object, ...]] = WeakKeyDictionary()
         self._pause = QTimer(self, singleShot=True, interval=PAUSE)
         self._pause.timeout.connect(self.picture_changed)
         for emitter, slot in self._links():
@@ -64,6 +67,7 @@ class ImageFollower(QObject):
     def watch(self, images: Iterable[Image]) -> None:
         """Watch these for another picture: the image itself, or the layers that are its colours."""
         before, self._seen = self._seen, tuple(dict.fromkeys(images))
+        self._sliced = WeakKeyDictionary({image: self._slice_of(image) for image in self._seen})
         for emitter in _picture_events(before):
             emitter.disconnect(self._on_picture)
         for emitter in _slice_events(before):
@@ -107,7 +111,8 @@ class ImageFollower(QObject):
     def _on_removed(self, event: Event) -> None:
         removed: Layer = event.value
         if removed is self.image:
-            self.turn_to(self._topmost())
+            with while_removing(self.viewer):
+                self.turn_to(self._topmost())
         self.layers_changed.emit()
 
     def _on_active(self, event: Event | None = None) -> None:
@@ -122,16 +127,17 @@ class ImageFollower(QObject):
     def _on_picture(self, event: Event | None = None) -> None:
         self._pause.start()
 
-    def _on_slice(self, event: Event | None = None) -> None:
+    def _on_slice(self, event: Event) -> None:
         """A layer was drawn anew: its array was written to, unless only the sliders have moved."""
-        before, self._sliders = self._sliders, self._axes()
-        if before == self._sliders:
+        image: Image = event.source
+        before, self._sliced[image] = self._sliced.get(image), self._slice_of(image)
+        if before == self._sliced[image]:
             self._on_picture()
 
-    def _axes(self) -> tuple[object, ...]:
-        """Where the sliders are and how the axes lie."""
+    def _slice_of(self, image: Image) -> tuple[object, ...]:
+        """Where the sliders of an image's own axes are, which are the last ones, and how the axes lie."""
         dims = self.viewer.dims
-        return dims.current_step, dims.order, dims.ndisplay
+        return dims.current_step[-image.ndim :], dims.order, dims.ndisplay
 
 
 def _picture_events(images: Iterable[Image]) -> list[EventEmitter]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     import pint
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+
+_removing: set[int] = set()
+"""Viewers of which a layer is being removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,16 +312,30 @@ def preview_shape(image_layer: Image, plane: PlaneIndex, frame: Frame | None = N
 
 
 def remove_layer(viewer: ViewerModel, layer: Layer | None) -> None:
-    """Remove a layer if it is still there.
-
-    A selected one a moment later: napari may be about to remove all that are selected, and stumbles over one
-    that is gone.
-    """
+    """Remove a layer if it is still there."""
     if layer is not None and layer in viewer.layers:
-        if layer in viewer.layers.selection:
-            QTimer.singleShot(0, partial(remove_layer, viewer, layer))
+        if id(viewer) in _removing and layer in viewer.layers.selection:
+            QTimer.singleShot(0, partial(_remove, viewer, layer))
         else:
             viewer.layers.remove(layer)
+
+
+def _remove(viewer: ViewerModel, layer: Layer) -> None:
+    if layer in viewer.layers:
+        viewer.layers.remove(layer)
+
+
+@contextmanager
+def while_removing(viewer: ViewerModel) -> Iterator[None]:
+    """While napari removes a layer: others that are selected are removed a moment later.
+
+    napari may be about to remove all that are selected, and stumbles over one that is gone.
+    """
+    _removing.add(id(viewer))
+    try:
+        yield
+    finally:
+        _removing.discard(id(viewer))
 
 
 def twin_ndim(image_layer: Layer, channel_axis: int | None) -> int:

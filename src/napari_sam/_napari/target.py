@@ -82,7 +82,7 @@ def write_into(
     _check_there(viewer, layer)
     shape = layer_shape(layer)
     full = [_at_full_resolution(one, factors) for one in objects]
-    if len(full) == 1:
+    if len(full) == 1 and not least:
         done = commit_mask(layer, plane, full[0].mask, overlap=overlap, record=full[0].record)
     else:
         records = [one.record for one in full]

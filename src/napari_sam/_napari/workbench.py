@@ -66,6 +66,8 @@ class Workbench(QObject):
 
     image_changed = Signal(object)
     plane_changed = Signal()
+    channels_changed = Signal()
+    """The channels of the image are taken from another axis, or from none."""
     layers_changed = Signal()
     tool_changed = Signal()
     target_made = Signal(object)
@@ -145,8 +147,7 @@ class Workbench(QObject):
         if self.image is not None:
             self.follower.watch((self.image, *(channels.layers if channels is not None else ())))
         if self.channel_axis != axis_before:
-            # Masks of the planes as they were counted before.
-            self.drop_automatic("the channels are taken from another axis")
+            self.channels_changed.emit()
             self._bind(self.image)
             if tool is not None:
                 self.use(tool)

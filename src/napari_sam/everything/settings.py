@@ -95,13 +95,15 @@ class AutomaticSettings:
                 continue
             if not isinstance(value, (int, float, np.number)) or isinstance(value, bool) or isnan(value):
                 raise ValueError(f"{field.name} must be a number, found {value!r}.")
-            if str(field.type).startswith("int") and value != int(value):
-                raise ValueError(f"{field.name} must be a whole number, found {value}.")
+            if str(field.type).startswith("int"):
+                if value in (inf, -inf) or value != int(value):
+                    raise ValueError(f"{field.name} must be a whole number, found {value}.")
+                object.__setattr__(self, field.name, int(value))
             if field.name.endswith("_thresh") and value > 1:
-                raise ValueError(f"{field.name} must be 1 or less, found {value}: no mask could be kept.")
+                raise ValueError(f"{field.name} must be 1 or less, found {value}.")
             if field.name in least and value < least[field.name]:
                 raise ValueError(f"{field.name} must be {least[field.name]} or more, found {value}.")
-        if not isinstance(self.adaptive, bool):
+        if not isinstance(self.adaptive, (bool, np.bool_)):
             raise ValueError(f"adaptive must be true or false, found {self.adaptive!r}.")
         if self.prompts not in ("auto", "grid", "seeds"):
             raise ValueError(f"prompts must be 'auto', 'grid' or 'seeds', found {self.prompts!r}.")

@@ -139,29 +139,41 @@ def features_by_id(features: Any) -> Features:
 
 def _ids(columns: dict[str, NDArray[Any]]) -> NDArray[np.integer]:
     """Take the column of ids out of the others."""
-    found = {key: columns.pop(key) for key in ("index", "label") if key in columns}
-    if not found:
+    there = [key for key in ("index", "label") if key in columns]
+    if not there:
         raise ExportError(
             f"Expected a column 'index' or 'label' with the ids of the objects, found {sorted(columns)}."
         )
-    key, *others = found
-    for other in others:
-        if found[other].dtype.kind not in "iuf":
-            columns[other] = found[other]  # names, say, and not ids
-        elif not np.array_equal(found[key], found[other]):
+    # A column of words is something else of the objects.
+    found = {key: numbers for key in there if (numbers := _numbers(columns[key])) is not None}
+    if len(found) == 2:
+        index, label = (np.nan_to_num(numbers) for numbers in found.values())
+        if not np.array_equal(index, label):
             raise ExportError(
-                f"The columns {key!r} and {other!r} both look like the ids of the objects and differ. "
+                "The columns 'index' and 'label' both look like the ids of the objects and differ. "
                 "Leave out or rename the one that is something else."
             )
+    for key in found:
+        del columns[key]
+    key = next(iter(found), there[0])
     try:
-        ids = whole(found[key])
+        ids = whole(found[key] if found else columns[key])
     except LabelError as error:
         raise ExportError(f"The column {key!r} is to hold the ids of the objects: {error}") from error
     known, counts = np.unique(ids[ids != 0], return_counts=True)
-    if (counts > 1).any():
+    # In a table of a movie each object has a row for each time point; the last one counts.
+    if (counts > 1).any() and not {"t", "frame"} & columns.keys():
         twice = known[counts > 1][0]
         raise ExportError(f"Expected one row for each object, found several with the id {twice}.")
     return ids
+
+
+def _numbers(column: NDArray[Any]) -> NDArray[np.float64] | None:
+    """A column as numbers; None if it holds something else."""
+    try:
+        return np.asarray(column, float)
+    except (TypeError, ValueError):
+        return None
 
 
 def plain(value: Any) -> Any:

@@ -108,7 +108,9 @@ def _lines(path: Path) -> Iterator[Report]:
 
 def known_as(path: Path | str) -> str:
     """The name under which a file is noted: the same by whatever path or link it is reached."""
-    return os.path.realpath(path)
+    path = Path(path)
+    # A link to a file is a file of its own: two images may be the same pixels.
+    return str(Path(os.path.realpath(path.parent), path.name))
 
 
 def _as_moved(report: Report, here: Path) -> Report:

@@ -24,7 +24,7 @@ def images_among(files: Sequence[Path], named: Iterable[Path], out: Path) -> tup
     ----------
     files : sequence of Path
     named : iterable of Path
-        Those that a person gave by name: they are images, whatever they are called.
+        Those that a person gave by name: they are images, whatever they are called, if no other is given.
     out : Path
         Folder of the labels.
 
@@ -36,14 +36,16 @@ def images_among(files: Sequence[Path], named: Iterable[Path], out: Path) -> tup
     """
     folders = dict.fromkeys([out, *(file.parent for file in files)])
     written = {output for folder in folders for output in read_writers(folder / MANIFEST)}
-    names, given = {(file.parent, without_suffix(file)) for file in files}, set(named)
-    labels = []
+    names = {(file.parent, without_suffix(file)) for file in files}
+    images: list[Path] = []
+    labels: list[Path] = []
     for file in files:
         name = without_suffix(file)
         made = name.endswith(MADE_SUFFIX) and (file.parent, name.removesuffix(MADE_SUFFIX)) in names
-        if known_as(file) in written or (made and file not in given):
-            labels.append(file)
-    return [file for file in files if file not in labels], labels
+        (labels if made or known_as(file) in written else images).append(file)
+    if not images and set(files) <= set(named):
+        return labels, images
+    return images, labels
 
 
 def refuse_sources(sources: Sequence[Path], outputs: Iterable[Path]) -> None:
