@@ -141,7 +141,7 @@ def _recipe(found: dict[str, Any]) -> Recipe:
         if not isinstance(values.get(name, kind()), kind):
             raise TypeError(f"expected {wanted} as {name}, found {values[name]!r}")
     if values.get("channels") is not None:
-        values["channels"] = _channels(values["channels"])
+        values["channels"] = read_channels(values["channels"])
     if "contrast" in values:
         values["contrast"] = _contrast(values["contrast"])
     if values.get("diameter") is not None:
@@ -178,8 +178,14 @@ def _contrast(found: Any) -> ContrastRule | Windows:
     return windows
 
 
-def _channels(found: Any) -> tuple[int | None, ...]:
-    """Channels as they are written in a file; one number is for all three colours."""
+def read_channels(found: Any) -> tuple[int | None, ...]:
+    """Channels as they are written in a file; one number is for all three colours.
+
+    Raises
+    ------
+    ValueError
+        If they are not one or three whole numbers of 0 and above, or None for a colour without a channel.
+    """
     picks = tuple(found) if isinstance(found, (list, tuple)) else (found,)
     right = all(c is None or (isinstance(c, int) and not isinstance(c, bool) and c >= 0) for c in picks)
     if not right or len(picks) not in (1, 3) or set(picks) == {None}:

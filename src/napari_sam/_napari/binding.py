@@ -16,6 +16,7 @@ from napari_sam._napari.drawing import drop_spare_rows, finish_drawing
 from napari_sam._napari.layers import (
     add_points_layer,
     add_shapes_layer,
+    is_own,
     own_layers,
     realign,
     remove_layer,
@@ -134,13 +135,10 @@ class PromptBinding:
     @property
     def adoptable(self) -> list[Layer]:
         """Layers that may be adopted: the person's own, and copies that were made of the layers here."""
-        copies = [x for x in own_layers(self.viewer, self.image_layer) if isinstance(x, Points | Shapes)]
-        theirs = [x for x in self.viewer.layers if isinstance(x, Points | Shapes | Labels)]
-        return [
-            layer
-            for layer in theirs
-            if role_of(layer) is None or (layer in copies and layer not in (self._points, self._shapes))
-        ]
+        others = [x for x in self.viewer.layers if x not in (self._points, self._shapes)]
+        copies = [x for x in others if isinstance(x, Points | Shapes) and is_own(x, self.image_layer)]
+        theirs = [x for x in others if isinstance(x, Points | Shapes | Labels) and role_of(x) is None]
+        return [layer for layer in others if layer in theirs or layer in copies]
 
     def use(self, tool: Tool) -> None:
         """Take up a tool: make the layer it needs the active one, in the right mode."""

@@ -50,7 +50,7 @@ class Course:
         """Number of each plane."""
         return {plane.index: number for number, plane in enumerate(self.planes)}
 
-    @property
+    @cached_property
     def places(self) -> dict[PlaneIndex, Mask]:
         """The object's masks by plane, as it was followed."""
         found = self.trail.planes if self.trail is not None else {}

@@ -175,8 +175,6 @@ def segment(
     that fails is reported and the next one follows; the exit code is then 1. Labels that were drawn or
     corrected by hand are not replaced.
     """
-    from napari_sam.files import ImageFileError, find_images
-
     recipe = read_recipe(
         settings,
         {"model": model, "diameter": diameter, "link": link},
@@ -189,10 +187,7 @@ def segment(
         channels,
         contrast,
     )
-    try:
-        sources = find_images(images)
-    except ImageFileError as error:
-        raise typer.BadParameter(str(error), param_hint="IMAGE") from error
+    sources = _find_images(images, out)
     predictor = load(recipe.model, device)
     from napari_sam.export import ExportError
     from napari_sam.folder import (
@@ -207,7 +202,6 @@ def segment(
     from napari_sam.recipe import RecipeError
 
     manifest = out / MANIFEST
-    sources = _without_labels(sources, images, out)
     try:
         jobs = plan(sources, out, formats)
         refuse_sources(sources, [output for job in jobs for output in job.outputs])
@@ -238,17 +232,22 @@ def segment(
     raise typer.Exit(FAILED if any(r.status == "failed" for r in reports) else DONE)
 
 
-def _without_labels(sources: list[Path], named: list[str], out: Path) -> list[Path]:
-    """Leave out label images, and say so.
+def _find_images(places: list[str], out: Path) -> list[Path]:
+    """List the images that are meant; labels among them are left out, which is said.
 
     Raises
     ------
     BadParameter
-        If nothing else is there.
+        If a place does not exist, or there is no image but labels.
     """
+    from napari_sam.files import ImageFileError, find_images
     from napari_sam.folder import images_among
 
-    found, labels = images_among(sources, [Path(name).expanduser() for name in named], out)
+    try:
+        files = find_images(places)
+    except ImageFileError as error:
+        raise typer.BadParameter(str(error), param_hint="IMAGE") from error
+    found, labels = images_among(files, [Path(place).expanduser() for place in places], out)
     if not found:
         raise typer.BadParameter("Expected images, found nothing but labels.", param_hint="IMAGE")
     if labels:
@@ -276,14 +275,10 @@ def embed(
 
     Every click in them is then instant. The same command goes on where it stopped, whatever stopped it.
     """
-    from napari_sam.files import ImageFileError, find_images, open_image
+    from napari_sam.files import open_image
 
     recipe = read_recipe(settings, {"model": model, "diameter": diameter}, {}, channels, contrast)
-    try:
-        sources = find_images(images)
-    except ImageFileError as error:
-        raise typer.BadParameter(str(error), param_hint="IMAGE") from error
-    sources = _without_labels(sources, images, out)
+    sources = _find_images(images, out)
     predictor = load(recipe.model, device)
     from napari_sam.folder.ahead import embed_image
     from napari_sam.store import EmbeddingStore

@@ -83,12 +83,15 @@ def read_recipe(
 
 def _channels(text: str) -> tuple[int | None, ...]:
     """``(2, 0, None)`` of ``"2,0,-"``; one number is for all three colours."""
+    from napari_sam.recipe import read_channels
+
     words = [word.strip() for word in text.split(",")]
-    right = all(word == "-" or word.isdigit() for word in words) and set(words) != {"-"}
-    if not right or len(words) not in (1, 3):
-        raise typer.BadParameter(f"Expected one or three channels such as '2,0,-', found {text!r}.")
-    picks = tuple(None if word == "-" else int(word) for word in words)
-    return picks * 3 if len(picks) == 1 else picks
+    try:
+        picks = [None if w == "-" else int(w) if w.isdigit() else w for w in words]
+        return read_channels(picks)
+    except ValueError as error:
+        text = f"Expected one or three channels such as '2,0,-', found {text!r}."
+        raise typer.BadParameter(text) from error
 
 
 def read_numbers(text: str) -> list[float]:

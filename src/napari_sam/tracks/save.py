@@ -49,11 +49,12 @@ def format_of_tracks(path: str | Path) -> TrackFormat:
         If the name ends as a file of another kind.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in (".csv", ".geff") and is_file_name(path) and not Path(path).is_dir():
+    found = next((known for known in TRACK_FORMATS if known.suffix == suffix), None)
+    if found is None and is_file_name(path) and not Path(path).is_dir():
         raise TrackError(
             f"Expected a name that ends in .csv or .geff, or that of a folder, found {Path(path).name!r}."
         )
-    return next((f for f in TRACK_FORMATS if f.suffix and f.suffix == suffix), TRACK_FORMATS[-1])
+    return TRACK_FORMATS[-1] if found is None else found
 
 
 def save_tracks(
