@@ -23,7 +23,7 @@ def test_labels_of_a_stack_without_a_distance_of_planes_are_saved(tmp_path):
     assert opened.axes.units == ("pixel", "micrometer", "micrometer")
     labels = np.zeros(opened.shape, np.uint16)
     labels[1, 4:9, 4:9] = 1
-    assert folder.save(Snapshot(0, labels, None, opened.axes)) == 1
+    assert folder.save(Snapshot(0, labels, None, opened.axes)).objects == 1
     np.testing.assert_array_equal(folder.open(0).labels, labels)
 
 

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from tests.fakes import disc_mask
+from tests.fakes import DiscPredictor, disc_mask
 from tests.gui.dock import DISCS, disc_picture
 
 from napari_sam._napari.panels import folder_panel
@@ -173,14 +173,19 @@ def test_labels_that_were_removed_empty_are_replaced_by_those_that_are_made_next
     assert mask_iou(Mask.from_plane(tifffile.imread(work.saved(0)) > 0), disc_mask(*DISCS[0])) > 0.95
 
 
-def test_a_stack_that_was_segmented_is_saved_with_the_folder(open_desk, tmp_path, monkeypatch):
+@pytest.fixture
+def stacks(tmp_path):
     folder = tmp_path / "stacks"
     folder.mkdir()
     for i in range(2):
-        stack = np.stack([disc_picture()] * 3)
+        stack = np.stack([disc_picture()] * 6)
         tifffile.imwrite(folder / f"img{i}.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    return folder
+
+
+def test_a_stack_that_was_segmented_is_saved_with_the_folder(open_desk, stacks, monkeypatch):
     desk = open_desk().wait_ready()
-    work = Work(desk, folder, monkeypatch)
+    work = Work(desk, stacks, monkeypatch)
     desk.dock.segment_stack()
     desk.until(lambda: "stack" not in desk.session.running)
     work.until_saved(0, len(DISCS))
@@ -188,6 +193,57 @@ def test_a_stack_that_was_segmented_is_saved_with_the_folder(open_desk, tmp_path
     work.wait(1)
     assert len(np.unique(tifffile.imread(work.saved(0)))) == 1 + len(DISCS)
     assert [x.name for x in desk.viewer.layers if x.name.startswith("img0")] == []
+
+
+@pytest.mark.parametrize("what", ["followed", "found"])
+def test_masks_that_took_long_are_lost_only_when_asked_twice(open_desk, stacks, monkeypatch, what):
+    desk = open_desk().wait_ready()
+    work = Work(desk, stacks, monkeypatch)
+    if what == "followed":
+        desk.click(*DISCS[0][:2])
+        desk.wait_offers()
+        desk.dock.follow()
+        desk.until(lambda: "follow" not in desk.session.running and desk.dock.stack.following)
+    else:
+        desk.dock.segment_everything()
+        desk.until(lambda: desk.session.sifted)
+    desk.press(Qt.Key.Key_N)
+    assert "would be lost" in work.panel.text.text()
+    assert work.annotator.work.current == 0
+    if what == "followed":
+        desk.press(Qt.Key.Key_C)
+        work.until_saved(0, 1)
+    desk.press(Qt.Key.Key_N)  # committed, or asked once more
+    work.wait(1)
+    assert desk.errors == []
+
+
+def test_a_stack_whose_image_was_left_is_not_saved_and_that_is_said(open_desk, stacks, monkeypatch):
+    desk = open_desk(predictor=DiscPredictor(encode_seconds=0.1)).wait_ready()
+    work = Work(desk, stacks, monkeypatch)
+    desk.until(lambda: "prefetch" not in desk.session.running)  # the next one need not be read then
+    desk.dock.segment_stack()
+    layer = next(x for x in desk.viewer.layers if x.name == "img0: stack")
+    desk.until(lambda: layer.data.any())
+    desk.press(Qt.Key.Key_N)
+    work.wait(1)
+    desk.until(lambda: "stack" not in desk.session.running)
+    assert "'img0: stack' is not saved in the folder" in work.panel.text.text()
+    work.commit(0)  # the second image is like the first
+    work.until_saved(1, 1)
+    assert desk.target.name == "img1: objects"
+    assert len(np.unique(layer.data)) == 1 + len(DISCS)
+
+
+def test_who_closes_the_dock_is_told_that_the_labels_are_saved_no_more(open_desk, images, monkeypatch):
+    desk = open_desk().wait_ready()
+    work = Work(desk, images, monkeypatch)
+    told = []
+    desk.dock.bench.told.connect(told.append)
+    work.commit(0)
+    desk.dock.close_down()
+    assert len(np.unique(tifffile.imread(work.saved(0)))) == 2
+    assert "from now on is not" in told[0]
 
 
 def test_a_broken_image_is_marked_and_images_of_all_shapes_follow(open_desk, images, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,15 +47,17 @@ class Annotator(QObject):
         self._opened: Opened | None = None
         self._taken = False
         """Whether labels that were removed from the viewer held objects, which are saved."""
+        self._asked: object = None
+        """Masks of which was said that they are lost when another image is turned to."""
         self._step: Any = None
         self._pause = QTimer(self, singleShot=True, interval=PAUSE)
         self._pause.timeout.connect(self.work.keep)
         work = self.work
         panel.folder_picked.connect(self.begin)
-        panel.image_picked.connect(work.go)
-        panel.previous_requested.connect(work.previous)
-        panel.next_requested.connect(work.next)
-        panel.done_requested.connect(work.finish)
+        panel.image_picked.connect(lambda number: self._leave(partial(work.go, number)))
+        panel.previous_requested.connect(lambda: self._leave(work.previous))
+        panel.next_requested.connect(lambda: self._leave(work.next))
+        panel.done_requested.connect(lambda: self._leave(work.finish))
         panel.done_toggled.connect(work.mark)
         work.changed.connect(self._show)
         work.opened.connect(self._on_opened)
@@ -70,12 +74,30 @@ class Annotator(QObject):
     def close(self) -> None:
         """Save everything, and let go of the viewer."""
         self._pause.stop()
+        left = self._labels
         trouble = self.work.close()
         self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
         self._watch(False)
         self._labels = None
         if trouble:
             self._bench.failed.emit(f"Not everything could be saved. {trouble}")
+        elif left is not None and left in self._bench.viewer.layers:
+            self._bench.told.emit(f"{left.name!r} is saved. What is changed in it from now on is not.")
+
+    def _leave(self, turn: Callable[[], None]) -> None:
+        """Turn to another image; only when asked twice if masks that took long would be lost."""
+        session, trail = self._dock.session, self._dock.stack.trail.trail
+        found = session.automatic if session.sifted else None
+        masks = None if trail is None and found is None else (trail and trail.propagation.anchors, found)
+        asked, self._asked = self._asked, masks
+        if masks == asked or masks is None:
+            turn()
+            return
+        what = "The object that was followed" if trail is not None else "What Segment all found"
+        self._panel.say(
+            f"{what} is not among the labels yet, and would be lost. Commit it first; or ask once more, to "
+            "go on without it."
+        )
 
     # --- for the behaviour below --------------------------------------------------------------------
 
@@ -185,8 +207,11 @@ class Annotator(QObject):
 
     def _adopt(self, layer: Labels) -> None:
         """Take labels that were made for the image for those of the folder, if these are gone or empty."""
-        made_here = any(is_own(layer, image) for image in self._layers)
-        if not made_here or self._opened is None or layer is self._labels:
+        if self._opened is None or layer is self._labels:
+            return
+        if not any(is_own(layer, image) for image in self._layers):
+            if not any(is_own(layer, image) for image in self._bench.viewer.layers):
+                self._panel.say(f"{layer.name!r} is not saved in the folder: its image is gone. Export it.")
             return
         fits = layer.data.shape == self._opened.shape and not is_stored(layer)
         taken = self._taken if self._labels is None else _holds_objects(self._labels)

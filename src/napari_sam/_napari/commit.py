@@ -20,7 +20,7 @@ from napari_sam._napari.label_pixels import (
     write_patches,
 )
 from napari_sam._napari.large_labels import is_stored
-from napari_sam._napari.layers import MARK, twin_plane
+from napari_sam._napari.layers import is_filling, twin_plane
 from napari_sam.masks import Box, Mask, Overlap, paint
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def check_target(labels_layer: Labels, image_layer: Image, *, channel_axis: int 
     fitting = {shape} | ({shape[1:]} if channel_axis == 0 or shape[0] == 1 else set())
     if labels_layer.multiscale and not is_stored(labels_layer):
         raise CommitError(f"The layer {name!r} is a pyramid, which cannot be painted. Make a new layer.")
-    if labels_layer.metadata.get(MARK, {}).get("filling"):
+    if is_filling(labels_layer):
         raise CommitError(
             f"The layer {name!r} is still being filled. Wait until all planes are there, or make a new layer."
         )

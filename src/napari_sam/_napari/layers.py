@@ -174,6 +174,11 @@ def set_filling(layer: Labels, filling: bool) -> None:
     layer.editable = not filling
 
 
+def is_filling(layer: Layer) -> bool:
+    """Whether planes are still being written into labels."""
+    return bool(layer.metadata.get(MARK, {}).get("filling"))
+
+
 def realign(viewer: ViewerModel, image_layer: Layer) -> None:
     """Put all layers that were made for an image where the image is now."""
     for layer in own_layers(viewer, image_layer):

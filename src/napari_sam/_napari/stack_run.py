@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from napari_sam._napari.commit import write_plane
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex
 from napari_sam._napari.large import is_large
 from napari_sam._napari.large_run import LargeRun
-from napari_sam._napari.layers import add_labels_layer, set_filling, twin_plane
+from napari_sam._napari.layers import add_labels_layer, is_own, set_filling, twin_plane
 from napari_sam._napari.planes import Pictures, Plane
 from napari_sam.axes import voxel_volume
 from napari_sam.linking import LinkSettings
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from napari_sam.everything import AutomaticSettings
     from napari_sam.predictor import Predictor
     from napari_sam.progress import Progress, Steps
-    from napari_sam.stack import StackResult
+    from napari_sam.stack import PlaneDone, StackResult
     from napari_sam.store import EmbeddingCache
 
 
@@ -51,12 +52,16 @@ class StackRun(QObject):
         self._bench = bench
         self._layer: Labels | None = None
         self._planes: Sequence[Plane] = ()
+        self._pixels: Any = None
         self._done = 0
+        self._final: Segmented | None = None
+        """The outcome, while its numbers are being written into the planes."""
         self._large = LargeRun(bench, "stack", "Segment every plane")
         self._large.said.connect(self.said)
         self._large.filled.connect(self.filled)
         bench.session.progressed.connect(self._on_progress)
         bench.session.finished.connect(self._on_finished)
+        bench.follower.picture_changed.connect(self._on_picture)
         bench.viewer.layers.events.removed.connect(self._on_removed)
 
     def run(self, axis: int, *, link: LinkSettings | bool, diameter: float | None) -> None:
@@ -91,13 +96,14 @@ class StackRun(QObject):
             bench.viewer, bench.image, name=name, channel_axis=bench.channel_axis, dtype=np.uint32
         )
         set_filling(self._layer, True)
-        self._planes, self._done = planes, 0
+        self._planes, self._pixels, self._done = planes, bench.image.data, 0
         work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache, voxel)
         session.request("stack", work)
 
     def close(self) -> None:
         """Fill the layer no more."""
         self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._write_numbers()
         self._let_go()
 
     def _on_progress(self, kind: str, progress: Progress) -> None:
@@ -105,22 +111,36 @@ class StackRun(QObject):
         if kind != "stack" or plane is None or self._layer is None:
             return
         write_plane(self._layer, self._planes[plane].index, progress.labels)
-        self._done = max(self._done, plane + 1)
+        self._done = plane + 1
 
     def _on_finished(self, kind: str, outcome: Any) -> None:
         if kind != "stack" or self._layer is None:
             return
-        if outcome is None:
+        if outcome is None and self._final is not None:
+            table = self._final.table
+            self._write_numbers()
+            self._finish(table)
+        elif outcome is None:
             layer, total = self._layer, len(self._planes)
             self._let_go()
             self.said.emit(f"Stopped after {self._done} of {total} planes; they are kept in {layer.name!r}.")
         elif isinstance(outcome, Segmented) and not outcome.result.unchanged:
             # All planes are in the layer by now: what was told before this was shown before this.
-            indices = [plane.index for plane in self._planes]
-            work = partial(renumber, self._layer.data, indices, outcome)
-            self._bench.session.request("stack", work)
+            self._final, self._done = outcome, 0
+            self._bench.session.request("stack", partial(renumber, self._layer.data, self._indices, outcome))
         else:
             self._finish(outcome.table)
+
+    @property
+    def _indices(self) -> list[PlaneIndex]:
+        return [plane.index for plane in self._planes]
+
+    def _write_numbers(self) -> None:
+        """Write the numbers that are left, at once: in part of the planes they would mean other objects."""
+        final, self._final = self._final, None
+        if final is not None and self._layer is not None:
+            for step in islice(renumber(self._layer.data, self._indices, final), self._done, None):
+                write_plane(self._layer, self._planes[step.plane].index, step.labels)
 
     def _finish(self, table: pd.DataFrame) -> None:
         layer, total = self._layer, len(self._planes)
@@ -137,7 +157,18 @@ class StackRun(QObject):
         """End with the layer, and keep none of the image's arrays alive."""
         if self._layer is not None:
             set_filling(self._layer, False)
-        self._layer, self._planes = None, ()
+        self._layer, self._planes, self._pixels, self._final = None, (), None, None
+
+    def _on_picture(self) -> None:
+        """The image became another one: the planes that are filled in are no longer its own."""
+        image = self._bench.image
+        if self._layer is None or image is None or not is_own(self._layer, image):
+            return
+        if image.data is not self._pixels:
+            name = self._layer.name
+            self._let_go()
+            self._bench.session.cancel("stack")
+            self.said.emit(f"Stopped: {image.name!r} has other pixels now. {name!r} is of those before.")
 
     def _on_removed(self, event: Any) -> None:
         """Who removes the layer does not want the rest either."""
@@ -182,7 +213,7 @@ def segment(
 
 def renumber(
     filled: NDArray[np.integer], planes: Sequence[PlaneIndex], segmented: Segmented
-) -> Steps[Segmented]:
+) -> Generator[PlaneDone, None, Segmented]:
     """Go through a filled stack once more and give its objects their final ids."""
     from napari_sam.stack import PlaneDone
 

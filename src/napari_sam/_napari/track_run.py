@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_sam._napari.layers import twin
+from napari_sam._napari.layers import is_filling, twin
 from napari_sam.axes import AxesError, movie_axes
 from napari_sam.progress import Progress
 
@@ -60,6 +60,9 @@ class TrackRun(QObject):
         renumber : bool
             Whether to add labels with the tracks' numbers too.
         """
+        if is_filling(layer):
+            self.failed.emit(f"{layer.name!r} is still being filled. Wait until all frames are there.")
+            return
         try:
             axes = layer_movie_axes(layer)
         except AxesError as error:
@@ -72,15 +75,12 @@ class TrackRun(QObject):
 
     def save(self, layer: TracksLayer, path: str) -> None:
         """Write a Tracks layer to a file or folder, in the worker."""
-        from napari_sam.tracks import TrackError, Tracks
+        from napari_sam.tracks import TrackError
         from napari_sam.tracks.save import saving_steps
 
         try:
-            tracks, labels = self._sources.get(layer) or (
-                Tracks.of_napari(layer.data, layer.graph, layer.features),
-                lambda: None,
-            )
-            source = labels()
+            found, labels = self._sources.get(layer, (None, lambda: None))
+            tracks, source = as_shown(layer, found), labels()
             frames = Frames(layer_data(source)) if source is not None else None
             axes = layer_movie_axes(layer)
         except (AxesError, TrackError) as error:
@@ -179,6 +179,25 @@ def find(frames: Frames, settings: TrackSettings, spacing: Sequence[float], renu
         out[number] = tracks.lookup(number)[labels]
         yield Progress(number + 1, len(frames), f"frame {number + 1}: numbers")
     return Tracked(tracks, out)
+
+
+def as_shown(layer: TracksLayer, found: Tracks | None) -> Tracks:
+    """Tracks of a layer with all that was corrected in it.
+
+    napari forgets the features when the data of a layer are changed: of positions that were found here,
+    labels and areas are known still.
+    """
+    from napari_sam.tracks import Tracks
+
+    tracks = Tracks.of_napari(layer.data, layer.graph, layer.features)
+    if found is None or "label" in tracks.table:
+        return tracks
+    place = [name for name in tracks.table if name != "track"]
+    more = found.table.drop(columns="track").drop_duplicates(place)
+    table = tracks.table.merge(more, on=place, how="left")
+    if table["label"].isna().any():
+        return tracks
+    return Tracks(table.astype({"label": int}), tracks.parents)
 
 
 def layer_data(layer: Labels) -> Any:

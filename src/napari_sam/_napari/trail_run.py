@@ -108,11 +108,6 @@ class TrailRun(QObject):
         if bench.image is None or bench.binding is None or session.predictor is None:
             self.failed.emit("Nothing to follow yet: wait for the model to load and choose an image.")
             return
-        if len(session.prompts) > 1:
-            self.failed.emit(
-                "One object is followed at a time. Switch off 'Every prompt is its own object', or leave one."
-            )
-            return
         try:
             planes = tuple(bench.planes_along(axis))
         except PlaneError as error:
@@ -133,6 +128,11 @@ class TrailRun(QObject):
             )
             return
         said = course.said(bench.binding)
+        if bench.batch and any(len(bench.binding.read_each(planes[n].index)) > 1 for n in said):
+            self.failed.emit(
+                "One object is followed at a time. Switch off 'Every prompt is its own object', or leave one."
+            )
+            return
         if not said:
             self.failed.emit("Nothing says which object is meant. Click it or draw a box on one plane.")
             return
@@ -185,7 +185,7 @@ class TrailRun(QObject):
         here = self.here
         if self.trail is None or here is None:
             return
-        if here in self.trail.anchors:
+        if here in self._course.said(self._bench.binding):
             self.failed.emit(
                 "Something is said about the object on this plane. Clear the prompts here first."
             )
@@ -285,6 +285,7 @@ class TrailRun(QObject):
         """Bring a state back, if its image is still the one that is worked on."""
         if state.binding is self._bench.binding:
             course = state.course
+            self._stop()  # what is being followed belongs to the state that is left
             self._bring_back(state.binding, partial(state.binding.restore, state.prompts, course.numbers))
             self._show(course)
 
@@ -318,7 +319,7 @@ class TrailRun(QObject):
     def _on_offers(self) -> None:
         """Note what is chosen on the plane on show, and choose it again when one comes back."""
         bench, plane, offers = self._bench, self._bench.plane, self._bench.session.offers
-        if plane is None or bench.binding is None or len(offers) != 1 or bench.batch:
+        if plane is None or bench.binding is None or len(offers) != 1:
             return
         # Remembered with what the layers say, whichever level of a pyramid the model looks at.
         said = replace(offers[0], prompts=bench.binding.read(plane.index))
@@ -348,13 +349,17 @@ class TrailRun(QObject):
     def _take_up(self, course: Course, memory: ChoiceMemory) -> None:
         """Go on with what was followed on an image, or with nothing."""
         had = self.trail is not None
-        # First, so that what comes of the cancelling finds nothing to tell.
-        self._course = Course()
-        self._bench.session.cancel("follow")
+        self._stop()
         self._course, self._memory = course, memory
         if had:
             self.said.emit("")
         self.changed.emit()
+
+    def _stop(self) -> None:
+        """Follow no further, and forget what was followed."""
+        # First, so that what comes of the cancelling finds nothing to tell.
+        self._course = Course()
+        self._bench.session.cancel("follow")
 
 
 class _State(NamedTuple):

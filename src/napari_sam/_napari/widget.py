@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidge
 from napari_sam._napari.automatic import AutomaticRun
 from napari_sam._napari.docked import Docked
 from napari_sam._napari.image_work import ImageWork
-from napari_sam._napari.layers import may_hold, own_layers, role_of
+from napari_sam._napari.layers import is_filling, is_own, may_hold, own_layers, role_of
 from napari_sam._napari.long_work import LongWork
 from napari_sam._napari.many_images import ManyImages
 from napari_sam._napari.painted import OncePainted
@@ -115,6 +115,9 @@ class SegmentAnythingDock(Docked):
         """Write a Labels layer to a file, in the worker."""
         from napari_sam.export.napari_writer import write_layer
 
+        if is_filling(layer):
+            self.export_panel.say(f"{layer.name!r} is still being filled. Wait until all of it is there.")
+            return
         if "export" in self.session.running:
             self.export_panel.say("The file before is still being written. Wait for it, or cancel it.")
             return
@@ -208,7 +211,7 @@ class SegmentAnythingDock(Docked):
         self.automatic.large.show_in(self.everything_panel)
         self.stack.failed.connect(self._fail)
         self.stack.changed.connect(self._show_commit)
-        self.stack.stack.filled.connect(self._on_target_made)
+        self.stack.stack.filled.connect(self._on_filled)
         session.model_changed.connect(self._on_model)
         session.offers_changed.connect(self._show_offers)
         session.history_changed.connect(self._show_history)
@@ -342,6 +345,11 @@ class SegmentAnythingDock(Docked):
     def _on_target_made(self, layer: Labels) -> None:
         self.commit_panel.target.pick(layer)
         self.export_panel.labels.pick(layer)
+
+    def _on_filled(self, layer: Labels) -> None:
+        """Objects go into what was filled, unless another image is on show by now."""
+        if self.bench.image is not None and is_own(layer, self.bench.image):
+            self._on_target_made(layer)
 
     def _on_tool(self) -> None:
         self.prompt_panel.show_tool(self.bench.tool)

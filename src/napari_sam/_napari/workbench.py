@@ -158,6 +158,8 @@ class Workbench(QObject):
         if self.image is None:
             self._see_nothing("")
             return
+        if self.image not in self.viewer.layers:
+            return  # it is being removed, of which word comes: no ground for other layers
         try:
             plane = current_plane(
                 self.viewer, self.image, self._channels, contrast=self._contrast, level=self._level or 0

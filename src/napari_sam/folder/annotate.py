@@ -9,13 +9,15 @@ state stays.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shutil import copy2
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ from napari_sam.export.atomic import replacing
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import ImageFile, ImageFileError, find_images, open_image
 from napari_sam.files.image_file import COLOURS, in_words
-from napari_sam.folder.manifest import MANIFEST, STATE_FILE, read_manifest
+from napari_sam.folder.manifest import MANIFEST, STATE_FILE, read_manifest, stamp_output
 from napari_sam.folder.ours import unmark
 from napari_sam.folder.pictures import stack_contrast
 from napari_sam.folder.run import numbered, plan
@@ -35,13 +37,15 @@ from napari_sam.image import RGB, Contrast, plane_to_rgb, range_contrast
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["STATE_FILE", "AnnotationFolder", "Entry", "Opened", "Snapshot", "State", "count"]
+__all__ = ["STATE_FILE", "AnnotationFolder", "Entry", "Opened", "Snapshot", "Stamp", "State", "count"]
 
 FORMAT, VERSION = "napari-sam annotation", 1
 LARGEST = 4 * 2**30
 """Bytes of an image above which it is not read whole."""
 
 State = Literal["new", "in work", "done", "broken"]
+Stamp = tuple[int, int]
+"""See `AnnotationFolder.stamp`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +182,13 @@ class Snapshot:
         return digest.digest()
 
 
+class Written(NamedTuple):
+    """What was saved: the number of objects, and where labels are that somebody else had written."""
+
+    objects: int
+    aside: Path | None = None
+
+
 class AnnotationFolder:
     """The images of a folder, with state and labels in another folder.
 
@@ -254,10 +265,25 @@ class AnnotationFolder:
             features = _read_features(entry.features, labels)
         return replace(opened, labels=labels, features=features)
 
-    def save(self, snapshot: Snapshot) -> int:
-        """Write an image's labels and table; returns how many objects there are.
+    def stamp(self, number: int) -> Stamp:
+        """Return what tells whether the labels on disk are those that were read or written last."""
+        return stamp_output(self.entries[number].labels)
+
+    def save(self, snapshot: Snapshot, known: Stamp | None = None) -> Written:
+        """Write an image's labels and table.
 
         An image that has neither labels nor a file stays without one.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+        known : tuple, optional
+            `stamp` of the labels that were read or written last. Others were written by somebody else
+            meanwhile: they are kept in a file beside.
+
+        Returns
+        -------
+        Written
 
         Raises
         ------
@@ -265,17 +291,23 @@ class AnnotationFolder:
             If they cannot be written; the files that were there stay as they were.
         """
         entry = self.entries[snapshot.number]
-        objects = count(snapshot.labels)
+        ids = np.unique(snapshot.labels)
+        table = _rows_of(snapshot.features, ids)
         with self._lock:
-            if not objects and not entry.labels.exists():
-                return 0
-            if snapshot.features is not None and len(snapshot.features):
+            there = entry.labels.exists()
+            if not there and not ids.any():
+                return Written(0)
+            changed = there and known is not None and self.stamp(snapshot.number) != known
+            aside = _keep_aside(entry.labels) if changed else None
+            if table is not None:
                 with replacing(entry.features) as beside:
-                    snapshot.features.to_csv(beside, index=False)
+                    table.to_csv(beside, index=False)
             export(snapshot.labels, entry.labels, format="tiff", axes=snapshot.axes)
+            if table is None:
+                entry.features.unlink(missing_ok=True)
             # They are not those of a run that was killed any more.
             unmark([entry.labels])
-        return objects
+        return Written(int(np.count_nonzero(ids)), aside)
 
     def note(self, entries: Sequence[Entry], current: str) -> None:
         """Write how far the work on some images is; what the file says about others stays.
@@ -333,6 +365,22 @@ class AnnotationFolder:
 def count(labels: NDArray[np.integer]) -> int:
     """Count the objects of a label image."""
     return int(np.count_nonzero(np.unique(labels)))
+
+
+def _rows_of(features: DataFrame | None, ids: NDArray[np.integer]) -> DataFrame | None:
+    """Rows of a table that tell of objects that are there; None if there is none."""
+    if features is not None and "index" in features:
+        features = features[features["index"].isin(ids[ids != 0])]
+    return None if features is None or features.empty else features
+
+
+def _keep_aside(path: Path) -> Path:
+    """Copy labels that would be replaced to a name that is free and no image's."""
+    names = (path.with_name(f"{path.name}.other{n or ''}") for n in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    with replacing(aside) as beside:
+        copy2(path, beside)
+    return aside
 
 
 def _read_image(image: ImageFile) -> Opened:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from napari_sam.session.folder_jobs import (
     Broken,
     Ledger,
     Look,
-    OnDisk,
     Outcome,
     Read,
     open_entry,
@@ -159,6 +159,7 @@ class FolderAnnotator:
             if ledger:
                 done = ledger.saving()()
                 troubles += [*(s.error for s in done.saved), done.trouble]
+            troubles += ledger.news
         self._ledger, self._shown, self._ahead = None, None, None
         self._left.clear()
         return " ".join(filter(None, troubles))
@@ -166,7 +167,9 @@ class FolderAnnotator:
     # --- inside --------------------------------------------------------------------------------------
 
     def _ledgers(self) -> list[Ledger]:
-        return [*self._left, *([self._ledger] if self._ledger is not None else [])]
+        """Ledgers of all that may not be on disk: those left, that of the image on show, and the present."""
+        shown = self._shown[0] if self._shown is not None else None
+        return [x for x in dict.fromkeys([*self._left, shown, self._ledger]) if x is not None]
 
     def _note(self, snapshot: Snapshot | None = None) -> None:
         """Note the labels on show as not on disk yet."""
@@ -207,7 +210,8 @@ class FolderAnnotator:
         ahead, self._ahead = self._ahead, None
         # What is not on disk yet is shown as it was drawn.
         unsaved = self._ledger.pending.get(number)
-        if unsaved is None and ahead is not None and ahead[0] == number:
+        fresh = ahead is not None and ahead[1].on_disk.stamp == self._ledger.folder.stamp(ahead[0])
+        if unsaved is None and ahead is not None and ahead[0] == number and fresh:
             self._session.cancel("open")
             self._take(number, ahead[1])
         else:
@@ -239,20 +243,28 @@ class FolderAnnotator:
             else:
                 self.keep()
             return
-        # What was drawn while this image was read.
+        # What was drawn while this image was read, on the same image perhaps.
         self._note()
-        self._shown, ledger.open = (ledger, number), self.entries[number].name
-        if number not in ledger.pending:
-            ledger.on_disk[number] = OnDisk(found.digest, found.objects)
+        if self._shown is not None and self._shown[0] is not ledger:
+            ledger.take_over(self._shown[0])
+            self._left = [other for other in self._ledgers() if other and other is not ledger]
+        opened, unsaved = found.opened, ledger.pending.get(number)
         entry = self.entries[number]
+        self._shown, ledger.open = (ledger, number), entry.name
+        objects = found.on_disk.objects
+        if unsaved is None:
+            ledger.on_disk[entry.labels] = found.on_disk
+        else:
+            opened = replace(opened, labels=unsaved.labels, features=unsaved.features)
+            objects = opened.objects
         state = "new" if entry.state == "broken" else entry.state
-        if state == "new" and found.objects:
+        if state == "new" and objects:
             state = "in work"
-        self.opened.emit(found.opened)
-        if found.opened.note:
-            self.said.emit(f"{entry.source.name}: {found.opened.note}")
+        self.opened.emit(opened)
+        if opened.note:
+            self.said.emit(f"{entry.source.name}: {opened.note}")
         # Noted also where nothing changed: this is the image that is open now.
-        self._change(ledger, number, state=state, objects=found.objects, error="")
+        self._change(ledger, number, state=state, objects=objects, error="")
         self.keep()
         self._prefetch()
 
@@ -301,6 +313,7 @@ class FolderAnnotator:
                 state = "in work" if entry.state == "new" and one.objects else entry.state
                 if (one.objects, state) != (entry.objects, entry.state):
                     self._change(ledger, number, objects=one.objects, state=state)
+            trouble, ledger.news[:] = " ".join([trouble, *ledger.news]).strip(), []
             if trouble:
                 self.said.emit(trouble)
             if not outcome.trouble:

@@ -14,7 +14,9 @@ from napari_sam.progress import Progress, Steps
 from napari_sam.store import embed_once
 
 if TYPE_CHECKING:
-    from napari_sam.folder.annotate import AnnotationFolder, Entry, Opened, Snapshot
+    from pathlib import Path
+
+    from napari_sam.folder.annotate import AnnotationFolder, Entry, Opened, Snapshot, Stamp
     from napari_sam.predictor import Predictor
     from napari_sam.session.work import Kept
 
@@ -28,10 +30,11 @@ class Look(NamedTuple):
 
 
 class OnDisk(NamedTuple):
-    """What the labels of an image are on disk: their code and the number of objects."""
+    """What the labels of an image are on disk: their code, the number of objects, and the file's stamp."""
 
     digest: bytes
     objects: int
+    stamp: Stamp
 
 
 class Saved(NamedTuple):
@@ -60,11 +63,10 @@ class Outcome(NamedTuple):
 
 
 class Read(NamedTuple):
-    """An image that was read, the code of its labels as they are on disk, and its number of objects."""
+    """An image that was read, and what its labels are on disk."""
 
     opened: Opened
-    digest: bytes
-    objects: int
+    on_disk: OnDisk
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +85,22 @@ class Ledger:
     folder : AnnotationFolder
     pending : dict of int to Snapshot
         Labels that are not on disk yet.
-    on_disk : dict of int to OnDisk
-        What was read or written last.
+    on_disk : dict of Path to OnDisk
+        What was read or written last, by file of labels.
     noted : dict of int to Entry
         States that are not on disk yet.
     open : str
         Name of the image that was open last.
+    news : list of str
+        What a person should know of what was written.
     """
 
     folder: AnnotationFolder
     pending: dict[int, Snapshot] = field(default_factory=dict)
-    on_disk: dict[int, OnDisk] = field(default_factory=dict)
+    on_disk: dict[Path, OnDisk] = field(default_factory=dict)
     noted: dict[int, Entry] = field(default_factory=dict)
     open: str = ""
+    news: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether something is not on disk yet."""
@@ -108,15 +113,16 @@ class Ledger:
 
     def saving(self) -> Callable[[], Outcome]:
         """Return the job that writes what is not on disk yet."""
-        return partial(
-            save_all, self.folder, list(self.pending.values()), self.on_disk, dict(self.noted), self.open
-        )
+        snapshots, noted = list(self.pending.values()), dict(self.noted)
+        return partial(save_all, self.folder, snapshots, self.on_disk, noted, self.open, self.news)
 
     def take_over(self, other: Ledger) -> None:
         """Take what another one of the same images could not write, where no labels are in its place."""
         if other.folder.images != self.folder.images:
             return
         same = other.folder.labels == self.folder.labels
+        if same:
+            self.on_disk = other.on_disk  # one of its jobs may be writing still
         numbers = {entry.name: number for number, entry in enumerate(self.folder.entries)}
         for old in list(other.pending):
             new = numbers.get(other.folder.entries[old].name)
@@ -137,6 +143,7 @@ def open_entry(folder: AnnotationFolder, number: int, unsaved: Snapshot | None =
     """Read an image and its labels, or those that are not on disk yet."""
     from napari_sam.folder.annotate import Snapshot
 
+    stamp = folder.stamp(number)
     try:
         opened = folder.open(number)
     # One bad image, whatever is wrong with it, must not end the work on the others.
@@ -146,9 +153,10 @@ def open_entry(folder: AnnotationFolder, number: int, unsaved: Snapshot | None =
         return Broken(in_words(error))
     labels = np.zeros(opened.shape, np.uint16) if opened.labels is None else opened.labels
     digest = Snapshot(number, labels, opened.features, opened.axes).digest()
+    on_disk = OnDisk(digest, opened.objects, stamp)
     if unsaved is not None:
         opened = replace(opened, labels=unsaved.labels, features=unsaved.features)
-    return Read(opened, digest, opened.objects)
+    return Read(opened, on_disk)
 
 
 def prefetch(
@@ -174,30 +182,36 @@ def save_each(jobs: Sequence[Callable[[], Outcome]]) -> list[Outcome]:
 def save_all(
     folder: AnnotationFolder,
     snapshots: Sequence[Snapshot],
-    on_disk: MutableMapping[int, OnDisk],
+    on_disk: MutableMapping[Path, OnDisk],
     noted: Mapping[int, Entry],
     current: str,
+    news: list[str],
 ) -> Outcome:
     """Write labels that differ from what was written last, then the state; one failure hinders no other.
 
-    What was written is entered in ``on_disk`` at once: the outcome of a request that is overtaken by the
-    next one is never seen, and the next one must know what is on disk.
+    What was written is entered in ``on_disk`` at once, and what is to be told in ``news``: the outcome of a
+    request that is overtaken by the next one is never seen, and the next one must know what is on disk.
     """
     saved: list[Saved] = []
     entries = dict(noted)
     for snapshot in snapshots:
         number = snapshot.number
-        digest = snapshot.digest()
-        known = on_disk.get(number)
+        digest, labels = snapshot.digest(), folder.entries[number].labels
+        known = on_disk.get(labels)
         if known is not None and known.digest == digest:
             saved.append(Saved(snapshot, known.objects))
             continue
         try:
-            objects = folder.save(snapshot)
+            objects, aside = folder.save(snapshot, None if known is None else known.stamp)
         except (OSError, ValueError) as error:
             saved.append(Saved(snapshot, error=str(error)))
             continue
-        on_disk[number] = OnDisk(digest, objects)
+        on_disk[labels] = OnDisk(digest, objects, folder.stamp(number))
+        if aside is not None:
+            news.append(
+                f"Somebody else has written {labels.name} since it was opened: those labels are now in "
+                f"{aside.name}, yours in their place."
+            )
         saved.append(Saved(snapshot, objects))
         entry = entries.get(number, folder.entries[number])
         state = "in work" if entry.state == "new" and objects else entry.state

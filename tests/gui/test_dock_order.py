@@ -1,0 +1,206 @@
+"""Steps in an order that nobody planned: what is shown, followed, filled in and saved stays one thing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from napari.layers import Tracks
+from qtpy.QtCore import Qt
+from tests.fakes import DiscPredictor, disc_image
+from tests.gui.dock import DISCS, disc_picture
+from tests.gui.following import RADII, at, click_object, go, wait_followed
+
+pytestmark = pytest.mark.gui
+
+
+def stack_layer(desk):
+    return next(layer for layer in desk.viewer.layers if layer.name.endswith(": stack"))
+
+
+def at_step(desk, words, count, act):
+    """Do something at the count-th step of the stack that says some words."""
+    steps = []
+
+    def look(kind, progress):
+        if kind == "stack" and words in progress.message:
+            steps.append(progress)
+            if len(steps) == count:
+                act()
+
+    desk.session.progressed.connect(look)
+
+
+# --- an object that is followed ------------------------------------------------------------------------
+
+
+def test_undo_while_another_object_is_followed_brings_back_the_first_alone(follow_desk):
+    desk = follow_desk(DiscPredictor(decode_seconds=0.1))
+    click_object(desk, 4)
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    first = {z: mask.area for z, mask in desk.trail.masks.items()}
+    desk.press(Qt.Key.Key_C)
+    go(desk, 2)
+    desk.click(*DISCS[1][:2])
+    desk.wait_offers()
+    desk.press_button(desk.panel.run)
+    desk.until(lambda: desk.dock.stack.following and len(desk.trail.trail.planes) >= 2)
+    go(desk, 3)
+    desk.press_button(desk.dock.commit_panel.undo)
+    desk.until(lambda: not desk.dock.bench.dispatch.worker.busy)
+    assert "follow" not in desk.session.running
+    assert {z: mask.area for z, mask in desk.trail.masks.items()} == first
+    # What was begun of the other comes back with redo.
+    desk.press_button(desk.dock.commit_panel.redo)
+    assert desk.trail.trail is not None
+    assert desk.trail.trail.anchors == {2}
+    assert desk.errors == []
+
+
+def test_where_every_prompt_is_an_object_the_chosen_candidate_is_followed(follow_desk):
+    desk = follow_desk()
+    desk.dock.prompt_panel.batch.setChecked(True)
+    click_object(desk, 4)
+    desk.press(Qt.Key.Key_1)
+    chosen = desk.session.offers[0].choice.area
+    assert chosen < 0.5 * np.pi * RADII[4] ** 2
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    assert desk.trail.masks[4].area == chosen
+
+
+def test_several_objects_on_any_of_the_planes_are_not_followed_as_one(follow_desk):
+    desk = follow_desk()
+    desk.dock.prompt_panel.batch.setChecked(True)
+    go(desk, 2)
+    desk.click(*at(2)[:2])
+    desk.click(*DISCS[1][:2])
+    desk.wait_offers(2)
+    click_object(desk, 4)
+    desk.press_button(desk.panel.run)
+    assert "One object is followed at a time" in desk.errors[0]
+    assert not desk.dock.stack.following
+
+
+def test_an_end_is_set_where_the_prompts_were_cleared(follow_desk):
+    desk = follow_desk()
+    click_object(desk, 4)
+    click_object(desk, 6)
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    desk.press_button(desk.panel.end)
+    assert "Clear the prompts here first" in desk.errors.pop()
+    desk.dock.bench.clear()
+    desk.press_button(desk.panel.end)
+    assert desk.errors == []
+    assert desk.trail.trail.ends == {6}
+
+
+def test_a_script_removes_all_layers_with_an_object_followed(follow_desk):
+    desk = follow_desk()
+    click_object(desk, 4)
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    desk.viewer.layers.clear()
+    desk.until(lambda: len(desk.viewer.layers) == 0)
+    assert not desk.panel.strip.isVisible()
+    desk.viewer.add_image(disc_picture(), name="another")
+    desk.until(lambda: desk.session.status.phase == "ready")
+    assert desk.errors == []
+
+
+# --- a stack that is filled in -------------------------------------------------------------------------
+
+
+def short_and_long():
+    """Planes of two discs; a third is on the first two planes."""
+    return np.stack([disc_image((180, 200), DISCS[1:] + DISCS[:1] * (z < 2)) for z in range(9)])
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_numbers_that_are_being_written_are_written_to_the_end(follow_desk, how):
+    desk = follow_desk(image=short_and_long())
+    panel = desk.dock.stack_panel
+    panel.length.setValue(3)
+    act = {"cancel": lambda: desk.session.cancel("stack"), "close": desk.dock.close_down}[how]
+    at_step(desk, "numbers", 4, act)
+    desk.press_button(panel.run)
+    labels = stack_layer(desk)
+    desk.until(lambda: "stack" not in desk.session.running)
+    ids = [[int(plane[y, x]) for y, x, _ in DISCS] for plane in labels.data]
+    assert ids == [[0, *ids[0][1:]]] * 9  # the short one is dropped on all planes, the others are one each
+    assert sorted(ids[0][1:]) == [1, 2]
+    assert labels.editable
+    if how == "cancel":
+        assert "2 objects in 9 planes" in panel.text.text()
+        assert len(labels.features) == 2
+
+
+def test_what_is_still_being_filled_is_neither_tracked_nor_exported(follow_desk, tmp_path):
+    desk = follow_desk(DiscPredictor(encode_seconds=0.1))
+    desk.press_button(desk.dock.stack_panel.run)
+    labels = stack_layer(desk)
+    desk.dock.tracks_panel.labels.pick(labels)
+    desk.dock.stack.track()
+    assert "still being filled" in desk.errors.pop()
+    desk.dock.export(labels, str(tmp_path / "half.tif"), "tiff")
+    assert "still being filled" in desk.dock.export_panel.text.text()
+    desk.until(lambda: "stack" not in desk.session.running)
+    assert list(tmp_path.iterdir()) == []
+    desk.dock.export(labels, str(tmp_path / "whole.tif"), "tiff")
+    desk.until(lambda: "export" not in desk.session.running)
+    assert np.array_equal(tifffile.imread(tmp_path / "whole.tif"), labels.data)
+
+
+def test_other_pixels_end_the_filling(follow_desk):
+    desk = follow_desk(DiscPredictor(encode_seconds=0.15))
+    desk.press_button(desk.dock.stack_panel.run)
+    labels = stack_layer(desk)
+    desk.until(lambda: labels.data[0].any())
+    image = desk.dock.bench.image
+    image.data = image.data[:, ::-1].copy()
+    desk.until(lambda: "stack" not in desk.session.running)
+    assert "has other pixels now" in desk.dock.stack_panel.text.text()
+    assert not labels.data[-1].any()
+    assert labels.editable
+
+
+def test_a_stack_of_an_image_that_is_not_on_show_takes_no_objects_of_another(follow_desk):
+    desk = follow_desk(DiscPredictor(encode_seconds=0.1))
+    desk.press_button(desk.dock.stack_panel.run)
+    desk.viewer.add_image(disc_picture(), name="flat")
+    desk.until(lambda: "stack" not in desk.session.running)
+    assert desk.dock.commit_panel.target.layer is not stack_layer(desk)
+    desk.until(lambda: desk.session.status.phase == "ready")
+    desk.dock.bench.use("point")
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    assert desk.target.name == "flat: objects"
+    assert desk.errors == []
+
+
+# --- tracks ------------------------------------------------------------------------------------------
+
+
+def test_tracks_are_saved_as_they_were_corrected(follow_desk, tmp_path):
+    desk = follow_desk()
+    movie = np.zeros((4, 180, 200), np.uint16)
+    for t in range(4):
+        movie[t, 10 + t : 20 + t, 10:20], movie[t, 60:70, 60 + t : 70 + t] = 1, 7
+    labels = desk.viewer.add_labels(movie, name="cells")
+    desk.dock.tracks_panel.labels.pick(labels)
+    desk.dock.stack.track()
+    desk.until(lambda: "track" not in desk.session.running)
+    (layer,) = [x for x in desk.viewer.layers if isinstance(x, Tracks)]
+    layer.data = layer.data[layer.data[:, 0] == 2]
+    for name in ("cells.csv", "01_RES"):
+        desk.dock.stack.tracks.save(layer, str(tmp_path / name))
+        desk.until(lambda: "track" not in desk.session.running)
+    table = pd.read_csv(tmp_path / "cells.csv")
+    assert table["track"].unique().tolist() == [2]
+    assert set(table["label"]) == {7}  # napari has forgotten it, we have not
+    masks = np.stack([tifffile.imread(tmp_path / "01_RES" / f"mask{t:03d}.tif") for t in range(4)])
+    assert np.array_equal(masks > 0, movie == 7)
