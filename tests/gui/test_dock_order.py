@@ -138,6 +138,29 @@ def test_numbers_that_are_being_written_are_written_to_the_end(follow_desk, how)
         assert len(labels.features) == 2
 
 
+def test_time_points_of_a_movie_of_volumes_are_filled_into_one_layer(follow_desk):
+    movie = np.stack([short_and_long()[:5], short_and_long()[:5, ::-1]])
+    desk = follow_desk(image=movie, axis_labels=("t", "z", "y", "x"))
+    panel = desk.dock.stack_panel
+    panel.axis.setCurrentIndex(panel.axis.findData(1))
+    panel.length.setValue(3)  # the third disc is too short: ids are given anew at the end
+    for t in (1, 0):
+        desk.viewer.dims.set_current_step(0, t)
+        desk.until(lambda: desk.session.status.phase == "ready")
+        desk.press_button(panel.run)
+        desk.until(lambda: "stack" not in desk.session.running)
+        assert "2 objects in 5 planes" in panel.text.text()
+    labels = stack_layer(desk)
+    assert [np.unique(volume).tolist() for volume in labels.data] == [[0, 3, 4], [0, 1, 2]]
+    assert np.array_equal(labels.data[0] > 0, labels.data[1, :, ::-1] > 0)
+    assert labels.features["index"].tolist() == [1, 2, 3, 4]
+    # Nothing is written over: where there is something, a new layer is made.
+    desk.press_button(panel.run)
+    desk.until(lambda: "stack" not in desk.session.running)
+    assert [layer.name for layer in desk.viewer.layers].count(labels.name) == 1
+    assert np.unique(desk.dock.commit_panel.target.layer.data).tolist() == [0, 1, 2]
+
+
 def test_what_is_still_being_filled_is_neither_tracked_nor_exported(follow_desk, tmp_path):
     desk = follow_desk(DiscPredictor(encode_seconds=0.1))
     desk.press_button(desk.dock.stack_panel.run)

@@ -217,7 +217,7 @@ def write_plane(
     note_label(labels_layer, int(labels.max(initial=0)))
     labels_layer.refresh(extent=False)
     if records is not None and len(records):
-        _store(labels_layer, records)
+        store_rows(labels_layer, records)
 
 
 def take_back(labels_layer: Labels, *done: Committed) -> None:
@@ -283,7 +283,7 @@ def _carry_out(layer: Labels, prepared: Sequence[Committed]) -> None:
     write_patches(layer, [Patch(one.plane, one.box, one.after, one.written) for one in prepared])
     for one in prepared:
         if len(one.rows):
-            _store(layer, one.rows)
+            store_rows(layer, one.rows)
 
 
 def _prepare(
@@ -337,7 +337,7 @@ def _prepare(
     return Committed(tuple(labels), plane, box, written, before, after, rows)
 
 
-def _store(layer: Labels, rows: pd.DataFrame) -> None:
+def store_rows(layer: Labels, rows: pd.DataFrame) -> None:
     """Add rows to the features, instead of those of the same ids; other columns stay."""
     import pandas as pd
 

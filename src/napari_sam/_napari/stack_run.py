@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.choices import is_time
-from napari_sam._napari.commit import write_plane
+from napari_sam._napari.commit import check_target, store_rows, write_plane
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex
+from napari_sam._napari.ids import next_label
+from napari_sam._napari.label_pixels import CommitError
 from napari_sam._napari.large import is_large
 from napari_sam._napari.large_run import LargeRun
 from napari_sam._napari.layers import add_labels_layer, is_own, set_filling, twin_plane
@@ -53,7 +55,7 @@ class StackRun(QObject):
         self._layer: Labels | None = None
         self._planes: Sequence[Plane] = ()
         self._pixels: Any = None
-        self._done = 0
+        self._done = self._below = 0
         self._final: Segmented | None = None
         """The outcome, while its numbers are being written into the planes."""
         self._large = LargeRun(bench, "stack", "Segment every plane")
@@ -64,7 +66,9 @@ class StackRun(QObject):
         bench.follower.picture_changed.connect(self._on_picture)
         bench.viewer.layers.events.removed.connect(self._on_removed)
 
-    def run(self, axis: int, *, link: LinkSettings | bool, diameter: float | None) -> None:
+    def run(
+        self, axis: int, *, link: LinkSettings | bool, diameter: float | None, into: Labels | None = None
+    ) -> None:
         """Segment every plane along an axis of the image.
 
         Parameters
@@ -74,6 +78,9 @@ class StackRun(QObject):
             How objects are linked through the planes; False if they are not.
         diameter : float, optional
             Typical object diameter in pixels.
+        into : Labels, optional
+            Labels in which these planes are a part that is free, as a time point of a movie of volumes is;
+            else a new layer is filled.
         """
         bench, session = self._bench, self._bench.session
         if bench.image is None or session.predictor is None or session.automatic_settings is None:
@@ -91,10 +98,14 @@ class StackRun(QObject):
         if is_large(bench.image, planes[0]):
             self._large.run_stack(axis, planes[0], settings, link, diameter, voxel)
             return
-        name = f"{bench.image.name}: stack"
-        self._layer = add_labels_layer(
-            bench.viewer, bench.image, name=name, channel_axis=bench.channel_axis, dtype=np.uint32
-        )
+        if into is not None and _is_free(into, bench.image, planes, bench.channel_axis):
+            self._layer = into
+        else:
+            name = f"{bench.image.name}: stack"
+            self._layer = add_labels_layer(
+                bench.viewer, bench.image, name=name, channel_axis=bench.channel_axis, dtype=np.uint32
+            )
+        self._below = next_label(self._layer) - 1
         set_filling(self._layer, True)
         self._planes, self._pixels, self._done = planes, bench.image.data, 0
         work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache, voxel)
@@ -110,7 +121,7 @@ class StackRun(QObject):
         plane = getattr(progress, "plane", None)
         if kind != "stack" or plane is None or self._layer is None:
             return
-        write_plane(self._layer, self._planes[plane].index, progress.labels)
+        self._write(progress)
         self._done = plane + 1
 
     def _on_finished(self, kind: str, outcome: Any) -> None:
@@ -127,20 +138,27 @@ class StackRun(QObject):
         elif isinstance(outcome, Segmented) and not outcome.result.unchanged:
             # All planes are in the layer by now: what was told before this was shown before this.
             self._final, self._done = outcome, 0
-            self._bench.session.request("stack", partial(renumber, self._layer.data, self._indices, outcome))
+            self._bench.session.request("stack", self._renumber(outcome))
         else:
             self._finish(outcome.table)
-
-    @property
-    def _indices(self) -> list[PlaneIndex]:
-        return [plane.index for plane in self._planes]
 
     def _write_numbers(self) -> None:
         """Write the numbers that are left, at once: in part of the planes they would mean other objects."""
         final, self._final = self._final, None
         if final is not None and self._layer is not None:
-            for step in islice(renumber(self._layer.data, self._indices, final), self._done, None):
-                write_plane(self._layer, self._planes[step.plane].index, step.labels)
+            for step in islice(self._renumber(final)(), self._done, None):
+                self._write(step)
+
+    def _renumber(self, final: Segmented) -> Callable[[], Generator[PlaneDone, None, Segmented]]:
+        assert self._layer is not None
+        indices = [plane.index for plane in self._planes]
+        return partial(renumber, self._layer.data, indices, final, self._below)
+
+    def _write(self, step: PlaneDone) -> None:
+        """Write a plane; its ids count from those that the layer had before."""
+        assert self._layer is not None
+        labels = np.where(step.labels > 0, step.labels + self._below, 0)
+        write_plane(self._layer, self._planes[step.plane].index, labels)
 
     def _finish(self, table: pd.DataFrame) -> None:
         layer, total = self._layer, len(self._planes)
@@ -148,7 +166,7 @@ class StackRun(QObject):
         if layer is not None:
             # Planes that are not linked have the same ids each; napari shows one row for an id.
             if len(table) and "plane" not in table:
-                layer.features = table
+                store_rows(layer, table.assign(index=table["index"] + self._below))
             count = f"{len(table)} object{'s' if len(table) != 1 else ''}"
             self.said.emit(f"{count} in {total} planes, in the layer {layer.name!r}.")
             self.filled.emit(layer)
@@ -212,20 +230,35 @@ def segment(
 
 
 def renumber(
-    filled: NDArray[np.integer], planes: Sequence[PlaneIndex], segmented: Segmented
+    filled: NDArray[np.integer], planes: Sequence[PlaneIndex], segmented: Segmented, below: int = 0
 ) -> Generator[PlaneDone, None, Segmented]:
-    """Go through a filled stack once more and give its objects their final ids."""
+    """Go through a filled stack once more and give its objects their final ids.
+
+    The ids in it are greater by ``below`` than those that are told.
+    """
     from napari_sam.stack import PlaneDone
 
     lookup = segmented.result.relabelling
     for number, plane in enumerate(planes):
         labels = np.asarray(filled[twin_plane(plane, filled.ndim).slices])
-        labels = lookup[labels.T if plane.flipped else labels]
+        labels = lookup[np.maximum((labels.T if plane.flipped else labels).astype(np.int64) - below, 0)]
         message = f"plane {number + 1} of {len(planes)}: numbers"
         yield PlaneDone(
             number + 1, len(planes), message, plane=number, labels=labels, table=segmented.table.iloc[:0]
         )
     return Segmented(replace(segmented.result, relabelling=np.arange(len(lookup))), segmented.table)
+
+
+def _is_free(labels: Labels, image: Image, planes: Sequence[Plane], channel_axis: int | None) -> bool:
+    """Whether an image's labels have nothing on some planes, which are not all that there are."""
+    try:
+        check_target(labels, image, channel_axis=channel_axis)
+    except CommitError:
+        return False
+    data = labels.data
+    places = [twin_plane(plane.index, labels.ndim).slices for plane in planes]
+    whole = data.size == len(places) * data[places[0]].size
+    return is_own(labels, image, "labels") and not whole and not any(data[p].any() for p in places)
 
 
 def _voxel(image: Image, axis: int, plane: PlaneIndex) -> tuple[float, str] | None:

@@ -74,7 +74,8 @@ class StackWork(QObject):
         if axis is None:
             self.failed.emit(self.panel.why)
         else:
-            self.stack.run(axis, link=self.panel.link_settings(), diameter=self._image.typical_diameter)
+            link, diameter = self.panel.link_settings(), self._image.typical_diameter
+            self.stack.run(axis, link=link, diameter=diameter, into=self._commit.target.layer)
 
     def follow(self) -> None:
         """Follow the object of the prompts as the panel is set."""
