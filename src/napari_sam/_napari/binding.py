@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +11,7 @@ from napari.layers import Labels, Points, Shapes
 from psygnal import Signal
 
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape
-from napari_sam._napari.drawing import drop_spare_rows, finish_drawing
+from napari_sam._napari.drawing import finish_drawing
 from napari_sam._napari.layers import (
     add_points_layer,
     add_shapes_layer,
@@ -23,10 +22,10 @@ from napari_sam._napari.layers import (
     role_of,
 )
 from napari_sam._napari.prompt_layers import Ground, PromptLayer, Said, lie_on, read_layer
+from napari_sam._napari.prompt_watch import GEOMETRY, PromptWatch
 from napari_sam._napari.signs import (
     NEGATIVE,
     POSITIVE,
-    keep_boxes_positive,
     negative_rows,
     next_sign,
     set_next_sign,
@@ -48,8 +47,6 @@ _SHAPE_MODE = {
     "scribble": "add_path",
     "select": "select",
 }
-_GEOMETRY = ("scale", "translate", "rotate", "shear", "affine", "units")
-_AFTER = {"added", "changed", "removed"}
 
 
 class PromptBinding:
@@ -81,25 +78,22 @@ class PromptBinding:
         self._sign = POSITIVE
         self._adopted: list[PromptLayer] = []
         self._spent: set[Spent] = set()
-        self._signs: dict[Hashable, bytes] = {}
-        self._hushed = 0
-        self._missed = False
-        self._connections: list[tuple[Any, Callable[..., None]]] = []
+        self._watch = PromptWatch(self.prompts_changed.emit)
         self._points: Points | None = None
         self._shapes: Shapes | None = None
-        for name in _GEOMETRY:
-            self._connect(getattr(image_layer.events, name), self._on_geometry)
+        for name in GEOMETRY:
+            self._watch.connect(getattr(image_layer.events, name), self._on_geometry)
         for name in ("units", "order", "ndisplay"):
-            self._connect(getattr(viewer.dims.events, name), self._on_geometry)
-        self._connect(viewer.layers.events.removed, self._on_removed)
-        self._connect(viewer.layers.events.removed, self._on_geometry)
+            self._watch.connect(getattr(viewer.dims.events, name), self._on_geometry)
+        self._watch.connect(viewer.layers.events.removed, self._on_removed)
+        self._watch.connect(viewer.layers.events.removed, self._on_geometry)
         for layer in own_layers(viewer, image_layer):
             if isinstance(layer, Points) and self._points is None:
                 self._points = layer
-                self._follow(layer)
+                self._follow_own(layer)
             elif isinstance(layer, Shapes) and self._shapes is None:
                 self._shapes = layer
-                self._follow(layer)
+                self._follow_own(layer)
         # The image may have moved while nobody looked.
         self._on_geometry(None)
 
@@ -169,14 +163,14 @@ class PromptBinding:
         if layer in self.layers:
             return
         self._adopted.append(layer)
-        self._follow(layer)
+        self._watch.follow(layer, own=False)
         self._tell_layers()
 
     def release(self, layer: Layer) -> None:
         """Read an adopted layer no more."""
         if layer in self._adopted:
             self._adopted.remove(layer)
-            self._unfollow(layer)
+            self._watch.unfollow(layer)
             self._tell_layers()
 
     def disconnect(self, *, remove_layers: bool = False) -> None:
@@ -188,9 +182,7 @@ class PromptBinding:
             Whether to remove the own layers as well.
         """
         own = (self._points, self._shapes)
-        for emitter, callback in self._connections:
-            emitter.disconnect(callback)
-        self._connections.clear()
+        self._watch.close()
         self._points = self._shapes = None
         self._adopted.clear()
         if remove_layers:
@@ -262,7 +254,7 @@ class PromptBinding:
         They are deleted from the own layers. What an adopted layer says there counts as used up until it is
         edited; the layer is left as it is.
         """
-        with self._at_once():
+        with self._watch.at_once():
             finish_drawing(self._shapes)
             for layer in (self._points, self._shapes):
                 if layer is not None:
@@ -276,7 +268,7 @@ class PromptBinding:
             }
             if used:
                 self._spent |= used
-                self._tell()
+                self._watch.tell()
 
     def snapshot(self) -> Snapshot:
         """Note what the own layers hold, and what of the adopted ones is used up."""
@@ -287,7 +279,7 @@ class PromptBinding:
 
         What was said on other planes stays: it may be newer.
         """
-        with self._at_once():
+        with self._watch.at_once():
             finish_drawing(self._shapes)
             grounds = [self._ground(plane) for plane in planes]
             clicks, shapes = (partial(lie_on, grounds, layer) for layer in (self._points, self._shapes))
@@ -298,7 +290,7 @@ class PromptBinding:
                 snapshot.put_shapes(self.shapes)
             if self._spent != snapshot.spent:
                 self._spent = set(snapshot.spent)
-                self._tell()
+                self._watch.tell()
 
     def _ground(self, plane: PlaneIndex) -> Ground:
         """The plane with its size."""
@@ -317,86 +309,24 @@ class PromptBinding:
 
     # ---- events -------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _at_once(self) -> Iterator[None]:
-        """Tell of several changes once, at the end."""
-        self._hushed += 1
-        try:
-            yield
-        finally:
-            self._hushed -= 1
-        if not self._hushed and self._missed:
-            self._missed = False
-            self.prompts_changed.emit()
-
-    def _tell(self) -> None:
-        """Say that the prompts changed, now or at the end of `_at_once`."""
-        if self._hushed:
-            self._missed = True
-        else:
-            self.prompts_changed.emit()
-
     def _tell_layers(self) -> None:
         self.layers_changed.emit()
-        self._tell()
+        self._watch.tell()
 
     def _begin(self, layer: Points | Shapes) -> None:
         """Take a new own layer into use."""
         set_next_sign(layer, self._sign)
-        self._follow(layer)
+        self._follow_own(layer)
         self.layers_changed.emit()
 
-    def _connect(self, emitter: Any, callback: Callable[..., None]) -> None:
-        emitter.connect(callback)
-        self._connections.append((emitter, callback))
-
-    def _follow(self, layer: PromptLayer) -> None:
-        """Listen to a layer's edits and to its being moved."""
-        if isinstance(layer, Labels):
-            for name in ("paint", "data", "selected_label"):
-                self._connect(getattr(layer.events, name), self._on_labels)
-        else:
-            self._connect(layer.events.data, self._on_data)
-            self._connect(layer.events.features, self._on_features)
-            self._signs[layer.unique_id] = negative_rows(layer).tobytes()
-        if layer in self._adopted:
-            for name in _GEOMETRY:
-                self._connect(getattr(layer.events, name), self._on_labels)
-        elif isinstance(layer, Points | Shapes):
-            self._connect(layer.events.feature_defaults, self._on_defaults)
-
-    def _unfollow(self, layer: Layer) -> None:
-        """Stop listening to a layer."""
-        gone = [(e, c) for e, c in self._connections if getattr(e, "source", None) is layer]
-        for emitter, callback in gone:
-            emitter.disconnect(callback)
-        self._connections = [pair for pair in self._connections if pair not in gone]
-
-    def _on_data(self, event: Any) -> None:
-        """A Points or Shapes layer says that its data change (before) or changed (after)."""
-        if str(getattr(event.action, "value", event.action)) in _AFTER:
-            with self._at_once():
-                if event.source is self._shapes:
-                    drop_spare_rows(self._shapes)
-                    keep_boxes_positive(self._shapes)
-                # Every edit is followed by word of the features: it is told once.
-                self._signs[event.source.unique_id] = negative_rows(event.source).tobytes()
-                self._tell()
-
-    def _on_features(self, event: Any) -> None:
-        """Features of a layer changed; of these only the signs are prompts."""
-        signs = negative_rows(event.source).tobytes()
-        if self._signs.get(event.source.unique_id) != signs:
-            self._signs[event.source.unique_id] = signs
-            self._tell()
+    def _follow_own(self, layer: Points | Shapes) -> None:
+        self._watch.follow(layer, own=True)
+        self._watch.connect(layer.events.feature_defaults, self._on_defaults)
 
     def _on_defaults(self, event: Any) -> None:
         """Selecting a click makes its features those of the next one: the sign stays the person's choice."""
         if next_sign(event.source) != self._sign:
             set_next_sign(event.source, self._sign)
-
-    def _on_labels(self, event: Any) -> None:
-        self._tell()
 
     def _on_geometry(self, event: Any) -> None:
         """The image moved, or the viewer shows other units or axes: the twins go along."""
@@ -407,7 +337,7 @@ class PromptBinding:
         """A layer is gone; if it was read here, so are its prompts."""
         layer = event.value
         if layer in self.layers:
-            self._unfollow(layer)
+            self._watch.unfollow(layer)
             self._adopted = [a for a in self._adopted if a is not layer]
             self._points = None if layer is self._points else self._points
             self._shapes = None if layer is self._shapes else self._shapes
