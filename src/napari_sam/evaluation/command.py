@@ -95,9 +95,13 @@ def _evaluate_stack(
 
     settings = replace(MOVIE if movie else LinkSettings(), min_length=min_planes)
     try:
-        pictures, truth = movie_of(read_planes(image)) if labels is None else read_stack(image, labels)
+        depth = None
+        if labels is None:
+            pictures, truth = movie_of(read_planes(image))
+        else:
+            pictures, truth, depth = read_stack(image, labels)
         predictor = load_model(model, device=device)
-        steps = evaluate_stack(predictor, pictures, truth, link=settings, diameter=diameter)
+        steps = evaluate_stack(predictor, pictures, truth, link=settings, diameter=diameter, depth=depth)
         with tqdm(total=len(pictures), unit="plane", disable=None) as bar:
 
             def report(step: Progress) -> None:

@@ -101,8 +101,14 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(n for n in shape[:-2] if n > 1), *shape[-2:])
 
 
-def read_stack_pair(image: Path, labels: Path) -> tuple[list[NDArray[Any]], list[NDArray[np.integer]]]:
+def read_stack_pair(image: Path, labels: Path) -> tuple[list[NDArray[Any]], list[NDArray[np.integer]], int]:
     """Read the planes of a stack or movie, each of shape (H, W) or (H, W, C), and their labels.
+
+    Returns
+    -------
+    planes, labels : list of ndarray
+    depth : int
+        Number of planes of a volume; a hyperstack has the volumes of its time points one after the other.
 
     Raises
     ------
@@ -113,11 +119,12 @@ def read_stack_pair(image: Path, labels: Path) -> tuple[list[NDArray[Any]], list
         truth = known.label_ids()
         stored = tuple(picture.array.shape)
         flat = list(truth.reshape(-1, *truth.shape[-2:]))
+        depth = (1, *_without_ones(truth.shape))[-3]
         if _without_ones(picture.shape) == _without_ones(truth.shape):
-            return list(picture.planes()), flat
+            return list(picture.planes()), flat, depth
         # Channels that lie last, though the file does not say so.
         if len(stored) == truth.ndim + 1 and stored[:-1] == truth.shape:
-            return list(np.asarray(picture.array).reshape(-1, *stored[-3:])), flat
+            return list(np.asarray(picture.array).reshape(-1, *stored[-3:])), flat, depth
     raise ImageFileError(
         f"Expected a stack and its labels of the same shape (planes, height, width), found {stored} "
         f"in {image} and {truth.shape} in {labels}. Save the labels of exactly this stack; channels of "

@@ -137,7 +137,7 @@ def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
     ValueError
         If the two do not fit, or the labels hold no object.
     """
-    stack, known = read_stack_pair(image, labels)
+    stack, known, _ = read_stack_pair(image, labels)
     planes = [
         plane
         for pixels, truth in zip(stack[::every], known[::every], strict=True)
