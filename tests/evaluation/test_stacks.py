@@ -6,6 +6,7 @@ import tifffile
 from tests.fakes import DiscPredictor, disc_image
 from typer.testing import CliRunner
 
+from napari_sam.evaluation.report import read_planes
 from napari_sam.evaluation.stacks import evaluate_stack, read_stack, score_links, score_stack
 from napari_sam.linking import LinkSettings
 from napari_sam.progress import finish
@@ -123,3 +124,22 @@ def test_the_command_reports_stacks_and_movies(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "(2 true, 2 found)" in done.output
     assert run(app, [*asked[:2], "--labels", str(tmp_path / "none.tif")]).exit_code == 1
+
+
+def test_a_stack_with_a_mask_for_labels_is_refused(tmp_path):
+    mask = np.zeros((2, 3, 24, 32), np.uint8)
+    mask[..., 4:8, ::8] = 255
+    for axes, labels in (("ZYX", mask[0]), ("TZYX", mask)):
+        for name in ("image", "labels"):
+            tifffile.imwrite(tmp_path / f"{name}.tif", labels, imagej=True, metadata={"axes": axes})
+        with pytest.raises(ValueError, match=r"in 4 separate places in .*labels\.tif: this is a mask"):
+            read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
+
+
+def test_frames_come_in_the_order_of_their_numbers(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+        for t in range(8, 12):
+            tifffile.imwrite(tmp_path / name / f"t{t}.tif", np.full((8, 8), t, np.uint8))
+    frames = [int(plane.labels[0, 0]) for plane in read_planes(tmp_path)]
+    assert frames == [8, 9, 10, 11]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_sam.evaluation.measures import PlaneScore, score_plane
 from napari_sam.evaluation.report import TestPlane
-from napari_sam.files.pairs import read_stack_pair
+from napari_sam.files.pairs import naming, parts_of_one, read_stack_pair, refuse_masks
 from napari_sam.folder.pictures import planes_contrast
 from napari_sam.image import RGB, plane_to_rgb
 from napari_sam.label_ids import numbered_anew
@@ -154,12 +154,14 @@ def read_stack(image: Path, labels: Path) -> tuple[list[RGB], list[Labels], int]
     Raises
     ------
     ValueError
-        If the two differ in shape, or one cannot be read.
+        If the two differ in shape, one cannot be read, or the labels are a mask.
     """
     planes, known, depth = read_stack_pair(image, labels)
     truth = _numbered_on(numbered_anew(known[k : k + depth]) for k in range(0, len(known), depth))
-    window = planes_contrast(planes)
-    return [plane_to_rgb(plane, contrast=window) for plane in planes], truth, depth
+    refuse_masks({labels: parts_of_one(np.stack(known))})
+    with naming(image):
+        window = planes_contrast(planes)
+        return [plane_to_rgb(plane, contrast=window) for plane in planes], truth, depth
 
 
 def movie_of(planes: Iterable[TestPlane]) -> tuple[list[RGB], list[Labels]]:
