@@ -1,5 +1,7 @@
 """Batches: what is asked for is there, where it is said to be."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -308,3 +310,13 @@ def test_the_file_of_an_image_of_nothing_is_named(tmp_path, plane):
     write_folder(tmp_path, np.full(plane.labels.shape[1:], np.nan), plane.labels[0].astype(np.uint16))
     with pytest.raises(ValueError, match=r"images.0\.tif: The plane has no finite pixel value"):
         load_folder("x", tmp_path)
+
+
+def test_objects_that_are_never_seen_end_the_search(plane):
+    """They are too small in the crops to be prompted."""
+    specks = np.zeros((1, 64, 64), np.int32)
+    specks[0, 10, 10] = 1
+    source = Source("specks", [LabelledPlane(plane.image[:64, :64], specks)], np.ones(1))
+    tiny = dataclasses.replace(RECIPE, sides=(32,), pixels=32**2, diameter=1.0, wide=0.0)
+    with pytest.raises(ValueError, match="found none in 100 batches"):
+        make_batch(tiny, [source], [1.0], seed=0, step=0)
