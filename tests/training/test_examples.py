@@ -296,7 +296,7 @@ def test_draws_do_not_depend_on_how_frames_are_ordered(tmp_path, plane):
 def test_a_table_of_groups_that_does_not_fit_is_refused(tmp_path, plane):
     write_folder(tmp_path, plane.image[..., 0], plane.labels[0].astype(np.uint16))
     for text, words in (
-        (None, "index.csv, which balance = 'kind' needs"),
+        (None, r"index.csv, which balance = 'kind' needs, cannot be read \(No such"),
         ("name,other\n0,a\n", r"Expected the columns 'name' and 'kind' in .*, found no \['kind'\]"),
         ("name,kind\n1,a\n", "index.csv has no row for 0"),
     ):

@@ -10,7 +10,7 @@ import typer
 __all__ = ["train_command"]
 
 USELESS = 0.1
-"""Mean IoU in training below which weights find nothing."""
+"""IoU in the last steps below which weights find nothing."""
 
 
 def train_command(
@@ -29,14 +29,16 @@ def train_command(
 
     Can be stopped at any moment: the same command goes on from the last checkpoint.
     """
+    from collections import deque
     from contextlib import closing
+    from statistics import median
 
     from tqdm import tqdm
 
     from napari_sam.files.refused import in_plain_words
     from napari_sam.training.config import METRICS, WEIGHTS, load_config
     from napari_sam.training.loop import train
-    from napari_sam.training.metrics import plot_metrics, read_metrics
+    from napari_sam.training.metrics import plot_metrics
 
     given: dict[str, Any] = {
         "output": output, "data_root": data_root, "minutes": minutes, "steps": steps, "device": device,
@@ -44,6 +46,7 @@ def train_command(
     if steps is not None and minutes is None:
         given["minutes"] = 0.0
     trained = False
+    overlaps: deque[float] = deque(maxlen=20)
     try:
         parts = load_config(config, **{k: v for k, v in given.items() if v is not None})
         with tqdm(total=100.0, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
@@ -51,6 +54,8 @@ def train_command(
                 with closing(train(part)) as run:
                     for progress in run:
                         trained = True
+                        if "oracle" in progress.measures:
+                            overlaps.append(progress.measures["oracle"])
                         share = (number + min(progress.share, 1.0)) / len(parts)
                         bar.n = round(100 * share, 2)
                         # What was done before says nothing of the time left.
@@ -71,7 +76,7 @@ def train_command(
             f"another output, with start_from = {str((last / WEIGHTS).absolute())!r} to go on from these "
             "weights; or give more minutes or steps."
         )
-    if trained and (overlap := read_metrics(last / METRICS)[-1].get("oracle", 1.0)) < USELESS:
+    if overlaps and (overlap := median(overlaps)) < USELESS:
         typer.echo(
             f"Careful: after a click the best mask overlaps its object by {overlap:.2f} only, so that these "
             "weights are of no use yet. Train longer, or with a smaller learning_rate.",

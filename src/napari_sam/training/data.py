@@ -27,7 +27,6 @@ from napari_sam.files.pairs import (
     read_stack_pair,
     refuse_masks,
 )
-from napari_sam.files.refused import in_plain_words
 from napari_sam.image import plane_to_rgb
 from napari_sam.label_ids import numbered_anew
 
@@ -152,7 +151,9 @@ def _groups(index: Path, column: str, names: Sequence[str]) -> list[str]:
         with index.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise ValueError(f"{index}, which balance = {column!r} needs: {in_plain_words(error)}") from error
+        raise ValueError(
+            f"{index}, which balance = {column!r} needs, cannot be read ({error.strerror or error})."
+        ) from error
     if missing := {"name", column} - set(rows[0] if rows else ()):
         raise ValueError(
             f"Expected the columns 'name' and {column!r} in {index}, found no {sorted(missing)}."
