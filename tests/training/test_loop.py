@@ -474,3 +474,17 @@ def test_steps_on_the_command_line_count_instead_of_minutes(tmp_path):
     assert read_metrics(tmp_path / "out" / METRICS)[-1]["step"] == 2
     # Two steps from nothing: no one should take these weights for trained ones.
     assert "of no use yet" in found.output
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_objects_that_are_never_seen_are_told_in_a_sentence(config, tmp_path, workers):
+    for name, value in (("images", 90), ("labels", 1)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        speck = np.zeros((64, 64), np.uint8)
+        speck[10, 10] = value
+        Image.fromarray(speck).save(tmp_path / "data" / name / "a.png")
+    recipe = Recipe(sides=(32,), pixels=32**2, prompts=4, diameter=1.0, wide=0.0, drawn=0.0)
+    data = (DataEntry("a", folder=str(tmp_path / "data")),)
+    unseen = dataclasses.replace(config, recipe=recipe, data=data, workers=workers)
+    with pytest.raises(ValueError, match=r"^Expected objects of 56 pixels .* or label more objects\.$"):
+        list(train(unseen))

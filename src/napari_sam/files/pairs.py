@@ -185,7 +185,7 @@ def refuse_masks(parts: Mapping[Path, int | None]) -> None:
     if not filled or min(filled.values()) < LEAST_PARTS:
         return
     path, count = next(iter(filled.items()))
-    others = f" (and no other number in the {len(filled) - 1} other label images)" if len(filled) > 1 else ""
+    others = f", and so in the {len(filled) - 1} other label images" if len(filled) > 1 else ""
     raise ImageFileError(
         f"Expected a number of its own for each object, found a single one in {count} separate places in "
         f"{path}{others}: this is a mask. Give each object its own number, in Fiji with Analyze Particles "

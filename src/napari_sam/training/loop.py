@@ -243,7 +243,10 @@ def _batches(
         prefetch_factor=4 if config.workers else None,
         worker_init_fn=_single_thread,
     )
-    return iter(loader)
+    try:
+        yield from loader
+    except ValueError as error:  # from a worker it comes with all that led to it
+        raise ValueError(str(error).rsplit("ValueError: ", 1)[-1].strip()) from error
 
 
 def _single_thread(worker: int) -> None:
