@@ -268,3 +268,13 @@ def test_masks_of_labels_and_back(rng, dtype):
     for value, mask in masks.items():
         paint(back, mask, value)
     assert (back == labels).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int64, np.uint64])
+def test_high_ids_need_no_memory(dtype):
+    high = 2_000_000_000 if dtype is not np.uint64 else 2**63 + 2**11
+    labels = np.zeros((6, 8), dtype)
+    labels[1:3, 2:5], labels[4, 1:3] = high, 7
+    masks = masks_of_labels(labels)
+    assert list(masks) == [7, high]
+    assert (masks[high].y0, masks[high].x0, masks[high].area, masks[7].area) == (1, 2, 6, 2)

@@ -98,7 +98,8 @@ def test_labels_with_axes_of_length_one_are_planes(tmp_path, truth, rng):
     level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0] * 5}]}
     group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [level]}]}
     tifffile.imwrite(tmp_path / "tz.tif", stack[None], imagej=True, metadata={"axes": "TZYX"})
-    planes, labels = read_stack_pair(tmp_path / "tz.tif", tmp_path / "named.zarr")
+    planes, labels, depth = read_stack_pair(tmp_path / "tz.tif", tmp_path / "named.zarr")
+    assert depth == 3
     np.testing.assert_array_equal(planes, stack)
     np.testing.assert_array_equal(labels, known)
     with open_image(tmp_path / "named.zarr") as image:

@@ -390,7 +390,14 @@ def masks_to_labels(
 
 def masks_of_labels(labels: NDArray[np.integer]) -> dict[int, Mask]:
     """Masks of a label plane, shape (H, W), by id; 0 is background."""
+    highest = int(labels.max(initial=0))
+    ids: Sequence[int] | NDArray[np.integer] = range(1, highest + 1)
+    if highest > labels.size:  # all up to it are looked for, those that are not there too
+        ids = np.unique(labels[labels > 0])
+        labels = np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0)
     found = ndi.find_objects(labels.astype(np.int64, copy=False) if labels.dtype.kind != "i" else labels)
     return {
-        i: Mask(s[0].start, s[1].start, labels[s] == i) for i, s in enumerate(found, start=1) if s is not None
+        int(i): Mask(s[0].start, s[1].start, labels[s] == k)
+        for k, (i, s) in enumerate(zip(ids, found, strict=True), start=1)
+        if s is not None
     }

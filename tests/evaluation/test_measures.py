@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_sam.evaluation.measures import THRESHOLDS, iou_table, match, score_plane
+from napari_sam.evaluation.measures import THRESHOLDS, iou_table, match, score_plane, without_small
 
 
 def squares(*boxes, shape=(40, 40)):
@@ -57,3 +57,21 @@ def test_more_matches_win_over_better_ones():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="differ in shape"):
         score_plane(np.zeros((3, 3), int), np.zeros((3, 4), int))
+
+
+def test_small_objects_are_neither_missed_nor_found():
+    truth = np.zeros((40, 40), int)
+    truth[2:6, 2:6] = 3  # 16 pixels
+    truth[20:30, 20:30] = 7
+    found = np.where(truth > 0, truth + 10, 0)
+    found[34:38, 34:38] = 1  # this one is nothing, however small
+    kept, rest = without_small(truth, found, 20)
+    assert (np.unique(kept).tolist(), np.unique(rest).tolist()) == ([0, 7], [0, 1, 17])
+    missed, nothing = without_small(truth, np.zeros_like(truth), 20)
+    assert score_plane(missed, nothing).truth == 1
+    # A large find that lies over a small object too is judged by what it is best.
+    truth[truth == 3] = 0
+    truth[20:30, 30] = 4
+    found = np.where(truth > 0, 1, 0)
+    assert without_small(truth, found, 20)[1].any()
+    assert not any(labels.any() for labels in without_small(kept * 0, found * 0, 20))

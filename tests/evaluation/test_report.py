@@ -1,13 +1,15 @@
 """Evaluation from folder to JSON, with a predictor that needs no weights."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import typer
 from PIL import Image
+from scipy import ndimage
 from tests.conftest import draw_cells
-from tests.fakes import DiscPredictor
+from tests.fakes import DiscPredictor, disc_image
 from typer.testing import CliRunner
 
 from napari_sam.evaluation.clicks import centre_click, correcting_click
@@ -146,3 +148,59 @@ def test_drawn_planes_are_always_the_same():
         np.testing.assert_array_equal(a.image, b.image)
         np.testing.assert_array_equal(a.labels, b.labels)
     assert len({plane.name for plane in first}) == 3
+
+
+def test_what_is_too_small_is_left_out_and_counted(predictor):
+    """Discs of 16 pixels that are found are no false positives; missed ones alone score nothing."""
+    drawn = disc_image((64, 64), [(20, 20, 9), (50, 50, 2)])
+    labels = ndimage.label(drawn > 100)[0]
+    assert (np.bincount(labels.ravel())[1:] < 20).tolist() == [False, True]
+    only_small = np.where(labels == 2, labels, 0)
+    flat = np.full_like(drawn, drawn.min())
+    planes = [
+        Plane("both", np.repeat(drawn[..., None], 3, 2), labels),
+        Plane("missed", np.repeat(flat[..., None], 3, 2), only_small),
+        Plane("none", np.repeat(flat[..., None], 3, 2), labels * 0),
+        Plane("false", np.repeat(np.where(labels == 1, drawn, flat)[..., None], 3, 2), only_small),
+    ]
+    results = list(evaluate(predictor, planes))
+    both, missed, none, false = (result.automatic for result in results)
+    assert (both.truth, both.found, both.ap[0]) == (1, 1, 1)
+    assert missed is None
+    assert (none.truth, none.ap[0]) == (0, 1)
+    assert (false.truth, false.found, false.ap[0]) == (0, 1, 0)
+    numbers = summary(results)
+    assert (numbers["n_objects"], numbers["n_small"]) == (1, 3)
+    assert numbers["automatic"]["ap50"] == pytest.approx(2 / 3, abs=1e-4)
+    assert summary(results[1:2])["automatic"]["ap50"] is None
+    assert "–" in table({"small": summary(results[1:2])})
+
+
+def test_worst_objects_of_high_ids(predictor, planes):
+    high = [replace(p, labels=np.where(p.labels, p.labels + np.uint32(2e9), 0)) for p in planes]
+    worst = [worst_objects(p, list(evaluate(predictor, p, automatic=False)), 3) for p in (planes, high)]
+    assert [f.iou for f in worst[0]] == [f.iou for f in worst[1]]
+    np.testing.assert_array_equal(worst[0][0].picture, worst[1][0].picture)
+
+
+def test_masks_and_pictures_of_nothing_are_refused_by_name(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    mask = (disc_image((48, 64), [(12, 12, 6), (36, 14, 6), (24, 44, 8)]) > 100) * np.uint8(255)
+    for k in range(2):
+        Image.fromarray(mask).save(tmp_path / "images" / f"{k}.png")
+        Image.fromarray(mask).save(tmp_path / "labels" / f"{k}.png")
+    Image.fromarray(mask).save(tmp_path / "images" / "empty.png")
+    Image.fromarray(mask * 0).save(tmp_path / "labels" / "empty.png")
+    with pytest.raises(ValueError, match=r"in 3 separate places in .*0\.png.* this is a mask") as refused:
+        list(read_planes(tmp_path))
+    assert "1 other" in str(refused.value)
+    # One cell in pieces among others is no mask.
+    Image.fromarray(np.where(mask, ndimage.label(mask)[0], 0).astype(np.uint8)).save(
+        tmp_path / "labels" / "1.png"
+    )
+    assert len(list(read_planes(tmp_path))) == 3
+    (tmp_path / "images" / "1.png").unlink()
+    np.save(tmp_path / "images" / "1.npy", np.full(mask.shape, np.nan))
+    with pytest.raises(ValueError, match=r"1\.npy: The plane has no finite pixel value"):
+        list(read_planes(tmp_path))

@@ -6,6 +6,7 @@ import tifffile
 from tests.fakes import DiscPredictor, disc_image
 from typer.testing import CliRunner
 
+from napari_sam.evaluation.report import read_planes
 from napari_sam.evaluation.stacks import evaluate_stack, read_stack, score_links, score_stack
 from napari_sam.linking import LinkSettings
 from napari_sam.progress import finish
@@ -56,11 +57,38 @@ def test_a_stack_is_segmented_linked_and_scored(tmp_path):
     stack, truth = drawn()
     tifffile.imwrite(tmp_path / "image.tif", stack, imagej=True, metadata={"axes": "ZYX"})
     tifffile.imwrite(tmp_path / "labels.tif", truth, imagej=True, metadata={"axes": "ZYX"})
-    pictures, known = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
+    pictures, known, _ = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
     score = finish(evaluate_stack(DiscPredictor(), pictures, known))
     assert (score.volume.ap[-1], score.link_precision, score.link_recall) == (1, 1, 1)
     short = finish(evaluate_stack(DiscPredictor(), pictures, known, link=LinkSettings(min_length=6)))
     assert (short.volume.found, short.link_recall) == (0, 0)
+    # What linking leaves out was found in the planes nevertheless.
+    assert short.planes == 1
+
+
+@pytest.mark.parametrize("same_ids", [True, False])
+def test_the_time_points_of_a_hyperstack_are_volumes_of_their_own(tmp_path, same_ids):
+    """Objects that lie one above the other at the seam of two time points are not linked."""
+    stack, truth = drawn()
+    later = truth if same_ids else np.where(truth, truth + 100, 0).astype(np.uint16)
+    for name, volumes in (("image", (stack, stack)), ("labels", (truth, later))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.stack(volumes), imagej=True, metadata={"axes": "TZYX"})
+    pictures, known, depth = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
+    assert (len(pictures), depth) == (10, 5)
+    steps = list(evaluate_stack(DiscPredictor(), pictures, known, depth=depth))
+    assert (steps[-1].done, steps[-1].total) == (10, 10)
+    score = finish(evaluate_stack(DiscPredictor(), pictures, known, depth=depth))
+    assert (score.volume.truth, score.volume.found) == (4, 4)
+    assert (score.volume.ap[-1], score.link_precision, score.link_recall) == (1, 1, 1)
+
+
+def test_colours_of_8_bits_are_left_as_they_are(tmp_path, rng):
+    """As `napari-sam segment` leaves them, whatever their contrast."""
+    dim = rng.integers(120, 140, (3, 16, 20, 3)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "image.tif", dim, photometric="rgb", metadata={"axes": "ZYXS"})
+    tifffile.imwrite(tmp_path / "labels.tif", np.ones((3, 16, 20), np.uint8), photometric="minisblack")
+    pictures, _, _ = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
+    np.testing.assert_array_equal(pictures, dim)
 
 
 def test_labels_of_another_shape_are_refused(tmp_path):
@@ -96,3 +124,22 @@ def test_the_command_reports_stacks_and_movies(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "(2 true, 2 found)" in done.output
     assert run(app, [*asked[:2], "--labels", str(tmp_path / "none.tif")]).exit_code == 1
+
+
+def test_a_stack_with_a_mask_for_labels_is_refused(tmp_path):
+    mask = np.zeros((2, 3, 24, 32), np.uint8)
+    mask[..., 4:8, ::8] = 255
+    for axes, labels in (("ZYX", mask[0]), ("TZYX", mask)):
+        for name in ("image", "labels"):
+            tifffile.imwrite(tmp_path / f"{name}.tif", labels, imagej=True, metadata={"axes": axes})
+        with pytest.raises(ValueError, match=r"in 4 separate places in .*labels\.tif: this is a mask"):
+            read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
+
+
+def test_frames_come_in_the_order_of_their_numbers(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+        for t in range(8, 12):
+            tifffile.imwrite(tmp_path / name / f"t{t}.tif", np.full((8, 8), t, np.uint8))
+    frames = [int(plane.labels[0, 0]) for plane in read_planes(tmp_path)]
+    assert frames == [8, 9, 10, 11]

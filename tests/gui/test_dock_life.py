@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -358,6 +359,17 @@ def test_a_model_that_cannot_be_loaded_says_why(open_desk):
     # The model that was there still works.
     desk.click(*DISCS[0][:2])
     desk.wait_offers()
+
+
+def test_models_of_the_same_file_name_are_told_apart(desk, tmp_path):
+    panel = desk.dock.image_panel
+    files = [str(tmp_path / folder / "weights.safetensors") for folder in ("first", "second")]
+    for file in files:
+        panel.show_model(file, "cpu")
+        assert panel.model.currentText() == str(Path(*Path(file).parts[-2:]))
+        assert file in panel.model.toolTip()
+        tip = panel.model.itemData(panel.model.findData(file), Qt.ItemDataRole.ToolTipRole)
+        assert tip == file
 
 
 def test_a_download_shows_progress_and_can_be_cancelled(desk):

@@ -166,6 +166,9 @@ def test_diameter_is_the_median_of_the_seeds():
         dense[3, y, x] = octaves
     assert BuiltIn.estimate_diameter(dense) == pytest.approx(2 * MODEL_DIAMETER)
     assert BuiltIn.estimate_diameter(torch.full((4, 8, 8), -6.0)) is None
+    for nonsense in (-2000.0, 2000.0, torch.nan):
+        dense[3] = nonsense
+        assert 0 < BuiltIn.estimate_diameter(dense) < 1e5
 
 
 def test_weights_survive_a_file(model, tmp_path):

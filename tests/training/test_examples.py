@@ -1,5 +1,7 @@
 """Batches: what is asked for is there, where it is said to be."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -244,3 +246,77 @@ def test_data_without_objects_are_refused(tmp_path, plane):
     tifffile.imwrite(tmp_path / "l.tif", np.stack([empty] * 3), photometric="minisblack")
     with pytest.raises(ValueError, match=r"same shape \(planes, height, width\), found .*i\.tif .*l\.tif"):
         load_stack("x", tmp_path / "i.tif", tmp_path / "l.tif")
+
+
+def write_folder(folder, image, *labels):
+    """Write the same image with several labels, as a folder to train on."""
+    import tifffile
+
+    for k, known in enumerate(labels):
+        for name, pixels in (("images", image), ("labels", known)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(folder / name / f"{k}.tif", pixels)
+
+
+def test_an_image_without_objects_is_background(tmp_path, plane, rng):
+    image, labels = plane.image[..., 0], plane.labels[0].astype(np.uint16)
+    write_folder(tmp_path, image, labels, labels * 0)
+    source = load_folder("x", tmp_path)
+    assert source.chances[1] == pytest.approx(source.chances[0] / np.sqrt(3))
+    empty = source.planes[1]
+    assert (empty.count, empty.diameter) == (0, source.planes[0].diameter)
+    batch = make_batch(RECIPE, [source], [1.0], seed=0, step=0)
+    assert len(batch.point)
+    crop = random_crop(empty, 128, 40, rng)
+    assert not crop[2].any()
+    assert crop[3] == pytest.approx(40 / empty.diameter)
+
+
+def test_masks_are_refused(tmp_path, plane):
+    import tifffile
+
+    image, mask = plane.image[..., 0], (plane.labels[0] > 0).astype(np.uint8) * 255
+    write_folder(tmp_path, image, mask, mask * 0)
+    with pytest.raises(ValueError, match=r"in 3 separate places in .*0\.tif: this is a mask"):
+        load_folder("x", tmp_path)
+    tifffile.imwrite(tmp_path / "i.tif", np.stack([image] * 2))
+    tifffile.imwrite(tmp_path / "l.tif", np.stack([mask] * 2))
+    with pytest.raises(ValueError, match=r"in 3 separate places in .*l\.tif: this is a mask"):
+        load_stack("x", tmp_path / "i.tif", tmp_path / "l.tif")
+
+
+def test_draws_do_not_depend_on_how_frames_are_ordered(tmp_path, plane):
+    """Planes lie in the plain order of their names, as ever: the draws of a seed stay what they were."""
+    labels = plane.labels[0].astype(np.uint16)
+    write_folder(tmp_path, plane.image[..., 0], *[labels] * 10, np.where(labels == 1, labels, 0))
+    # 0, 1, 10, 2, ...
+    assert [p.count for p in load_folder("x", tmp_path).planes] == [3, 3, 1, *[3] * 8]
+
+
+def test_a_table_of_groups_that_does_not_fit_is_refused(tmp_path, plane):
+    write_folder(tmp_path, plane.image[..., 0], plane.labels[0].astype(np.uint16))
+    for text, words in (
+        (None, r"index.csv, which balance = 'kind' needs, cannot be read \(No such"),
+        ("name,other\n0,a\n", r"Expected the columns 'name' and 'kind' in .*, found no \['kind'\]"),
+        ("name,kind\n1,a\n", "index.csv has no row for 0"),
+    ):
+        if text is not None:
+            (tmp_path / "index.csv").write_text(text)
+        with pytest.raises(ValueError, match=words):
+            load_folder("x", tmp_path, "kind")
+
+
+def test_the_file_of_an_image_of_nothing_is_named(tmp_path, plane):
+    write_folder(tmp_path, np.full(plane.labels.shape[1:], np.nan), plane.labels[0].astype(np.uint16))
+    with pytest.raises(ValueError, match=r"images.0\.tif: The plane has no finite pixel value"):
+        load_folder("x", tmp_path)
+
+
+def test_objects_that_are_never_seen_end_the_search(plane):
+    """They are too small in the crops to be prompted."""
+    specks = np.zeros((1, 64, 64), np.int32)
+    specks[0, 10, 10] = 1
+    source = Source("specks", [LabelledPlane(plane.image[:64, :64], specks)], np.ones(1))
+    tiny = dataclasses.replace(RECIPE, sides=(32,), pixels=32**2, diameter=1.0, wide=0.0)
+    with pytest.raises(ValueError, match="found none in 100 batches"):
+        make_batch(tiny, [source], [1.0], seed=0, step=0)

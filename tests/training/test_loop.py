@@ -22,6 +22,7 @@ from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS, DataEntry, 
 from napari_sam.training.examples import Recipe
 from napari_sam.training.loop import train
 from napari_sam.training.metrics import plot_metrics, read_metrics
+from napari_sam.training.unbroken import interrupts_held
 
 RECIPE = Recipe(sides=(64,), pixels=2 * 64**2, prompts=4, drawn=1.0)
 
@@ -229,6 +230,23 @@ def test_unknown_settings_are_named(tmp_path):
         ('[[data]]\nfolder = "a"\n[[part]]', r"\[\[data\]\] 1 of .* has no name"),
         ('[[data]]\nname = "a"', "a folder, or an image and its labels, found neither in the data 'a'"),
         ('[[data]]\nname = "a"\nfolder = "a"\nevery = 0', "every = 1 or more"),
+        ('[[data]]\nname = "a"\nfolder = "a"\nweight = 0.0', "a weight above 0 of the data 'a', found 0.0"),
+        ('[[data]]\nname = "a"\nfolder = "a"\nweight = nan', "a weight above 0"),
+        ('precision = "fp16"', "a precision out of auto, bfloat16, float32, found 'fp16'"),
+        ("keep = 3.0", "keep between 0 and 1, found 3.0"),
+        ("ema = 1.5", "ema between 0 and 1"),
+        ("settle = -1.0", "settle between 0 and 1"),
+        ("rounds = 0", "rounds of 1 or more"),
+        ("workers = -1", "workers of 0 or more"),
+        ("learning_rate = nan", "learning_rate of 0 or more"),
+        ("recipe = 5", r"Expected \[recipe\] with settings of its own in .*run.toml, found 5"),
+        ("[recipe]\ndrawn = -1.0", "drawn between 0 and 1"),
+        ("[recipe]\nbox_share = 2", "box_share between 0 and 1"),
+        ("[recipe]\nwide = nan", "wide between 0 and 1"),
+        ("[recipe]\nprompts = 0", "prompts of 1 or more, found 0"),
+        ("[recipe]\nsides = [250]", r"sides that are multiples of 32, one or more, found \[250\]"),
+        ("[recipe]\nsides = []", "multiples of 32, one or more"),
+        ('[recipe]\nsides = ["a"]', "multiples of 32"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(tmp_path, text, message):
@@ -317,3 +335,156 @@ def test_the_parts_of_a_run_follow_each_other(tmp_path):
     (advised,) = re.findall(r"start_from = '(.*?)'", again.output)
     assert Path(advised).is_absolute()
     assert Path(advised).exists()
+
+
+@pytest.fixture
+def in_the_fourth_step(monkeypatch):
+    """Return a function that has another called within the fourth step, between the two optimisers."""
+    step, count = torch.optim.AdamW.step, iter(range(1, 1000))
+
+    def of(what):
+        def stepped(self, *args, **kwargs):
+            if next(count) == 4:
+                what()
+            return step(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.optim.AdamW, "step", stepped)
+
+    return of
+
+
+def same_end(config, other):
+    list(train(config))
+    list(train(other))
+    a, b = (torch.load(c.output / CHECKPOINT, weights_only=True) for c in (config, other))
+    return all(torch.equal(tensor, b["model"][name]) for name, tensor in a["model"].items())
+
+
+def test_a_step_is_finished_before_ctrl_c_ends_the_run(config, tmp_path, in_the_fourth_step):
+    broken = dataclasses.replace(config, output=tmp_path / "broken")
+    in_the_fourth_step(lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        list(train(broken))
+    assert torch.load(broken.output / CHECKPOINT, weights_only=True)["step"] == 4
+    assert same_end(config, broken)
+
+
+def test_a_step_that_fails_is_not_counted(config, tmp_path, in_the_fourth_step):
+    broken = dataclasses.replace(config, output=tmp_path / "broken", checkpoint_minutes=0)
+
+    def fail():
+        raise RuntimeError("out of memory")
+
+    in_the_fourth_step(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(train(broken))
+    assert torch.load(broken.output / CHECKPOINT, weights_only=True)["step"] == 3
+    assert same_end(config, broken)
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    before = signal.getsignal(signal.SIGINT)
+    done = []
+
+    def impatient():
+        with interrupts_held():
+            for number in (1, 2):
+                signal.raise_signal(signal.SIGINT)
+                done.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        impatient()
+    assert done == [1]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system limits no files")
+def test_a_disk_that_is_full_is_told_and_the_weights_are_kept(config):
+    """Weights come first and are small; of what does not fit nothing is left."""
+    import resource
+
+    list(train(dataclasses.replace(config, steps=1)))
+    small, large = ((config.output / name).stat().st_size for name in (WEIGHTS, CHECKPOINT))
+    run = train(dataclasses.replace(config, steps=4))
+    next(run)
+    (config.output / WEIGHTS).unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((small + large) // 2, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=r"checkpoint\.pt could not be written \(.*make room"):
+            run.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    load_builtin(config.output / WEIGHTS)
+    assert torch.load(config.output / CHECKPOINT, weights_only=True)["step"] == 1
+    assert not [path for path in config.output.iterdir() if "partial" in path.name]
+
+
+def test_two_trainings_do_not_write_into_one_output(config, tmp_path):
+    first = train(config)
+    next(first)
+    with pytest.raises(ValueError, match=r"Another training writes into .*run"):
+        next(train(config))
+    next(train(dataclasses.replace(config, output=tmp_path / "other")))
+    first.close()
+    assert next(train(config)).step == 2
+
+
+def test_the_lock_ends_with_its_process(config):
+    config.output.mkdir()
+    script = (
+        "import os; from pathlib import Path; from napari_sam.training.unbroken import only_writer\n"
+        f"with only_writer(Path(r'{config.output}')): print('held', flush=True); input()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline().strip() == b"held"
+    with pytest.raises(ValueError, match="Another training writes"):
+        next(train(config))
+    process.kill()
+    process.communicate()
+    next(train(config))
+
+
+def test_a_diverged_run_writes_no_weights(config):
+    list(train(dataclasses.replace(config, steps=1)))
+    kept = (config.output / WEIGHTS).read_bytes()
+    with pytest.raises(ValueError, match="weights are no longer finite numbers"):
+        list(train(dataclasses.replace(config, steps=40, learning_rate=1e6, warmup=0)))
+    assert (config.output / WEIGHTS).read_bytes() == kept
+    assert torch.load(config.output / CHECKPOINT, weights_only=True)["step"] == 1
+
+
+def test_gradients_that_stay_lost_end_the_run(config, monkeypatch):
+    monkeypatch.setattr("napari_sam.training.loop.LOST", 2)
+    broken = torch.tensor(torch.nan)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: broken)
+    with pytest.raises(ValueError, match="gradients are no longer finite"):
+        list(train(config))
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
+def test_steps_on_the_command_line_count_instead_of_minutes(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        "minutes = 60\nchannels = [4, 8, 8, 8, 8]\ndepths = [0, 0, 0, 0]\nwidth = 16\n"
+        "rounds = 1\nthreads = 1\nworkers = 0\n[recipe]\nsides = [64]\npixels = 8192\nprompts = 4\n"
+    )
+    found = CliRunner().invoke(app, ["train", str(path), "--steps", "2", "--output", str(tmp_path / "out")])
+    assert found.exit_code == 0, found.output
+    assert read_metrics(tmp_path / "out" / METRICS)[-1]["step"] == 2
+    # Two steps from nothing: no one should take these weights for trained ones.
+    assert "of no use yet" in found.output
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_objects_that_are_never_seen_are_told_in_a_sentence(config, tmp_path, workers):
+    for name, value in (("images", 90), ("labels", 1)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        speck = np.zeros((64, 64), np.uint8)
+        speck[10, 10] = value
+        Image.fromarray(speck).save(tmp_path / "data" / name / "a.png")
+    recipe = Recipe(sides=(32,), pixels=32**2, prompts=4, diameter=1.0, wide=0.0, drawn=0.0)
+    data = (DataEntry("a", folder=str(tmp_path / "data")),)
+    unseen = dataclasses.replace(config, recipe=recipe, data=data, workers=workers)
+    with pytest.raises(ValueError, match=r"^Expected objects of 56 pixels .* or label more objects\.$"):
+        list(train(unseen))

@@ -53,6 +53,7 @@ def evaluate_command(
         return
     from tqdm import tqdm
 
+    from napari_sam.evaluation.prompted import LEAST_AREA
     from napari_sam.evaluation.report import drawn_planes, evaluate, read_planes, summary, table
     from napari_sam.evaluation.sheet import worst_objects, write_sheet
     from napari_sam.predictor import load_model
@@ -68,6 +69,8 @@ def evaluate_command(
     results = list(tqdm(steps, total=len(planes), unit="image", disable=None))
     numbers = summary(results)
     typer.echo(table({folder.name: numbers}))
+    if numbers["n_small"]:
+        typer.echo(f"Left out: {numbers['n_small']} objects of fewer than {LEAST_AREA} pixels.")
     if json_file:
         json_file.write_text(json.dumps(numbers, indent=2) + "\n")
     if worst:
@@ -95,9 +98,13 @@ def _evaluate_stack(
 
     settings = replace(MOVIE if movie else LinkSettings(), min_length=min_planes)
     try:
-        pictures, truth = movie_of(read_planes(image)) if labels is None else read_stack(image, labels)
+        depth = None
+        if labels is None:
+            pictures, truth = movie_of(read_planes(image))
+        else:
+            pictures, truth, depth = read_stack(image, labels)
         predictor = load_model(model, device=device)
-        steps = evaluate_stack(predictor, pictures, truth, link=settings, diameter=diameter)
+        steps = evaluate_stack(predictor, pictures, truth, link=settings, diameter=diameter, depth=depth)
         with tqdm(total=len(pictures), unit="plane", disable=None) as bar:
 
             def report(step: Progress) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["THRESHOLDS", "PlaneScore", "iou_table", "match", "score_plane"]
+__all__ = ["THRESHOLDS", "PlaneScore", "iou_table", "match", "score_plane", "without_small"]
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 """IoU thresholds of the mean average precision: 0.5, 0.55, ... 0.95."""
@@ -81,6 +81,36 @@ def match(iou: NDArray[np.floating], threshold: float) -> NDArray[np.float64]:
     rows, columns = linear_sum_assignment(-(reached + iou / (2 * max(1, min(iou.shape)))))
     matched = iou[rows, columns]
     return np.asarray(matched[matched >= threshold], np.float64)
+
+
+def without_small(truth: Labels, found: Labels, least: int) -> tuple[Labels, Labels]:
+    """Take away the small true objects, and what was found of them, as the COCO evaluation ignores objects.
+
+    Whoever misses them is not to blame, nor is whoever finds them.
+
+    Parameters
+    ----------
+    truth, found : ndarray of int, shape (H, W)
+        Label images; 0 is background.
+    least : int
+        Area in pixels from which on an object is not small.
+
+    Returns
+    -------
+    truth, found : ndarray
+        Without the small true objects, and without the found objects whose best match with an IoU of at
+        least one half is one of them.
+    """
+    true_ids, areas = np.unique(truth[truth != 0], return_counts=True)
+    found_ids = np.unique(found[found != 0])
+    small = areas < least
+    iou = iou_table(truth, found)
+    theirs = iou[small].max(0, initial=0)
+    ignored = (theirs >= THRESHOLDS[0]) & (theirs > iou[~small].max(0, initial=0))
+    return (
+        np.where(np.isin(truth, true_ids[small]), 0, truth),
+        np.where(np.isin(found, found_ids[ignored]), 0, found),
+    )
 
 
 def score_plane(truth: Labels, found: Labels) -> PlaneScore:

@@ -20,7 +20,7 @@ __all__ = ["LEAST_AREA", "PROMPTS", "Prompted", "objects_of", "prompt_objects"]
 PROMPTS = ("point1_confident", "point1_oracle", "point3", "point5", "box")
 """Ways to prompt that are measured."""
 LEAST_AREA = 20
-"""Smaller objects, in pixels, are not measured."""
+"""Smaller objects, in pixels, are neither measured nor missed."""
 
 
 @dataclass(frozen=True)

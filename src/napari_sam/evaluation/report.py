@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.evaluation.measures import THRESHOLDS, PlaneScore, score_plane
-from napari_sam.evaluation.prompted import PROMPTS, Prompted, objects_of, prompt_objects
+from napari_sam.evaluation.measures import THRESHOLDS, PlaneScore, score_plane, without_small
+from napari_sam.evaluation.prompted import LEAST_AREA, PROMPTS, Prompted, objects_of, prompt_objects
 from napari_sam.everything import generate, settings_for
 from napari_sam.export.formats import without_suffix
-from napari_sam.files.pairs import labelled_pairs, read_pair
+from napari_sam.files.pairs import labelled_pairs, naming, parts_of_one, read_pair, refuse_masks
 from napari_sam.image import RGB, plane_to_rgb
 from napari_sam.label_ids import numbered_anew
-from napari_sam.masks import masks_to_labels
 from napari_sam.predictor import Predictor
 from napari_sam.progress import finish
 from napari_sam.training.drawn import KINDS, draw_plane
@@ -52,11 +51,13 @@ class PlaneResult:
     name: str
     prompted: Prompted
     automatic: PlaneScore | None
-    """None if automatic segmentation was left out."""
+    """None if automatic segmentation was left out, or only small objects were there to be found."""
     found: NDArray[np.int32] | None
     """Label image of the automatic segmentation."""
     seconds: float
     """Time of the automatic segmentation with the embedding, or of the embedding alone."""
+    small: int = 0
+    """Number of true objects that are too small to be measured."""
 
 
 def read_planes(folder: Path, limit: int | None = None) -> Iterator[TestPlane]:
@@ -71,14 +72,19 @@ def read_planes(folder: Path, limit: int | None = None) -> Iterator[TestPlane]:
     Raises
     ------
     ValueError
-        If a file is missing, or an image and its labels do not fit.
+        If a file is missing, an image and its labels do not fit, or the labels are masks.
     """
     pairs = list(labelled_pairs(folder))
     if limit is not None and limit < len(pairs):
         pairs = [pairs[round(k)] for k in np.linspace(0, len(pairs) - 1, limit)]
+    parts: dict[Path, int | None] = {}
     for image, labels in pairs:
         pixels, truth = read_pair(image, labels)
-        yield TestPlane(without_suffix(image), plane_to_rgb(pixels), truth)
+        parts[labels] = parts_of_one(truth)
+        with naming(image):
+            picture = plane_to_rgb(pixels)
+        yield TestPlane(without_suffix(image), picture, truth)
+    refuse_masks(parts)
 
 
 def drawn_planes(count: int = 20, side: int = 384) -> Iterator[TestPlane]:
@@ -125,16 +131,20 @@ def evaluate(
         start = time.perf_counter()
         embedding = predictor.embed(plane.image, diameter=diameter)
         score = found = None
-        truth = objects_of(numbered_anew([plane.labels])[0])
+        (labels,) = numbered_anew([plane.labels])
+        truth = objects_of(labels)
+        small = int(labels.max(initial=0)) - len(truth)
         if automatic:
             steps = generate(predictor, plane.image, settings_for(predictor), embedding=embedding)
             found = np.asarray(finish(steps).labels()[0], np.int32)
             seconds = time.perf_counter() - start
-            kept = masks_to_labels(truth, plane.labels.shape)
-            score = score_plane(kept.labels, found)
+            score = score_plane(*without_small(labels, found, LEAST_AREA))
+            if small and not score.truth + score.found:
+                score = None
         else:
             seconds = time.perf_counter() - start
-        yield PlaneResult(plane.name, prompt_objects(predictor, embedding, truth), score, found, seconds)
+        prompted = prompt_objects(predictor, embedding, truth)
+        yield PlaneResult(plane.name, prompted, score, found, seconds, small)
 
 
 def summary(results: Sequence[PlaneResult]) -> dict[str, Any]:
@@ -145,7 +155,8 @@ def summary(results: Sequence[PlaneResult]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``n_images``, ``n_objects``, ``miou``, ``automatic`` (if measured), ``seconds_per_image``.
+        ``n_images``, ``n_objects``, ``n_small`` (too small to be measured), ``miou``, ``automatic`` (if
+        measured), ``seconds_per_image``.
     """
     if not results:
         raise ValueError("Nothing was measured: the folder holds no image.")
@@ -155,11 +166,12 @@ def summary(results: Sequence[PlaneResult]) -> dict[str, Any]:
     out: dict[str, Any] = {
         "n_images": len(results),
         "n_objects": sum(len(result.prompted.iou["box"]) for result in results),
+        "n_small": sum(result.small for result in results),
         "miou": miou,
     }
-    scores = [result.automatic for result in results if result.automatic is not None]
-    if scores:
-        ap = np.array([score.ap for score in scores])
+    if any(result.found is not None for result in results):
+        scores = [result.automatic for result in results if result.automatic is not None]
+        ap = np.array([score.ap for score in scores]).reshape(-1, len(THRESHOLDS))
         out["automatic"] = {
             "ap50": _mean(ap[:, THRESHOLDS.index(0.5)]),
             "ap75": _mean(ap[:, THRESHOLDS.index(0.75)]),

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from napari_sam.evaluation.measures import PlaneScore, score_plane
 from napari_sam.evaluation.report import TestPlane
-from napari_sam.files.pairs import read_stack_pair
-from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb
+from napari_sam.files.pairs import naming, parts_of_one, read_stack_pair, refuse_masks
+from napari_sam.folder.pictures import planes_contrast
+from napari_sam.image import RGB, plane_to_rgb
 from napari_sam.label_ids import numbered_anew
 from napari_sam.linking import LinkSettings, overlaps
 from napari_sam.predictor import Predictor
@@ -53,15 +54,19 @@ class StackScore:
         return asdict(self)
 
 
-def score_stack(truth: Sequence[Labels], found: Sequence[Labels]) -> StackScore:
+def score_stack(
+    truth: Sequence[Labels], found: Sequence[Labels], outlines: Sequence[Labels] | None = None
+) -> StackScore:
     """Score a stack.
 
     Parameters
     ----------
     truth, found : sequence of ndarray of int, shape (H, W)
         Label images with one id an object through all planes; 0 is background.
+    outlines : sequence of ndarray of int, shape (H, W), optional
+        What was found in each plane by itself, where objects were left out of ``found`` later.
     """
-    planes = [score_plane(t, f) for t, f in zip(truth, found, strict=True)]
+    planes = [score_plane(t, f) for t, f in zip(truth, outlines or found, strict=True)]
     filled = [score.ap[0] for score in planes if score.truth or score.found]
     return StackScore(
         float(np.mean(filled)) if filled else 1.0,
@@ -93,6 +98,7 @@ def evaluate_stack(
     *,
     link: LinkSettings | None = None,
     diameter: float | None = None,
+    depth: int | None = None,
 ) -> Steps[StackScore]:
     """Segment a stack, link it, and score it.
 
@@ -105,45 +111,63 @@ def evaluate_stack(
     link : LinkSettings, optional
     diameter : float, optional
         Typical object diameter in pixels; estimated if not given.
+    depth : int, optional
+        Number of planes of a volume, where there are several one after the other: each is segmented and
+        linked by itself, as `napari_sam.folder.segment_image` does.
     """
-    steps = segment_stack(predictor, pictures, link=link or LinkSettings(), diameter=diameter)
-    found: list[NDArray[np.int32]] = []
-    while True:
-        try:
-            step: Progress = next(steps)
-        except StopIteration as end:
-            relabelling = end.value.relabelling
-            break
-        if isinstance(step, PlaneDone):
-            found.append(step.labels)
-        yield step
-    return score_stack(truth, [relabelling[labels] for labels in found])
+    depth = depth or len(pictures)
+    volumes: list[list[Labels]] = []
+    outlines: list[Labels] = []
+    for start in range(0, len(pictures), depth):
+        volume = pictures[start : start + depth]
+        steps = segment_stack(predictor, volume, link=link or LinkSettings(), diameter=diameter)
+        planes: list[Labels] = []
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                relabelling = end.value.relabelling
+                break
+            if isinstance(step, PlaneDone):
+                planes.append(step.labels)
+            yield Progress(start + step.done, len(pictures), step.message)
+        outlines += planes
+        volumes.append([relabelling[labels] for labels in planes])
+    return score_stack(truth, _numbered_on(volumes), outlines)
 
 
-def read_stack(image: Path, labels: Path) -> tuple[list[RGB], list[Labels]]:
-    """Pictures and truth of a stack, with one contrast for all its planes.
+def _numbered_on(volumes: Iterable[Sequence[Labels]]) -> list[Labels]:
+    """Planes of volumes one after the other, the objects of each with ids above those before."""
+    planes: list[Labels] = []
+    top = 0
+    for volume in volumes:
+        planes += [np.where(plane > 0, plane + top, 0) for plane in volume]
+        top = max(top, *(int(plane.max(initial=0)) for plane in planes[-len(volume) :]))
+    return planes
+
+
+def read_stack(image: Path, labels: Path) -> tuple[list[RGB], list[Labels], int]:
+    """Pictures and truth of a stack, with one contrast for all its planes, and the depth of a volume.
+
+    Of a hyperstack the objects of each time point get ids of their own.
 
     Raises
     ------
     ValueError
-        If the two differ in shape, or one cannot be read.
+        If the two differ in shape, one cannot be read, or the labels are a mask.
     """
-    planes, truth = read_stack_pair(image, labels)
-    window = _one_window(planes)
-    return [plane_to_rgb(plane, contrast=window) for plane in planes], list(numbered_anew(truth))
+    planes, known, depth = read_stack_pair(image, labels)
+    truth = _numbered_on(numbered_anew(known[k : k + depth]) for k in range(0, len(known), depth))
+    refuse_masks({labels: parts_of_one(np.stack(known))})
+    with naming(image):
+        window = planes_contrast(planes)
+        return [plane_to_rgb(plane, contrast=window) for plane in planes], truth, depth
 
 
 def movie_of(planes: Iterable[TestPlane]) -> tuple[list[RGB], list[Labels]]:
     """Pictures and truth of planes whose ids are those of tracks, in their order."""
     frames = list(planes)
     return [frame.image for frame in frames], list(numbered_anew([frame.labels for frame in frames]))
-
-
-def _one_window(planes: Sequence[NDArray[Any]]) -> list[Contrast]:
-    """Contrast of each channel over all planes."""
-    stack = np.stack(planes)
-    channels = stack.reshape(*stack.shape[:3], -1)
-    return [percentile_contrast(channels[..., c]) for c in range(channels.shape[-1])]
 
 
 def _true_ids(truth: Labels, found: Labels) -> dict[int, int]:

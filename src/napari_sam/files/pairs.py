@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_sam.export.formats import without_suffix
-from napari_sam.files.find import SUFFIXES, is_image
+from napari_sam.files.find import SUFFIXES, is_image, natural_key
 from napari_sam.files.image_file import ImageFileError
 from napari_sam.files.read import open_image
+from napari_sam.image import ImageError
 
 MADE_SUFFIX = "_labels"
 """What the dock and ``napari-sam segment`` put behind the name of an image."""
+LEAST_PARTS = 3
+"""From so many separate parts on, one id is hardly one object."""
 
 
 def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the images in ``folder/images`` with their label images in ``folder/labels``.
 
+    They come in the order a person expects (``t2`` before ``t10``), which is that of a movie's frames.
     A label image has the name of the image's file; else its name with another ending, or with ``_labels``
     behind it, as the plugin writes them.
 
@@ -35,8 +41,8 @@ def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
             f"{folder} was expected to hold two folders, 'images' and 'labels', with files of the "
             "same names. Arrange the data so, or choose another folder."
         )
-    found = sorted(filter(is_image, images.iterdir()))
-    known = sorted(filter(is_image, labels.iterdir()))
+    found = sorted(filter(is_image, images.iterdir()), key=natural_key)
+    known = sorted(filter(is_image, labels.iterdir()), key=natural_key)
     if not found:
         raise ImageFileError(f"{images} holds no image ({', '.join(SUFFIXES)}).")
     taken: dict[Path, Path] = {}
@@ -101,8 +107,14 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(n for n in shape[:-2] if n > 1), *shape[-2:])
 
 
-def read_stack_pair(image: Path, labels: Path) -> tuple[list[NDArray[Any]], list[NDArray[np.integer]]]:
+def read_stack_pair(image: Path, labels: Path) -> tuple[list[NDArray[Any]], list[NDArray[np.integer]], int]:
     """Read the planes of a stack or movie, each of shape (H, W) or (H, W, C), and their labels.
+
+    Returns
+    -------
+    planes, labels : list of ndarray
+    depth : int
+        Number of planes of a volume; a hyperstack has the volumes of its time points one after the other.
 
     Raises
     ------
@@ -113,13 +125,69 @@ def read_stack_pair(image: Path, labels: Path) -> tuple[list[NDArray[Any]], list
         truth = known.label_ids()
         stored = tuple(picture.array.shape)
         flat = list(truth.reshape(-1, *truth.shape[-2:]))
+        depth = (1, *_without_ones(truth.shape))[-3]
         if _without_ones(picture.shape) == _without_ones(truth.shape):
-            return list(picture.planes()), flat
+            return list(picture.planes()), flat, depth
         # Channels that lie last, though the file does not say so.
         if len(stored) == truth.ndim + 1 and stored[:-1] == truth.shape:
-            return list(np.asarray(picture.array).reshape(-1, *stored[-3:])), flat
+            return list(np.asarray(picture.array).reshape(-1, *stored[-3:])), flat, depth
     raise ImageFileError(
         f"Expected a stack and its labels of the same shape (planes, height, width), found {stored} "
         f"in {image} and {truth.shape} in {labels}. Save the labels of exactly this stack; channels of "
         "the image come last, or are named as such in the file."
+    )
+
+
+@contextmanager
+def naming(image: Path) -> Iterator[None]:
+    """Put the file in front of what is wrong with an image's pixels."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageFileError(f"{image}: {error}") from error
+
+
+def parts_of_one(labels: NDArray[np.integer]) -> int | None:
+    """Count the separate parts of the one id that a label image has.
+
+    Parameters
+    ----------
+    labels : ndarray of int, any shape
+        0 is background.
+
+    Returns
+    -------
+    int or None
+        0 if there are several ids; None if there is no object.
+    """
+    top = labels.max(initial=0)
+    if not top:
+        return None
+    if ((labels != 0) & (labels != top)).any():
+        return 0
+    return int(ndimage.label(labels, np.ones((3,) * labels.ndim))[1])
+
+
+def refuse_masks(parts: Mapping[Path, int | None]) -> None:
+    """Refuse labels that only tell objects from background: they would count as one object an image.
+
+    Parameters
+    ----------
+    parts : mapping of Path to int or None
+        `parts_of_one` of each label image. One of several may be a single object in pieces, so all that hold
+        an object must look like a mask.
+
+    Raises
+    ------
+    ImageFileError
+    """
+    filled = {path: count for path, count in parts.items() if count is not None}
+    if not filled or min(filled.values()) < LEAST_PARTS:
+        return
+    path, count = next(iter(filled.items()))
+    others = f", and so in the {len(filled) - 1} other label images" if len(filled) > 1 else ""
+    raise ImageFileError(
+        f"Expected a number of its own for each object, found a single one in {count} separate places in "
+        f"{path}{others}: this is a mask. Give each object its own number, in Fiji with Analyze Particles "
+        "(Count Masks) or MorphoLibJ's Connected Components Labeling, in Python with skimage.measure.label."
     )

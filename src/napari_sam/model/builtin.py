@@ -42,6 +42,8 @@ SEED_THRESHOLD = 0.45
 """Height of a seed that is worth a prompt; chosen on training images."""
 GLANCE_THRESHOLD = 0.3
 """Height of a seed that says something about the objects' size, also at a wrong scale."""
+FAR = 8.0
+"""Largest difference, in octaves, from `MODEL_DIAMETER` that is believed."""
 _MEAN, _SPREAD = 127.5, 63.75
 
 
@@ -168,8 +170,9 @@ class BuiltIn(nn.Module):
         if not len(points):
             return None
         y, x = ((points - 1.5) / 4).long().unbind(-1)
-        octaves = dense[DENSE_CHANNELS.index("log_diameter")].float()[y, x]
-        return float(MODEL_DIAMETER * 2 ** octaves.median())
+        octaves = dense[DENSE_CHANNELS.index("log_diameter")].float()[y, x].median()
+        # A model that has learned nothing may say anything.
+        return float(MODEL_DIAMETER * 2 ** octaves.nan_to_num().clamp(-FAR, FAR))
 
 
 def save_builtin(state: Mapping[str, Tensor], config: Mapping[str, Any], path: Path, notes: str = "") -> None:
@@ -185,15 +188,21 @@ def save_builtin(state: Mapping[str, Tensor], config: Mapping[str, Any], path: P
         File to write (safetensors); replaced as a whole.
     notes : str
         Free text kept in the metadata, e.g. where the weights come from.
+
+    Raises
+    ------
+    ExportError
+        If the file cannot be written.
     """
     from safetensors.torch import save
 
+    from napari_sam.export.atomic import replacing
+
     # counters of the batch norms are of no use at inference
     half = {name: tensor.half().contiguous() for name, tensor in state.items() if tensor.is_floating_point()}
-    temporary = path.with_suffix(".partial")
-    # Not save_file, whose files only their owner may read.
-    temporary.write_bytes(save(half, {"config": json.dumps(dict(config)), "notes": notes}))
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        # Not save_file, whose files only their owner may read.
+        temporary.write_bytes(save(half, {"config": json.dumps(dict(config)), "notes": notes}))
 
 
 def load_builtin(path: Path | str | None = None) -> BuiltIn:

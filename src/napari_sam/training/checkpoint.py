@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_sam.export.atomic import replacing
 from napari_sam.files.image_file import in_words
 
 __all__ = ["Average", "Clock", "load_checkpoint", "save_checkpoint"]
@@ -51,8 +53,15 @@ def save_checkpoint(
     average: Average,
     clock: Clock,
 ) -> None:
-    """Write all that a run needs to go on. The file is replaced as a whole, so that a run that is
-    killed at any moment leaves a complete checkpoint behind."""  # noqa: D205, D209
+    """Write all that a run needs to go on.
+
+    The file is replaced as a whole: a run that is killed at any moment leaves a complete checkpoint behind.
+
+    Raises
+    ------
+    ExportError
+        If it cannot be written; what was written of it is removed.
+    """
     state: dict[str, Any] = {
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
@@ -60,12 +69,12 @@ def save_checkpoint(
         "step": clock.step,
         "seconds": clock.seconds,
     }
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
+    content = io.BytesIO()  # torch has no words for a disk that is full
+    torch.save(state, content)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(content.getbuffer())
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def load_checkpoint(

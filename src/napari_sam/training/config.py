@@ -7,6 +7,7 @@ before with a schedule of its own.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, get_origin, get_type_hints
 
 from napari_sam.training.data import Source, load_folder, load_stack
 from napari_sam.training.examples import Recipe
+from napari_sam.training.limits import ANY, SHARE, SOME, check_ranges
 
 __all__ = [
     "BUILT_IN",
@@ -29,6 +31,7 @@ __all__ = [
 
 BUILT_IN = "built-in"
 """Start from the weights in the package."""
+PRECISIONS = ("auto", "bfloat16", "float32")
 CHECKPOINT, WEIGHTS, METRICS = "checkpoint.pt", "weights.safetensors", "metrics.csv"
 """Files in the output folder of a part."""
 
@@ -66,6 +69,11 @@ class DataEntry:
             raise ValueError(
                 f"Expected a folder, or an image and its labels, found neither in the data {self.name!r}. "
                 'Write folder = "...", or image = "..." and labels = "...".'
+            )
+        if not 0 < self.weight < math.inf:
+            raise ValueError(
+                f"Expected a weight above 0 of the data {self.name!r}, found {self.weight}. To leave them "
+                "out, delete their [[data]]."
             )
         if self.every < 1:
             raise ValueError(
@@ -146,7 +154,7 @@ class TrainConfig:
     checkpoint_minutes: float = 2.0
 
     def __post_init__(self) -> None:
-        """Refuse trainings without a length."""
+        """Refuse trainings without a length, and settings that cannot be."""
         if self.minutes < 0 or (self.minutes == 0 and self.steps < 1):
             raise ValueError(
                 f"Expected minutes above 0, or minutes = 0 and steps of 1 or more, found minutes = "
@@ -154,6 +162,19 @@ class TrainConfig:
             )
         if self.warmup < 0:
             raise ValueError(f"Expected warmup = 0 steps or more, found {self.warmup}.")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"Expected a precision out of {', '.join(PRECISIONS)}, found {self.precision!r}."
+            )
+        check_ranges(
+            self,
+            dict.fromkeys(("ema", "settle", "keep"), SHARE)
+            | dict.fromkeys(("rounds", "width"), SOME)
+            | dict.fromkeys(
+                ("minutes", "learning_rate", "weight_decay", "clip", "quality", "seed", "threads", "workers",
+                 "checkpoint_minutes"), ANY
+            ),
+        )  # fmt: skip
 
 
 _TOML: dict[Any, tuple[type, ...]] = {
@@ -204,6 +225,8 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
         raise ValueError(f"{path} is no TOML file: {error}. See the user guide for an example.") from error
     if not isinstance(table.get("data", []), list):
         raise ValueError(f"Expected [[data]] with two brackets in {path}, found [data].")
+    if not isinstance(table.get("recipe", {}), dict):
+        raise ValueError(f"Expected [recipe] with settings of its own in {path}, found {table['recipe']!r}.")
     for number, entry in enumerate(table.get("data", []), 1):
         if "name" not in entry:
             raise ValueError(f'[[data]] {number} of {path} has no name. Write name = "..." below it.')

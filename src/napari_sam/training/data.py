@@ -8,9 +8,9 @@ planes by the number of their objects: a plane of hundreds has more to teach tha
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_sam.export.formats import without_suffix
-from napari_sam.files.pairs import labelled_pairs, read_pair, read_stack_pair
+from napari_sam.files.pairs import (
+    labelled_pairs,
+    naming,
+    parts_of_one,
+    read_pair,
+    read_stack_pair,
+    refuse_masks,
+)
 from napari_sam.image import plane_to_rgb
 from napari_sam.label_ids import numbered_anew
 
@@ -37,10 +44,13 @@ class LabelledPlane:
     labels : ndarray of int32, shape (levels, H, W)
         0 is background. Level 0 holds the objects that automatic segmentation looks for; further
         levels hold other truths about the same plane, such as the parts of its objects.
+    typical : float
+        Diameter in pixels that objects would have, for a plane without any.
     """
 
     image: NDArray[np.uint8]
     labels: NDArray[np.int32]
+    typical: float = 0.0
 
     @cached_property
     def areas(self) -> NDArray[np.int64]:
@@ -62,7 +72,7 @@ class LabelledPlane:
         """Median diameter (of a disc of the same area) of the objects of level 0, in pixels."""
         areas = self.areas[1:]
         areas = areas[areas > 0]
-        return float(np.median(np.sqrt(areas * (4 / np.pi)))) if areas.size else 0.0
+        return float(np.median(np.sqrt(areas * (4 / np.pi)))) if areas.size else self.typical
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,8 @@ def _plane(image: NDArray[np.generic], labels: NDArray[np.integer]) -> LabelledP
 def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
     """Read a folder of ``images`` and ``labels`` (or of ``train`` images and labels).
 
+    An image without objects is background: a crop of it teaches where there is nothing to be found.
+
     Parameters
     ----------
     name : str
@@ -108,41 +120,68 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
     Raises
     ------
     ValueError
-        If a file is missing, an image and its labels do not fit, or no label image holds an object.
+        If a file is missing, an image and its labels do not fit, no label image holds an object, or all
+        are masks.
     """
     planes, names = [], []
-    for image, label in labelled_pairs(folder):
-        plane = _plane(*read_pair(image, label))
-        if plane.diameter > 0:
-            planes.append(plane)
-            names.append(without_suffix(image))
-    if not planes:
+    parts: dict[Path, int | None] = {}
+    for image, label in sorted(labelled_pairs(folder)):  # what is drawn depends on this order
+        pixels, truth = read_pair(image, label)
+        parts[label] = parts_of_one(truth)
+        with naming(image):
+            planes.append(_plane(pixels, truth))
+        names.append(without_suffix(image))
+    refuse_masks(parts)
+    diameters = [plane.diameter for plane in planes if plane.count]
+    if not diameters:
         raise ValueError(_nothing_in(folder / "labels"))
-    chances = np.sqrt([plane.count for plane in planes])
+    typical = float(np.median(diameters))
+    planes = [plane if plane.count else replace(plane, typical=typical) for plane in planes]
+    chances = np.sqrt([max(plane.count, 1) for plane in planes])
     if balance:
-        with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
-            groups = {row["name"]: row[balance] for row in csv.DictReader(file)}
-        sizes: dict[str, int] = defaultdict(int)
-        for key in names:
-            sizes[groups[key]] += 1
-        chances /= np.sqrt([sizes[groups[key]] for key in names])
+        groups = _groups(folder / "index.csv", balance, names)
+        sizes = Counter(groups)
+        chances /= np.sqrt([sizes[group] for group in groups])
     return Source(name, planes, chances / chances.sum())
+
+
+def _groups(index: Path, column: str, names: Sequence[str]) -> list[str]:
+    """Group of each plane, out of a table of all."""
+    try:
+        with index.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise ValueError(
+            f"{index}, which balance = {column!r} needs, cannot be read ({error.strerror or error})."
+        ) from error
+    if missing := {"name", column} - set(rows[0] if rows else ()):
+        raise ValueError(
+            f"Expected the columns 'name' and {column!r} in {index}, found no {sorted(missing)}."
+        )
+    groups = {row["name"]: row[column] for row in rows}
+    if unknown := [name for name in names if name not in groups]:
+        raise ValueError(f"{index} has no row for {unknown[0]}. Add it, or leave out balance = {column!r}.")
+    return [groups[name] for name in names]
 
 
 def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
     """Read each ``every``-th plane of a stack (planes, H, W) and its labels.
 
+    Planes without labels are left out: in a stack they often wait to be labelled.
+
     Raises
     ------
     ValueError
-        If the two do not fit, or the labels hold no object.
+        If the two do not fit, or the labels hold no object or are a mask.
     """
-    stack, known = read_stack_pair(image, labels)
-    planes = [
-        plane
-        for pixels, truth in zip(stack[::every], known[::every], strict=True)
-        if (plane := _plane(pixels, truth)).diameter > 0
-    ]
+    stack, known, _ = read_stack_pair(image, labels)
+    refuse_masks({labels: parts_of_one(np.stack(known))})
+    with naming(image):
+        planes = [
+            _plane(pixels, truth)
+            for pixels, truth in zip(stack[::every], known[::every], strict=True)
+            if truth.any()
+        ]
     if not planes:
         raise ValueError(_nothing_in(labels))
     return Source(name, planes, np.full(len(planes), 1 / len(planes)))

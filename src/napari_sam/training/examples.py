@@ -19,12 +19,17 @@ from napari_sam.model.builtin import CELL, LOGIT_STRIDE, MODEL_DIAMETER, WINDOW_
 from napari_sam.training.augment import MID_GREY, change_look, random_crop, random_diameter
 from napari_sam.training.data import LabelledPlane, Source
 from napari_sam.training.drawn import draw_plane
+from napari_sam.training.limits import ANY, SHARE, SOME, check_ranges
 
 __all__ = ["Batch", "Batches", "Recipe", "make_batch"]
 
 WINDOW = CELL * WINDOW_CELLS
 LEAST_AREA = 14
 """Least visible area of a prompted object, in pixels of the label crop (stride 2)."""
+SIDE_STEP = 32
+"""What the encoder takes are multiples of this."""
+TRIES = 100
+"""Batches without an object that are made one after the other before it is said."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,20 @@ class Recipe:
     wide: float = 0.2
     drawn: float = 0.15
     box_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be."""
+        fits = all(type(side) is int and side > 0 and side % SIDE_STEP == 0 for side in self.sides)
+        if not self.sides or not fits:
+            raise ValueError(
+                f"Expected sides that are multiples of {SIDE_STEP}, one or more, found {list(self.sides)}."
+            )
+        check_ranges(
+            self,
+            dict.fromkeys(("wide", "drawn", "box_share"), SHARE)
+            | dict.fromkeys(("pixels", "prompts", "diameter"), SOME)
+            | {"spread": ANY},
+        )
 
 
 @dataclass(frozen=True)
@@ -111,7 +130,25 @@ def make_batch(recipe: Recipe, sources: Sequence[Source], weights: Sequence[floa
     weights : sequence of float
         Share of each source among the crops that are not drawn.
     seed, step : int
+
+    Raises
+    ------
+    ValueError
+        If the objects are so small, or the crops, that none is ever seen.
     """
+    for attempt in range(TRIES):  # no object is large enough in any crop: a rare batch, answered by the next
+        batch = _batch_of(recipe, sources, weights, seed, step + attempt * 1_000_003)
+        if batch is not None:
+            return batch
+    raise ValueError(
+        f"Expected objects of {4 * LEAST_AREA} pixels and more in the crops that are trained on, found none "
+        f"in {TRIES} batches. Choose a larger diameter or larger sides in [recipe], or label more objects."
+    )
+
+
+def _batch_of(recipe: Recipe, sources: Sequence[Source], weights: Sequence[float],
+              seed: int, step: int) -> Batch | None:  # fmt: skip
+    """Make a batch; None if there is no object in it."""
     rng = np.random.default_rng([seed, step])
     side = int(rng.choice(recipe.sides))
     count = max(1, round(recipe.pixels / side**2))
@@ -129,8 +166,8 @@ def make_batch(recipe: Recipe, sources: Sequence[Source], weights: Sequence[floa
         dense.append(_dense_truth(labels[0], depth, areas))
         asked = _choose(labels, int(quota[crop]), rng)
         prompts += [_prompt(crop, labels[k], i, depth, recipe, rng) for k, i in asked]
-    if not prompts:  # no object is large enough in any crop: a rare batch, answered by the next
-        return make_batch(recipe, sources, weights, seed, step + 1_000_003)
+    if not prompts:
+        return None
     return Batch(
         images=torch.stack(images),
         dense=torch.from_numpy(np.stack(dense)),

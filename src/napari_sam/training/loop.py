@@ -10,7 +10,8 @@ import ctypes
 import math
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +34,18 @@ from napari_sam.training.metrics import MetricsFile
 from napari_sam.training.muon import Muon
 from napari_sam.training.prompts import rounds_of
 from napari_sam.training.step import train_step
+from napari_sam.training.unbroken import interrupts_held, only_writer
 
 __all__ = ["Progress", "train"]
 
 _OUTER = ("token", "kinds", "encoder.stem", "encoder.dense.1", "quality.4")
 """Of the names of parameters that are no matrices between two layers."""
+LOST = 100
+"""Steps in a row with a gradient that is not finite, after which a training has diverged."""
+DIVERGED = (
+    "The training has diverged: its {what} no longer finite numbers. Choose a smaller learning_rate, and "
+    "another output."
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,12 @@ class Progress:
     """See `napari_sam.training.step.StepResult`; with ``loss`` and ``rate``."""
 
 
-def train(config: TrainConfig) -> Iterator[Progress]:
+def train(config: TrainConfig) -> Generator[Progress, None, None]:
     """Train the built-in model, or go on with it.
 
     If the output folder holds a checkpoint, training goes on from there. Metrics, checkpoints and
-    the averaged weights (`WEIGHTS`) are written as it goes; closing the generator writes them too.
+    the averaged weights (`WEIGHTS`) are written as it goes; closing the generator writes them too. Ctrl+C
+    waits for the end of a step; of a step that fails nothing is written.
 
     Parameters
     ----------
@@ -69,7 +78,8 @@ def train(config: TrainConfig) -> Iterator[Progress]:
     Raises
     ------
     ValueError
-        If the labelled data cannot be read.
+        If the labelled data cannot be read, another training writes into the output folder, or the training
+        has diverged.
     """
     device = _device(config)
     if config.threads:
@@ -80,14 +90,24 @@ def train(config: TrainConfig) -> Iterator[Progress]:
         # twenty times as long, which was half of a step.
         torch.set_flush_denormal(True)
     join_processes(device)
-    rank, size = rank_and_size()
+    rank, _ = rank_and_size()
     data = load_sources(config)  # before anything is written: it may be unfit
     torch.manual_seed(config.seed)
     model = _fresh_model(config).to(device).train()
+    config.output.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if rank else only_writer(config.output):  # the first process writes for all
+        yield from _steps(config, device, data, model)
+    wait_for_all()  # another part may start from the weights, which the first process has written now
+
+
+def _steps(
+    config: TrainConfig, device: torch.device, data: tuple[list[Source], list[float]], model: BuiltIn
+) -> Iterator[Progress]:
+    """Go on with a model from the last checkpoint, if there is one, to the end."""
+    rank, size = rank_and_size()
     start = {name: value.clone() for name, value in model.state_dict().items()}
     optimizers = _optimizers(model, config)
     average = Average(model, config.ema)
-    config.output.mkdir(parents=True, exist_ok=True)
     path = config.output / CHECKPOINT
     clock = load_checkpoint(path, model, optimizers, average) if path.exists() else Clock()
     metrics = None if rank else MetricsFile(config.output / METRICS, clock.step)
@@ -95,13 +115,15 @@ def train(config: TrainConfig) -> Iterator[Progress]:
     parameters = list(model.parameters())
     batches = _batches(config, data, clock.step * size + rank, size)
     last, saved = time.monotonic(), time.monotonic()
+    whole, lost = True, 0
 
     def save() -> None:
-        if metrics is None or not clock.step:  # the first process writes for all
+        if metrics is None or not clock.step:
             return
-        metrics.flush()
-        save_checkpoint(path, model, optimizers, average, clock)
+        # What is wanted most and is smallest comes first: the disk may be full.
         save_weights(config.output / WEIGHTS, model, between(average.state, start, config.keep), clock)
+        save_checkpoint(path, model, optimizers, average, clock)
+        metrics.flush()
 
     try:
         while (share := _share(config, clock)) < 1:
@@ -113,31 +135,37 @@ def train(config: TrainConfig) -> Iterator[Progress]:
                 settle_norms(model)
             rounds, idle = rounds_of(clock.step, config.seed, share, config.rounds)
             batch = next(batches).to(device)
-            result = train_step(model, batch, rounds, idle, generator, precision, config.quality)
-            model.zero_grad()
-            result.loss.backward()
-            average_gradients(parameters)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
-            if torch.isfinite(norm):
-                for optimizer in optimizers:
-                    optimizer.step()
-            average.update(model, clock.step)
-            now = time.monotonic()
-            seconds = same_everywhere(clock.seconds + now - last, device)
-            clock.step, clock.seconds, last = clock.step + 1, seconds, now
-            measures = {
-                "loss": result.loss.item(), "rate": rate, "rounds": float(rounds),
-                "seconds": clock.seconds, "gradient": float(norm), **result.measures,
-            }  # fmt: skip
-            if metrics is not None:
-                metrics.add(clock.step, measures)
+            with interrupts_held():
+                whole = False
+                result = train_step(model, batch, rounds, idle, generator, precision, config.quality)
+                model.zero_grad()
+                result.loss.backward()
+                average_gradients(parameters)
+                norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+                if torch.isfinite(norm):
+                    for optimizer in optimizers:
+                        optimizer.step()
+                average.update(model, clock.step)
+                now = time.monotonic()
+                seconds = same_everywhere(clock.seconds + now - last, device)
+                clock.step, clock.seconds, last = clock.step + 1, seconds, now
+                whole = True
+                measures = {
+                    "loss": result.loss.item(), "rate": rate, "rounds": float(rounds),
+                    "seconds": clock.seconds, "gradient": float(norm), **result.measures,
+                }  # fmt: skip
+                if metrics is not None:
+                    metrics.add(clock.step, measures)
+            lost = 0 if torch.isfinite(norm) else lost + 1
+            if lost == LOST:
+                raise ValueError(DIVERGED.format(what="gradients are"))
             if now - saved > 60 * config.checkpoint_minutes:
                 save()
                 last = saved = time.monotonic()  # writing is not training time
             yield Progress(clock.step, _share(config, clock), measures)
     finally:
-        save()
-    wait_for_all()  # another part may start from the weights, which the first process has written now
+        if whole:
+            save()
 
 
 def settle_norms(model: BuiltIn) -> None:
@@ -161,7 +189,15 @@ def between(
 
 
 def save_weights(path: Path, model: BuiltIn, state: Mapping[str, torch.Tensor], clock: Clock) -> None:
-    """Write weights for use."""
+    """Write weights for use, which are kept in half precision.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite.
+    """
+    if not all(value.half().isfinite().all() for value in state.values() if value.is_floating_point()):
+        raise ValueError(DIVERGED.format(what="weights are"))
     save_builtin(state, model.config, path, f"average after {clock.step} steps")
 
 
@@ -207,7 +243,10 @@ def _batches(
         prefetch_factor=4 if config.workers else None,
         worker_init_fn=_single_thread,
     )
-    return iter(loader)
+    try:
+        yield from loader
+    except ValueError as error:  # from a worker it comes with all that led to it
+        raise ValueError(str(error).rsplit("ValueError: ", 1)[-1].strip()) from error
 
 
 def _single_thread(worker: int) -> None:

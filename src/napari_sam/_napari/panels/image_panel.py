@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
@@ -158,7 +159,10 @@ class ImagePanel(QWidget):
         """Show which model and device were asked for, without asking for them."""
         with QSignalBlocker(self.model), QSignalBlocker(self.device):
             if self.model.findData(name) < 0:
-                self.model.insertItem(self.model.count() - 1, name.rsplit("/", 1)[-1], name)
+                # Trained models have the same file name: their folders tell them apart.
+                place, last = Path(name), self.model.count() - 1
+                self.model.insertItem(last, str(Path(place.parent.name, place.name)), name)
+                self.model.setItemData(last, name, Qt.ItemDataRole.ToolTipRole)
             self.model.setCurrentIndex(self.model.findData(name))
             self.device.setCurrentIndex(max(self.device.findData(device), 0))
         self._model = name
