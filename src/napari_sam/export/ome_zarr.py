@@ -80,10 +80,9 @@ def _write_labels(labelled: Labelled, place: Path, version: Version, source: str
     planes = ((p.index, p.labels.astype(labelled.dtype)) for p in labelled.planes())
     attributes = _write_pyramid(place, planes, labelled.shape, labelled.dtype, labelled.axes, NAME, version)
     described: dict[str, Any] = {"version": version}
-    if labelled.features:
-        described["properties"] = [
-            {"label-value": label, **row} for label, row in sorted(labelled.features.items())
-        ]
+    known = labelled.features.everywhere()
+    if known:
+        described["properties"] = [{"label-value": label, **row} for label, row in sorted(known.items())]
     if source is not None:
         described["source"] = {"image": source}
     _set_attributes(place, {**attributes, "image-label": described}, version)

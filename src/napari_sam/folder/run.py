@@ -307,6 +307,7 @@ def _segment_file(
                     features=found.table if len(found.table) else None,
                     image=image.intensities() if with_image else None,
                     image_name=job.source.name,
+                    linked=found.linked,
                 )
     # One bad image, whatever is wrong with it, must not end a night's work.
     except Exception as problem:  # noqa: BLE001
