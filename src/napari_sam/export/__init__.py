@@ -101,7 +101,8 @@ def export(
             f"Expected an image of the labels' shape {tuple(array.shape)}, with its channels, if any, last; "
             f"found {tuple(image.shape)}. Choose the image that was labelled, or leave it out."
         )
-    name = image_name or without_suffix(path)
+    # The name of a file may hold bytes that are no text, which no format can keep.
+    name = (image_name or without_suffix(path)).encode(errors="backslashreplace").decode()
     labelled = Labelled(array, known, read_features(features, known.names), image, name, linked)
     chosen.writer()(labelled, path)
     return path
