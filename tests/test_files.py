@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -210,6 +211,20 @@ def test_pictures(tmp_path, rng):
     np.testing.assert_array_equal(open_image(tmp_path / "binary.bmp").plane(0) > 0, deep > 9000)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_keep_them(channels, tmp_path, rng):
+    deep = rng.integers(0, 4096, (12, 14, channels)).astype(np.uint16)
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
+    with open_image(tmp_path / "deep.png") as image:
+        np.testing.assert_array_equal(image.plane(0), deep)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "deep.png").read_bytes()[:90])
+    with pytest.raises(ImageFileError, match="cannot be read"):
+        open_image(tmp_path / "cut.png")
+    (tmp_path / "empty.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ImageFileError, match="cannot be read"):
+        open_image(tmp_path / "empty.png")
+
+
 def test_the_ids_of_a_label_image_with_a_palette_are_its_places_in_it(tmp_path, rng):
     ids = rng.integers(0, 9, (12, 14)).astype(np.uint8)
     picture = Image.fromarray(ids, mode="P")
@@ -261,6 +276,11 @@ def test_zarr_that_holds_no_image_says_what_it_holds(tmp_path):
 def test_a_plain_zarr_array(movie, tmp_path):
     zarr.save_array(tmp_path / "a.zarr", movie[0, :, 0])
     np.testing.assert_array_equal(open_image(tmp_path / "a.zarr").plane(1), movie[0, 1, 0])
+    for names, letters in ((("t", "y", "x"), "TYX"), (("round", "y", "x"), "ZYX"), ((None, "y", "x"), "ZYX")):
+        named = zarr.create_array(
+            tmp_path / f"{names[0]}.zarr", shape=(2, 4, 5), dtype="u1", dimension_names=names
+        )
+        assert open_image(named.store.root).axes.names == letters
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".zarr"])
