@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 
 import napari_sam.predictor
 from napari_sam import cli
+from napari_sam.axes import Axes
+from napari_sam.files import open_image
 from napari_sam.predictor import load_model
 
 COMMANDS = ["demo", "models", "segment", "embed", "export", "train", "evaluate"]
@@ -68,6 +71,21 @@ def test_help_names_every_command_and_is_quick():
     # What takes time is what is imported; the machine may be busy, so that seconds would tell nothing.
     ours = {name for name in loaded if name.startswith("napari_sam")}
     assert len(ours) < 20, sorted(ours)
+
+
+def test_a_name_that_the_terminal_cannot_show_ends_nothing(tmp_path):
+    np.save(tmp_path / "labels.npy", np.eye(9, dtype=np.uint8))
+    out = [tmp_path / "α-SMA.tif", tmp_path / "b.tif"]
+    words = ["export", tmp_path / "labels.npy", "-o", out[0], "-o", out[1]]
+    done = subprocess.run(
+        [sys.executable, "-c", "from napari_sam.cli import main; main()", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )
+    assert "\\u03b1-SMA.tif" in done.stdout
+    assert all(path.exists() for path in out)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -282,6 +300,30 @@ def test_exporting_labels(tmp_path):
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         assert file.imagej_metadata["spacing"] == 2
         assert file.imagej_metadata["unit"] == "micron"
+
+
+def test_a_pixel_size_leaves_the_time_between_frames_alone(tmp_path):
+    labels = np.zeros((4, 20, 30), np.uint16)
+    about = {"axes": "TYX", "finterval": 5.0, "unit": "pixel"}
+    tifffile.imwrite(tmp_path / "movie.tif", labels, imagej=True, metadata=about)
+    command = ["export", tmp_path / "movie.tif", "-o", tmp_path / "new.tif"]
+    assert invoke(*command, "--spacing", "0.5", "--units", "um").exit_code == 0
+    with open_image(tmp_path / "new.tif") as image:
+        assert image.axes == Axes("TYX", (5, 0.5, 0.5), ("second", "micrometer", "micrometer"))
+    assert invoke(*command, "--spacing", "2,0.5,0.5").exit_code == 0
+    with open_image(tmp_path / "new.tif") as image:
+        assert image.axes.spacing == (2, 0.5, 0.5)
+
+
+def test_labels_are_not_exported_over_their_image(tmp_path):
+    pixels = np.arange(400, dtype=np.uint16).reshape(20, 20)
+    tifffile.imwrite(tmp_path / "cells.tif", pixels)
+    tifffile.imwrite(tmp_path / "labels.tif", pixels % 2)
+    image = tmp_path / "cells.tif"
+    result = invoke("export", tmp_path / "labels.tif", "--image", image, "-o", image)
+    assert result.exit_code == 2
+    assert "which is one of the images" in " ".join(result.stderr.replace("│", " ").split())
+    np.testing.assert_array_equal(tifffile.imread(image), pixels)
 
 
 def test_embedding_ahead_of_time_goes_on_where_it_stopped(discs, images, tmp_path):

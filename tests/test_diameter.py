@@ -2,8 +2,13 @@ import numpy as np
 from tests.fakes import DiscPredictor, disc_image
 
 from napari_sam.diameter import typical_diameter
+from napari_sam.files import open_image
+from napari_sam.folder import segment_image
+from napari_sam.folder.ahead import embed_image, embedded
 from napari_sam.progress import finish
+from napari_sam.recipe import Recipe
 from napari_sam.stack import segment_stack
+from napari_sam.store import EmbeddingStore, embed_once
 from napari_sam.tiling import rgb_reader, segment_plane
 
 
@@ -77,3 +82,20 @@ def test_the_tiles_of_a_plane_are_seen_at_one_scale(tmp_path):
         )
     )
     assert set(predictor.used) == {12.0}
+
+
+def test_what_was_embedded_ahead_serves_segmenting_and_prompts(tmp_path):
+    movie = np.stack([[picture(v) for v in values] for values in ((30, 10, 12, 14, 50), (5, 7, 8, 9, 11))])
+    np.save(tmp_path / "movie.npy", movie)
+    recipe = Recipe(contrast=((0.0, 255.0),))
+    store = EmbeddingStore(tmp_path / "store")
+    predictor = Scaling()
+    with open_image(tmp_path / "movie.npy") as image:
+        made = finish(embed_image(predictor, image, recipe, store))
+        assert (made.computed, made.found, len(store)) == (10, 0, 20)
+        assert predictor.used == [None, 12.0] * 5 + [None, 8.0] * 5
+        assert finish(embed_image(predictor, image, recipe, store)).found == 10
+        predictor.used.clear()
+        finish(segment_image(predictor, image, recipe, kept=embedded(store.path)))
+    embed_once(predictor, movie[1, 2], store)
+    assert predictor.used == []

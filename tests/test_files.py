@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -86,6 +89,51 @@ def test_of_several_images_in_a_file_the_first_is_read_and_it_says_so(movie, tmp
         assert image.note == ""
 
 
+def write_ome_parts(folder, planes, described):
+    """OME-TIFFs of a plane each, `part0.ome.tif` and so on, that share one description."""
+    folder.mkdir()
+    ids = [f"urn:uuid:{uuid.UUID(int=n + 1)}" for n in range(len(planes))]
+    for n, plane in enumerate(planes):
+        text = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{ids[n]}">'
+        text += "".join(
+            f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16" SizeX="30"'
+            f' SizeY="20" SizeZ="{len(parts)}" SizeC="1" SizeT="1" PhysicalSizeX="{i + 1}"'
+            f' PhysicalSizeY="{i + 1}"><Channel ID="Channel:{i}:0" SamplesPerPixel="1"/>'
+            + "".join(
+                f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1">'
+                f'<UUID FileName="part{part}.ome.tif">{ids[part]}</UUID></TiffData>'
+                for z, part in enumerate(parts)
+            )
+            + "</Pixels></Image>"
+            for i, parts in enumerate(described)
+        )
+        path = folder / f"part{n}.ome.tif"
+        tifffile.imwrite(path, plane, description=f"{text}</OME>".encode(), metadata=None)
+    return sorted(folder.iterdir())
+
+
+def test_of_files_that_share_a_description_each_holds_its_own_image(movie, tmp_path):
+    planes = movie[0, :, 0]
+    files = write_ome_parts(tmp_path / "positions", planes, [[0], [1], [2]])
+    assert find_images([tmp_path / "positions"]) == files
+    files[0].unlink()  # one that was not copied along
+    for n in (1, 2):
+        with open_image(files[n]) as image:
+            assert (image.axes, image.note) == (Axes("YX", (n + 1.0,) * 2, (UM, UM)), "")
+            np.testing.assert_array_equal(image.plane(0), planes[n])
+
+
+def test_an_image_in_several_files_is_taken_once_and_read_whole(movie, tmp_path):
+    planes = movie[0, :, 0]
+    files = write_ome_parts(tmp_path / "stack", planes, [[0, 1, 2]])
+    (tmp_path / "stack" / "broken.ome.tif").write_bytes(b"II*\0 this is no TIFF")
+    assert find_images([tmp_path / "stack"]) == [tmp_path / "stack" / "broken.ome.tif", files[0]]
+    assert find_images(files) == files[:1]
+    with open_image(files[0]) as image:
+        assert "one of the 3 files of an image" in image.note
+        np.testing.assert_array_equal(list(image.planes()), planes)
+
+
 def test_of_a_pyramid_the_full_resolution_is_read(tmp_path, rng):
     plane = rng.integers(0, 255, (256, 256)).astype(np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
@@ -163,6 +211,20 @@ def test_pictures(tmp_path, rng):
     np.testing.assert_array_equal(open_image(tmp_path / "binary.bmp").plane(0) > 0, deep > 9000)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_keep_them(channels, tmp_path, rng):
+    deep = rng.integers(0, 4096, (12, 14, channels)).astype(np.uint16)
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
+    with open_image(tmp_path / "deep.png") as image:
+        np.testing.assert_array_equal(image.plane(0), deep)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "deep.png").read_bytes()[:90])
+    with pytest.raises(ImageFileError, match="cannot be read"):
+        open_image(tmp_path / "cut.png")
+    (tmp_path / "empty.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ImageFileError, match="cannot be read"):
+        open_image(tmp_path / "empty.png")
+
+
 def test_the_ids_of_a_label_image_with_a_palette_are_its_places_in_it(tmp_path, rng):
     ids = rng.integers(0, 9, (12, 14)).astype(np.uint8)
     picture = Image.fromarray(ids, mode="P")
@@ -214,6 +276,11 @@ def test_zarr_that_holds_no_image_says_what_it_holds(tmp_path):
 def test_a_plain_zarr_array(movie, tmp_path):
     zarr.save_array(tmp_path / "a.zarr", movie[0, :, 0])
     np.testing.assert_array_equal(open_image(tmp_path / "a.zarr").plane(1), movie[0, 1, 0])
+    for names, letters in ((("t", "y", "x"), "TYX"), (("round", "y", "x"), "ZYX"), ((None, "y", "x"), "ZYX")):
+        named = zarr.create_array(
+            tmp_path / f"{names[0]}.zarr", shape=(2, 4, 5), dtype="u1", dimension_names=names
+        )
+        assert open_image(named.store.root).axes.names == letters
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".zarr"])

@@ -210,6 +210,21 @@ def test_a_damaged_plane_is_computed_again(tmp_path):
     assert not folder.path.exists()
 
 
+def test_whichever_bit_of_a_unit_flips_it_is_noticed_or_does_no_harm(tmp_path):
+    folder = UnitFolder(tmp_path / "planes")
+    run(STACK[:1], finished=folder)
+    unit, content = folder.read(0), folder.file(0).read_bytes()
+    noticed = 0
+    for place in range(0, 8 * len(content), 37):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        folder.file(0).write_bytes(flipped)
+        found = folder.read(0)
+        noticed += found is None
+        assert found is None or (np.array_equal(found.labels, unit.labels) and found.table.equals(unit.table))
+    assert noticed > 100
+
+
 def segment_all(folder: str, out: str) -> None:
     volume, *_ = run(STACK * 4, DiscPredictor(encode_seconds=0.03), finished=UnitFolder(folder))
     np.save(out, volume)

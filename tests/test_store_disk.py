@@ -264,6 +264,20 @@ def test_the_mark_is_the_last_thing_written(tmp_path, monkeypatch):
     assert same(store.get(a.key), a)
 
 
+def test_an_entry_gets_its_name_when_the_disk_has_all_of_it(tmp_path, monkeypatch):
+    store, a = EmbeddingStore(tmp_path / "store"), make("ab12")
+    real, synced = os.fsync, set()
+
+    def fsync(number):
+        assert a.key not in store
+        synced.add(os.fstat(number).st_ino)
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store.put(a)
+    assert {p.stat().st_ino for p in store._folder(a.key).rglob("*") if p.is_file()} <= synced
+
+
 def test_attributes_are_plain_json(tmp_path):
     store = EmbeddingStore(tmp_path / "store")
     a = make("ab12")

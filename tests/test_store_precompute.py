@@ -72,6 +72,15 @@ def test_cancel_keeps_what_is_finished_and_the_next_run_goes_on(tmp_path):
     assert finish(embed_stack(predictor, Drawn(6), store)).computed == 3
 
 
+def test_what_is_damaged_is_embedded_again(tmp_path):
+    store, predictor = EmbeddingStore(tmp_path / "s"), DiscPredictor()
+    finish(embed_stack(predictor, Drawn(3), store))
+    chunk = next(p for p in store.path.rglob("*") if p.is_file() and p.name != MARK)
+    chunk.write_bytes(chunk.read_bytes()[:10])
+    again = finish(embed_stack(predictor, Drawn(3), store))
+    assert (again.computed, again.found, store.verify()) == (1, 2, [])
+
+
 def test_another_contrast_or_model_is_another_embedding(tmp_path):
     store = EmbeddingStore(tmp_path / "s")
     finish(embed_stack(DiscPredictor(), Drawn(2), store))

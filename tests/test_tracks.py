@@ -59,6 +59,20 @@ def test_ids_may_be_whole_floats():
     assert find_tracks([labels.astype(np.float32) for labels in DIVIDING]).table.equals(expected)
 
 
+def test_ids_may_be_as_high_as_they_like(tmp_path):
+    """Nothing counts up to the highest one: memory goes by the pixels."""
+    high = 2**62
+    numbers = np.array([0, high, 5], np.uint64)
+    movie = [numbers[frame((20, 20 + t, 7), (40, 70, 8))] for t in range(3)]
+    tracks = find_tracks(movie)
+    assert tracks.table.groupby("track")["label"].unique().map(list).tolist() == [[5], [high]]
+    write_ctc(tracks, movie, tmp_path / "result")
+    masks = [tifffile.imread(tmp_path / "result" / f"mask{t:03d}.tif") for t in range(3)]
+    assert all(
+        np.array_equal(m, 1 * (labels > 0) + (labels > 5)) for m, labels in zip(masks, movie, strict=True)
+    )
+
+
 def test_a_cell_that_divides_has_two_daughters():
     movie = [
         frame((30, 50, 10)),

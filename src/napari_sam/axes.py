@@ -100,6 +100,34 @@ class Axes:
         at = [self.names.index(n) for n in letters]
         return Axes(letters, tuple(self.spacing[i] for i in at), tuple(self.units[i] for i in at))
 
+    def resized(self, spacing: float | Sequence[float] | None = None, units: Any = None) -> Axes:
+        """Return the axes with another spacing or other units; one alone is that of the axes of space.
+
+        Raises
+        ------
+        AxesError
+            If the numbers do not fit the axes.
+
+        Examples
+        --------
+        >>> Axes("TYX", (5, 1, 1), ("second", "pixel", "pixel")).resized(0.5, "um")
+        Axes(names='TYX', spacing=(5, 0.5, 0.5), units=('second', 'micrometer', 'micrometer'))
+        """
+        given = make_axes(len(self.names), self.names, spacing, units)
+
+        def chosen(new: tuple[Any, ...], old: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+            each = isinstance(value, Sequence) and not isinstance(value, str)
+            changed = "" if value is None else self.names if each else self.space
+            return tuple(
+                n if letter in changed else o for letter, n, o in zip(self.names, new, old, strict=True)
+            )
+
+        return Axes(
+            self.names,
+            chosen(given.spacing, self.spacing, spacing),
+            chosen(given.units, self.units, units),
+        )
+
     def pixel_size(self) -> tuple[tuple[float, ...], str]:
         """Return the spacing of the axes of space in one common unit, that of X.
 

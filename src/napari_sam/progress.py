@@ -26,6 +26,11 @@ class Progress:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Notice(Progress):
+    """A step whose message a person is to be told also where no progress is shown."""
+
+
 Steps = Generator[Progress, None, Result]
 """A long computation: yields `Progress`, returns its result. Closing it cancels the work."""
 

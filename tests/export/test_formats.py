@@ -7,8 +7,8 @@ import pytest
 
 from napari_sam.axes import AxesError
 from napari_sam.export import FORMATS, ExportError, atomic, export, format_of
+from napari_sam.export.features import read_features
 from napari_sam.export.formats import without_suffix
-from napari_sam.export.labelled import features_by_id
 from napari_sam.files import open_image
 
 ENDINGS = [f.suffixes[0] for f in FORMATS]
@@ -138,6 +138,27 @@ def test_lazy_arrays_are_read_plane_by_plane(stack, tmp_path):
     assert set(Lazy.asked) == {(0,), (1,), (2,)}
 
 
+def features_by_id(features):
+    return read_features(features).everywhere()
+
+
+def test_features_of_a_movie_are_those_of_their_time_point():
+    movie = {"label": [1, 1, 2], "t": [0, 1, 1], "stage": [4, 5, 6], "kind": ["a", "a", "b"]}
+    found = read_features(movie, "TYX")
+    assert found.of(1, {"t": 0}) == {"stage": 4, "kind": "a"}
+    assert found.of(1, {"t": 1}) == {"stage": 5, "kind": "a"}
+    assert found.of(2, {"t": 0}) == {}
+    assert found.everywhere() == {1: {"kind": "a"}, 2: {"stage": 6, "kind": "b"}}
+    # Of a table that does not fit the axes only what holds for an object throughout.
+    assert read_features(movie).of(1, {}) == {"kind": "a"}
+    frames = {"label": [1, 1], "frame": [0, 1], "stage": [4, 5]}
+    assert read_features(frames, "TYX").of(1, {"t": 1}) == {"stage": 5}
+    first_seen = {"label": [1, 2], "frame": [0, 1], "stage": [4, 5]}
+    assert read_features(first_seen, "TYX").of(1, {"t": 2}) == {"frame": 0, "stage": 4}
+    times = {"label": [1, 2], "t": [0.5, 1.5]}
+    assert read_features(times, "TYX").of(1, {"t": 2}) == {"t": 0.5}
+
+
 def test_features_come_from_tables_of_several_kinds():
     import pandas as pd
 
@@ -157,8 +178,9 @@ def test_ids_are_never_guessed():
     assert features_by_id({"index": ["round", "long"], "label": [1, 2]})[2] == {"index": "long"}
     assert features_by_id({"index": [0, 1], "label": [np.nan, 1], "kind": ["", "a"]}) == {1: {"kind": "a"}}
     assert features_by_id({"label": np.array([1, 2], object), "kind": ["a", "b"]})[2] == {"kind": "b"}
-    movie = {"label": [1, 1, 2], "t": [0, 1, 1], "area_px": [4, 5, 6]}
-    assert features_by_id(movie)[1] == {"t": 1, "area_px": 5}
+    assert features_by_id({1: {"predicted_iou": np.float32(0.5), "none": np.nan}}) == {
+        1: {"predicted_iou": 0.5}
+    }
     with pytest.raises(ExportError, match="'index' and 'label' both look like the ids"):
         features_by_id({"index": [0, 1], "label": [1, 2]})
     for wrong in ([1.5, 2], [np.nan, 1], ["a", "b"], [-1, 2]):

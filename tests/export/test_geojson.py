@@ -82,6 +82,20 @@ def test_features_are_what_qupath_reads(odd_shapes, tmp_path):
     assert "plane" not in first["geometry"]
 
 
+def test_what_was_measured_wins_over_features_and_each_frame_has_its_own(stack, tmp_path):
+    features = {"label": [1, 1, 2, 2], "t": [0, 1, 1, 2], "stage": [10, 11, 21, 22]}
+    features |= {"area_px": [0] * 4, "intensity_mean": [0] * 4, "predicted_iou": [0.1, 0.2, 0.3, 0.4]}
+    path = export(stack, tmp_path / "cells.geojson", axes="TYX", features=features, image=stack * 3)
+    measured = [feature["properties"]["measurements"] for feature in read(path)]
+    names = ["Label", "Stage", "Area px^2", "Intensity mean", "Predicted IoU"]
+    assert [[m[name] for name in names] for m in measured] == [
+        [1, 10, 36, 3, 0.1],
+        [1, 11, 36, 3, 0.2],
+        [2, 21, 72, 6, 0.3],
+        [2, 22, 72, 6, 0.4],
+    ]
+
+
 def test_ids_stay_the_same_and_differ_between_objects(odd_shapes, tmp_path):
     ids = [
         [f["id"] for f in read(export(odd_shapes, tmp_path / f"{n}.geojson", image_name="x.tif"))]

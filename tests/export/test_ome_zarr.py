@@ -102,6 +102,16 @@ def test_an_image_that_is_there_stays_and_gets_the_labels_added(version, odd_sha
     assert sorted(p.name for p in (path / "labels").iterdir() if p.is_dir()) == ["objects"]
 
 
+def test_labels_of_another_shape_are_not_added_to_an_image(odd_shapes, stack, tmp_path):
+    path = export(odd_shapes, tmp_path / "image.ome.zarr", image=odd_shapes * 3)
+    for other in (odd_shapes[1:], odd_shapes.T, stack):
+        with pytest.raises(ExportError, match="do not belong"):
+            export(other, path)
+    np.testing.assert_array_equal(nodes(path)["objects"][0][0], odd_shapes)
+    export(odd_shapes[None] * 2, path)  # one slice more is no other shape
+    np.testing.assert_array_equal(zarr.open_array(path / "labels" / "objects" / "0")[0], odd_shapes * 2)
+
+
 def test_a_folder_that_is_no_ome_zarr_is_left_alone(odd_shapes, tmp_path):
     (tmp_path / "data.zarr").mkdir()
     (tmp_path / "data.zarr" / "precious.json").write_text(json.dumps([1]))

@@ -42,3 +42,30 @@ def test_a_volume_is_one_row(stack, tmp_path):
     assert table["volume_px"].tolist() == [72, 144]
     assert table["volume_um3"].tolist() == [144, 288]
     assert table["centroid_z_um"].tolist() == [1, 3]
+
+
+def test_what_is_known_of_a_movie_stands_in_the_row_of_its_time_point(stack, tmp_path):
+    features = {"label": [1, 1, 2, 2], "t": [0, 1, 1, 2], "stage": [10, 11, 21, 22]}
+    table = pd.read_csv(export(stack, tmp_path / "cells.csv", axes="TYX", features=features))
+    assert table[["label", "t", "stage"]].to_numpy().tolist() == [
+        [1, 0, 10],
+        [1, 1, 11],
+        [2, 1, 21],
+        [2, 2, 22],
+    ]
+
+
+def test_planes_that_are_not_linked_are_measured_one_by_one(stack, tmp_path):
+    features = {"index": [1, 1, 2, 2], "z": [0, 1, 1, 2], "predicted_iou": [0.5, 0.6, 0.7, 0.8]}
+    path = export(
+        stack, tmp_path / "cells.csv", spacing=(2, 1, 1), units="um", features=features, linked=False
+    )
+    table = pd.read_csv(path)
+    columns = ["label", "z", "area_px", "area_um2", "predicted_iou"]
+    assert table[columns].to_numpy().tolist() == [
+        [1, 0, 36, 36, 0.5],
+        [1, 1, 36, 36, 0.6],
+        [2, 1, 72, 72, 0.7],
+        [2, 2, 72, 72, 0.8],
+    ]
+    assert not any(column.startswith("volume") for column in table)

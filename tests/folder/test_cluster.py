@@ -1,7 +1,9 @@
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,19 @@ import tifffile
 from tests.fakes import DiscPredictor, disc_image
 
 from napari_sam.files import open_image
-from napari_sam.folder import Cluster, ClusterError, connect, local_workers, plan, segment_files, shared_out
+from napari_sam.folder import (
+    Cluster,
+    ClusterError,
+    NamedModel,
+    connect,
+    local_workers,
+    plan,
+    segment_files,
+    shared_out,
+)
 from napari_sam.folder.ahead import embed_image
-from napari_sam.progress import finish
+from napari_sam.folder.cluster import run_pieces
+from napari_sam.progress import Notice, finish
 from napari_sam.recipe import Recipe
 from napari_sam.store import EmbeddingStore
 
@@ -133,6 +145,76 @@ def test_cancel_takes_back_what_was_not_begun(tmp_path, client):
     predictor = DiscPredictor()
     finish(segment_files(predictor, plan(sources, tmp_path / "out"), RECIPE))
     assert predictor.encoded <= 7
+
+
+@dataclass(frozen=True)
+class Naps:
+    """A unit that takes its time."""
+
+    number: int
+
+    def run(self, predictor):
+        time.sleep(0.1)
+
+
+def test_workers_that_join_late_are_all_kept_busy(monkeypatch):
+    monkeypatch.setattr("napari_sam.folder.cluster.LEAST", 2)
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=0, threads_per_worker=1, processes=False, dashboard_address=":0"
+        ) as workers,
+        distributed.Client(workers) as client,
+    ):
+        steps = run_pieces(Cluster(client, Discs()), [Naps(n) for n in range(80)])
+        first = next(steps)
+        assert isinstance(first, Notice)
+        assert first.message == "waiting for workers"
+        workers.scale(8)
+        client.wait_for_workers(8)
+        busy = [sum(map(bool, client.processing().values())) for _ in steps]
+        assert max(busy) == 8
+
+
+def test_workers_in_another_folder_find_what_relative_paths_mean(tmp_path, monkeypatch, client):
+    write_images(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    source = Path("in/stack.tif")
+    with open_image(source) as image:
+        finish(embed_image(DiscPredictor(), image, RECIPE, EmbeddingStore(Path("store"))))
+    client.run(os.chdir, "/")
+    predictor = DiscPredictor()
+    cluster = Cluster(client, Discs(encode_seconds=1000.0))
+    steps = segment_files(
+        predictor, plan([source], Path("out")), RECIPE, cluster=cluster, store=Path("store")
+    )
+    assert not [step for step in steps if isinstance(step, Notice)]
+    assert predictor.encoded == 0
+    (tmp_path / "mine.safetensors").touch()
+    assert NamedModel("mine.safetensors").name == str(tmp_path / "mine.safetensors")
+    assert (NamedModel("built-in").name, NamedModel("vit_b").name) == ("built-in", "vit_b")
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A model that workers do not find."""
+
+    threads: int = 1
+
+    def load(self):
+        raise FileNotFoundError("there is no model here")
+
+
+def test_units_that_fail_on_workers_are_told_and_done_here(tmp_path, client):
+    sources = [s for s in write_images(tmp_path / "in") if s.stem == "stack"]
+    predictor = DiscPredictor()
+    steps = segment_files(
+        predictor, plan(sources, tmp_path / "out"), RECIPE, cluster=Cluster(client, Absent())
+    )
+    (told,) = [step for step in steps if isinstance(step, Notice)]
+    assert told.message.startswith("8 of 8 units failed on the workers")
+    assert "there is no model here" in told.message
+    assert predictor.encoded == 8
 
 
 def test_the_command_line_asks_for_workers():

@@ -61,7 +61,13 @@ def test_without_links_each_plane_counts_from_one(tmp_path):
     found, _ = run(volume, tmp_path, Recipe(link=False))
     assert [int(p.max()) for p in found.labels] == [1, 2, 1]
     assert found.count == 4
-    assert len(found.table) == 0
+    assert not found.linked
+    assert found.table[["z", "index"]].to_numpy().tolist() == [[0, 1], [1, 1], [1, 2], [2, 1]]
+    assert found.table["predicted_iou"].between(0, 1).all()
+    movie, _ = run(np.stack([volume, volume]), tmp_path, Recipe(link=False))
+    assert movie.table["t"].tolist() == [0] * 4 + [1] * 4
+    empty, _ = run(np.zeros((2, 20, 20), np.uint8), tmp_path, Recipe(link=False))
+    assert empty.count == len(empty.table) == 0
 
 
 def test_each_time_point_of_a_volume_has_ids_of_its_own(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import zarr
 from tests.fakes import DiscPredictor, disc_image
 from tests.folder.test_run import lines, run, write_images
 
-from napari_sam.export import ExportError, export
+from napari_sam.export import FORMATS, ExportError, export
 from napari_sam.folder import MANIFEST, images_among, plan, read_manifest, segment_files
 from napari_sam.folder.annotate import AnnotationFolder, Snapshot
 from napari_sam.folder.ours import mark
@@ -148,6 +150,20 @@ def test_a_run_that_was_killed_before_its_line_knows_its_files_again(tmp_path, o
     opened = folder.open(0)
     folder.save(Snapshot(0, opened.labels * 5, None, opened.axes))
     assert run(jobs, out)[0].status == "failed", "somebody worked on them since"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_an_image_whose_name_is_no_text_is_one_like_any_other(tmp_path, out):
+    (image,) = write_images(tmp_path / "in", 1)
+    image = image.rename(tmp_path / "in" / os.fsdecode(b"caf\xe9.tif"))
+    jobs = plan([image], out, [known.name for known in FORMATS])
+    assert run(jobs, out)[0].status == "done"
+    assert run(jobs, out)[0].status == "done"
+    for output in jobs[0].outputs:
+        assert output.exists()
+    (out / MANIFEST).unlink()
+    mark(image, jobs[0].outputs)
+    assert run(jobs, out)[0].status == "done"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

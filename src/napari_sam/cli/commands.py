@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +47,10 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; every error is one sentence, and the exit code says how it went."""
+    # A file may have a name that the terminal, or the log that it writes to, cannot show.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     # Whatever goes wrong, a person at a terminal gets a sentence and not a traceback.
@@ -320,9 +326,8 @@ def export(
 ) -> None:
     """Write a label image for Fiji, QuPath and Python."""
     from contextlib import ExitStack
-    from dataclasses import replace
 
-    from napari_sam.axes import AxesError, make_axes
+    from napari_sam.axes import AxesError
     from napari_sam.export import ExportError, format_of
     from napari_sam.export import export as write
     from napari_sam.files import ImageFileError, open_image
@@ -331,6 +336,10 @@ def export(
         try:
             for path in out:
                 format_of(path, format_name)
+            if image is not None:
+                from napari_sam.folder import refuse_sources
+
+                refuse_sources([image], out)
             found = stack.enter_context(open_image(labels, axes=axes))
             if found.note:
                 typer.echo(f"{labels}: {found.note}", err=True)
@@ -344,12 +353,8 @@ def export(
             ):
                 # A file that says nothing about its axes has those of its labels.
                 pictured = stack.enter_context(open_image(image, axes=known.names))
-            if spacing is not None:
-                sizes = read_numbers(spacing)
-                given = make_axes(len(known.names), known.names, sizes[0] if len(sizes) == 1 else sizes)
-                known = replace(known, spacing=given.spacing)
-            if units is not None:
-                known = replace(known, units=make_axes(len(known.names), known.names, None, units).units)
+            sizes = None if spacing is None else read_numbers(spacing)
+            known = known.resized(sizes[0] if sizes is not None and len(sizes) == 1 else sizes, units)
         except (ExportError, AxesError, ImageFileError) as error:
             raise typer.BadParameter(str(error)) from error
         for path in out:

@@ -36,7 +36,7 @@ def show(steps: Steps[Any], unit: str, tell: Any) -> Any:
     """Run to the end with a progress bar, where there is a terminal."""
     from tqdm import tqdm
 
-    from napari_sam.progress import finish
+    from napari_sam.progress import Notice, finish
 
     with tqdm(unit=unit, disable=None, leave=False) as bar:
 
@@ -44,6 +44,8 @@ def show(steps: Steps[Any], unit: str, tell: Any) -> Any:
             bar.total = step.total
             bar.set_postfix_str(step.message, refresh=False)
             bar.update(step.done - bar.n)
+            if isinstance(step, Notice):
+                tell_beside(step.message)
             tell(step)
 
         try:
@@ -53,14 +55,21 @@ def show(steps: Steps[Any], unit: str, tell: Any) -> Any:
             stop("Stopped. What was finished is kept.", STOPPED)
 
 
+def tell_beside(text: str) -> None:
+    """Print what is no result to the error stream, without tearing the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
 def tell_report(report: Report) -> None:
     """Print what became of an image, without tearing the progress bar."""
     from tqdm import tqdm
 
     if report.note:
-        tqdm.write(f"{report.source}: {report.note}", file=sys.stderr)
+        tell_beside(f"{report.source}: {report.note}")
     if report.status == "failed":
-        tqdm.write(f"{report.source}: failed. {report.error}", file=sys.stderr)
+        tell_beside(f"{report.source}: failed. {report.error}")
     elif report.status == "kept":
         tqdm.write(f"{report.source}: done before")
     else:

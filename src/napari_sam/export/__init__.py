@@ -22,6 +22,7 @@ def export(
     features: Any = None,
     image: Any = None,
     image_name: str | None = None,
+    linked: bool = True,
 ) -> Path:
     """Write a label image in one of the formats of `FORMATS`.
 
@@ -43,12 +44,15 @@ def export(
         Letters of the axes, by default YX, ZYX or TZYX; or all three at once.
     features : DataFrame or mapping, optional
         What is known of each object; the column ``index`` or ``label`` holds the ids, ``predicted_iou``
-        becomes the score.
+        becomes the score. In a movie a row counts for the time point in the column ``t``.
     image : array, optional
         The labelled image: the table and QuPath's measurements then hold intensities, and an OME-Zarr holds
         the image too.
     image_name : str, optional
         File name of the labelled image; COCO refers to it.
+    linked : bool
+        Whether an id is the same object in all planes of a stack; if not, the table measures each plane on
+        its own.
 
     Returns
     -------
@@ -74,8 +78,9 @@ def export(
     import numpy as np
 
     from napari_sam.axes import Axes, make_axes
+    from napari_sam.export.features import read_features
     from napari_sam.export.formats import without_suffix
-    from napari_sam.export.labelled import Labelled, features_by_id, in_order
+    from napari_sam.export.labelled import Labelled, in_order
 
     path = Path(path)
     chosen = format_of(path, format)
@@ -96,7 +101,8 @@ def export(
             f"Expected an image of the labels' shape {tuple(array.shape)}, with its channels, if any, last; "
             f"found {tuple(image.shape)}. Choose the image that was labelled, or leave it out."
         )
-    name = image_name or without_suffix(path)
-    labelled = Labelled(array, known, features_by_id(features), image, name)
+    # The name of a file may hold bytes that are no text, which no format can keep.
+    name = (image_name or without_suffix(path)).encode(errors="backslashreplace").decode()
+    labelled = Labelled(array, known, read_features(features, known.names), image, name, linked)
     chosen.writer()(labelled, path)
     return path

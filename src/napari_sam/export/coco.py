@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sam.export.atomic import replacing
-from napari_sam.export.labelled import Labelled, PlaneAt, score
+from napari_sam.export.labelled import Labelled, PlaneAt
 from napari_sam.masks import Mask, masks_of_labels, rle_counts
 
 
@@ -19,7 +19,7 @@ def write(labelled: Labelled, path: Path) -> None:
     for number, plane in enumerate(labelled.planes(), start=1):
         images.append(_image(labelled, plane, number))
         for label, mask in masks_of_labels(plane.labels).items():
-            entry = _annotation(labelled, label, mask)
+            entry = _annotation(labelled, plane, label, mask)
             annotations.append({"id": len(annotations) + 1, "image_id": number, **entry})
     document = {
         "info": {"description": "Objects segmented with napari-sam-cells", "version": "1.0"},
@@ -69,7 +69,7 @@ def _image(labelled: Labelled, plane: PlaneAt, number: int) -> dict[str, Any]:
     }
 
 
-def _annotation(labelled: Labelled, label: int, mask: Mask) -> dict[str, Any]:
+def _annotation(labelled: Labelled, plane: PlaneAt, label: int, mask: Mask) -> dict[str, Any]:
     """Entry of one object in one plane."""
     height, width = labelled.plane_shape
     box = mask.box
@@ -83,7 +83,7 @@ def _annotation(labelled: Labelled, label: int, mask: Mask) -> dict[str, Any]:
         "bbox": [int(box.x0), int(box.y0), int(box.width), int(box.height)],
         "iscrowd": 0,
         "label": label,
-        "attributes": labelled.features.get(label, {}),
+        "attributes": labelled.features.of(label, plane.place),
     }
-    value = score(labelled.features, label)
+    value = labelled.features.score(label, plane.place)
     return found if value is None else {**found, "score": value}

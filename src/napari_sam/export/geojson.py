@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from napari_sam.axes import Axes
 from napari_sam.export.atomic import replacing
-from napari_sam.export.labelled import Labelled, PlaneAt, missing
+from napari_sam.export.features import missing
+from napari_sam.export.labelled import Labelled, PlaneAt
 from napari_sam.export.outlines import Polygon, outline
 from napari_sam.masks import masks_of_labels
 from napari_sam.measure import region_table
@@ -52,7 +53,8 @@ def _feature(
     labelled: Labelled, plane: PlaneAt, label: int, polygons: list[Polygon], measured: dict[str, float]
 ) -> dict[str, Any]:
     """One object of QuPath."""
-    known = labelled.features.get(label, {})
+    known = labelled.features.of(label, plane.place)
+    own = {"Label": label, **measured}
     identity = f"{labelled.image_name}/{plane.place}/{label}"
     return {
         "type": "Feature",
@@ -64,7 +66,8 @@ def _feature(
             "name": str(label),
             "classification": {"name": str(known.get("class", "Cell")), "color": list(_COLOUR)},
             "isLocked": False,
-            "measurements": {"Label": label, **measured, **_numbers(known)},
+            # What was measured wins over a feature of the same name.
+            "measurements": own | _numbers(known) | own,
         },
     }
 
@@ -117,7 +120,7 @@ def _measurement_name(column: str) -> str | None:
 def _numbers(features: dict[str, Any]) -> dict[str, float]:
     """Features that are numbers, under names to be read."""
     return {
-        _NAMES.get(name, name.replace("_", " ").capitalize()): value
+        _measurement_name(name) or name.replace("_", " ").capitalize(): value
         for name, value in features.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool) and not missing(value)
     }

@@ -33,7 +33,7 @@ def write(labelled: Labelled, path: Path) -> None:
             for label, mask in masks_of_labels(plane.labels).items():
                 roi = _roi(outline(mask))
                 roi.name = "-".join([*_place_names(labelled, plane), f"{label:0{width}d}"])
-                roi.properties = {"label": label, **labelled.features.get(label, {})}
+                roi.properties = {"label": label, **labelled.features.of(label, plane.place)}
                 _set_position(roi, plane)
                 entry = zipfile.ZipInfo(f"{roi.name}.roi", date)
                 archive.writestr(entry, roi.tobytes(), zipfile.ZIP_DEFLATED)

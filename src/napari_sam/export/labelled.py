@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.axes import ORDER, Axes
+from napari_sam.export.features import Features
 from napari_sam.export.formats import ExportError
 from napari_sam.label_ids import LabelError, whole
-
-Features = dict[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -37,19 +36,22 @@ class Labelled:
         by plane.
     axes : Axes
         Its axes.
-    features : dict
-        What is known of each id, for example its predicted IoU.
+    features : Features
+        What is known of each object, for example its predicted IoU.
     image : array-like, optional
         The image that was labelled, for intensities; with or without channels at the end.
     image_name : str
         Name of the image file.
+    linked : bool
+        Whether an id is the same object in all planes of a stack.
     """
 
     array: Any
     axes: Axes
-    features: Features = field(default_factory=dict)
+    features: Features = field(default_factory=Features)
     image: Any = None
     image_name: str = "image"
+    linked: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -106,89 +108,3 @@ def in_order(array: Any, axes: Axes) -> tuple[Any, Axes]:
     # Channels of the image, if any, stay last.
     order += range(len(letters), len(array.shape))
     return array.transpose(order), axes.pick(letters)
-
-
-def features_by_id(features: Any) -> Features:
-    """Return a table of features as one dictionary per id.
-
-    Parameters
-    ----------
-    features : DataFrame, mapping of columns, or mapping of id to features; optional
-        The ids are in the column ``index`` (as in napari) or ``label``.
-
-    Raises
-    ------
-    ExportError
-        If no column holds the ids, both do and differ, or they are no ids: not whole, or one twice.
-    """
-    if features is None:
-        return {}
-    if isinstance(features, Mapping) and all(isinstance(v, Mapping) for v in features.values()):
-        return {int(i): dict(row) for i, row in features.items()}
-    columns = {str(name): np.asarray(features[name]) for name in features}
-    if not columns:
-        return {}
-    ids = _ids(columns)
-    # napari adds a row for the background; it says nothing about an object.
-    return {
-        int(i): {name: plain(values[row]) for name, values in columns.items() if not missing(values[row])}
-        for row, i in enumerate(ids)
-        if i != 0
-    }
-
-
-def _ids(columns: dict[str, NDArray[Any]]) -> NDArray[np.integer]:
-    """Take the column of ids out of the others."""
-    there = [key for key in ("index", "label") if key in columns]
-    if not there:
-        raise ExportError(
-            f"Expected a column 'index' or 'label' with the ids of the objects, found {sorted(columns)}."
-        )
-    # A column of words is something else of the objects.
-    found = {key: numbers for key in there if (numbers := _numbers(columns[key])) is not None}
-    if len(found) == 2:
-        index, label = (np.nan_to_num(numbers) for numbers in found.values())
-        if not np.array_equal(index, label):
-            raise ExportError(
-                "The columns 'index' and 'label' both look like the ids of the objects and differ. "
-                "Leave out or rename the one that is something else."
-            )
-    for key in found:
-        del columns[key]
-    key = next(iter(found), there[0])
-    try:
-        ids = whole(found[key] if found else columns[key])
-    except LabelError as error:
-        raise ExportError(f"The column {key!r} is to hold the ids of the objects: {error}") from error
-    known, counts = np.unique(ids[ids != 0], return_counts=True)
-    # In a table of a movie each object has a row for each time point; the last one counts.
-    if (counts > 1).any() and not {"t", "frame"} & columns.keys():
-        twice = known[counts > 1][0]
-        raise ExportError(f"Expected one row for each object, found several with the id {twice}.")
-    return ids
-
-
-def _numbers(column: NDArray[Any]) -> NDArray[np.float64] | None:
-    """A column as numbers; None if it holds something else."""
-    try:
-        return np.asarray(column, float)
-    except (TypeError, ValueError):
-        return None
-
-
-def plain(value: Any) -> Any:
-    """Return a value that JSON knows."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return value if isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def missing(value: Any) -> bool:
-    """Whether a value of a table says nothing."""
-    return value is None or (isinstance(value, (float, np.floating)) and not np.isfinite(value))
-
-
-def score(features: Features, label: int) -> float | None:
-    """Predicted IoU of an object, where it is known."""
-    value = features.get(label, {}).get("predicted_iou")
-    return float(value) if isinstance(value, (int, float)) else None

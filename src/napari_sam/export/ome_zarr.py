@@ -63,6 +63,7 @@ def holds_image(path: Path) -> bool:
 
 def _add_to_image(labelled: Labelled, path: Path) -> None:
     """Add labels to the OME-Zarr of an image, in its version of the format."""
+    _check_shape(labelled, path)
     version: Version = "0.4" if zarr.open_group(path, mode="r").metadata.zarr_format == 2 else "0.5"
     folder = path / "labels"
     try:
@@ -75,15 +76,33 @@ def _add_to_image(labelled: Labelled, path: Path) -> None:
     _list_labels(folder, NAME, version)
 
 
+def _check_shape(labelled: Labelled, path: Path) -> None:
+    """Refuse labels that are not as large as the image; axes of one position and channels do not count."""
+    multiscale = _metadata_of(path)["multiscales"][0]
+    shape = zarr.open_array(path / multiscale["datasets"][0]["path"], mode="r").shape
+    axes = multiscale.get("axes") or _ORDER[-len(shape) :]  # the oldest files do not name them
+    names = "".join((axis if isinstance(axis, str) else axis["name"])[:1].upper() for axis in axes)
+
+    def sizes(letters: str, lengths: tuple[int, ...]) -> list[int]:
+        return [
+            n for axis, n in zip(letters, lengths, strict=True) if axis in "YX" or (axis != "C" and n > 1)
+        ]
+
+    if sizes(names, shape) != sizes(labelled.axes.names, labelled.shape):
+        raise ExportError(
+            f"{path} holds an image of the shape {tuple(shape)}, to which labels of the shape "
+            f"{labelled.shape} do not belong. Choose the image that was labelled, or another name."
+        )
+
+
 def _write_labels(labelled: Labelled, place: Path, version: Version, source: str | None) -> None:
     """Write the label pyramid and its metadata."""
     planes = ((p.index, p.labels.astype(labelled.dtype)) for p in labelled.planes())
     attributes = _write_pyramid(place, planes, labelled.shape, labelled.dtype, labelled.axes, NAME, version)
     described: dict[str, Any] = {"version": version}
-    if labelled.features:
-        described["properties"] = [
-            {"label-value": label, **row} for label, row in sorted(labelled.features.items())
-        ]
+    known = labelled.features.everywhere()
+    if known:
+        described["properties"] = [{"label-value": label, **row} for label, row in sorted(known.items())]
     if source is not None:
         described["source"] = {"image": source}
     _set_attributes(place, {**attributes, "image-label": described}, version)

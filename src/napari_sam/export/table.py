@@ -14,11 +14,14 @@ def write(labelled: Labelled, path: Path) -> None:
     import pandas as pd
 
     # Both are read plane by plane.
-    table = region_table(labelled, labelled.image, axes=labelled.axes)
-    known = pd.DataFrame([{"label": label, **row} for label, row in labelled.features.items()])
+    table = region_table(labelled, labelled.image, axes=labelled.axes, by_plane=not labelled.linked)
+    keys = ["label", *labelled.features.axes]
+    known = pd.DataFrame(
+        [{**dict(zip(keys, key, strict=True)), **row} for key, row in labelled.features.rows.items()]
+    )
     if len(known):
         # What was measured wins over a column of the same name.
-        extra = [c for c in known if c == "label" or c not in table]
-        table = table.merge(known[extra], on="label", how="left")
+        extra = [c for c in known if c not in table]
+        table = table.merge(known[keys + extra], on=keys, how="left")
     with replacing(path) as beside:
         table.to_csv(beside, index=False, encoding="utf-8", lineterminator="\n")

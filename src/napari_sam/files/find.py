@@ -12,6 +12,9 @@ from napari_sam.files.image_file import ImageFileError
 SUFFIXES = (".tif", ".tiff", ".btf", ".lsm", ".png", ".jpg", ".jpeg", ".bmp", ".npy", ".zarr")
 """Endings of the files that can be read; ``.ome.tif`` and ``.ome.zarr`` are among them."""
 
+OME_TIFF = re.compile(r"\.ome\.(tiff?|tf[28]|btf)$", re.IGNORECASE)
+"""Ending of the files that may hold a part of an image, as their format's authors want it."""
+
 
 def find_images(places: Iterable[str | Path]) -> list[Path]:
     """List the images that are meant.
@@ -26,7 +29,8 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
     -------
     list of Path
         Without doubles; those of a folder or pattern in the order a person expects (``img2`` before
-        ``img10``).
+        ``img10``). Of an OME-TIFF whose planes lie in several files only the first of these, with which it
+        is read whole.
 
     Raises
     ------
@@ -37,7 +41,7 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
     for place in places:
         for path in _images_at(str(place)):
             found.setdefault(path)
-    return list(found)
+    return _first_parts(found)
 
 
 def is_image(path: Path) -> bool:
@@ -52,6 +56,21 @@ def natural_key(path: Path) -> list[tuple[bool, int, str]]:
     parts = re.split(r"(\d+)", str(path).lower())
     # Only these are numbers to int(), and to the pattern: a raised ² is a digit, too.
     return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _first_parts(paths: Iterable[Path]) -> list[Path]:
+    """Take each image once, of which the planes lie in several files."""
+    images: list[Path] = []
+    taken: set[Path] = set()
+    for path in paths:
+        if path in taken:
+            continue
+        images.append(path)
+        if OME_TIFF.search(path.name):
+            from napari_sam.files.tiff import files_of_image
+
+            taken |= files_of_image(path)
+    return images
 
 
 def _images_at(place: str) -> list[Path]:

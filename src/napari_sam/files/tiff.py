@@ -18,7 +18,10 @@ IMAGES = ("ome", "generic", "shaped", "mmstack")
 
 
 def read_tiff(path: Path) -> Content:
-    """Open a TIFF; of a pyramid the full resolution is taken, of several series the first.
+    """Open a TIFF; of a pyramid the full resolution is taken, of several images that lie in it the first.
+
+    The files of an OME-TIFF may share one description: an image for each of them, or one image whose planes
+    lie in several, which is then read whole, whichever of them is opened.
 
     Raises
     ------
@@ -28,18 +31,38 @@ def read_tiff(path: Path) -> Content:
     file = tifffile.TiffFile(path)
     try:
         _check_codec(file, path)
-        series = file.series[0]
+        # The description of an OME-TIFF lists the images in the files beside it, too.
+        images = [s for s in file.series if any(p is not None and p.parent is file for p in s)]
+        series = (images or file.series)[0]
         store = series.aszarr(level=0)
         array = zarr.open(store, mode="r")
         if isinstance(array, zarr.Group):
             array = array["0"]
         sizes = _sizes(file)
-        count = len(file.series) if series.kind in IMAGES else 1
+        count = len(images) if series.kind in IMAGES else 1
+        parts = len(_parts(_own_pixels(file))) if file.is_ome else 1
     except BaseException:
         file.close()
         raise
     note = f"It holds {count} images, of which the first is read: save each as a file." if count > 1 else ""
+    if parts > 1:
+        note = f"It is one of the {parts} files of an image, which was read whole. {note}".strip()
     return Content(array, series.axes, sizes, file.close, note)
+
+
+def files_of_image(path: Path) -> set[Path]:
+    """Return the files in which the image of an OME-TIFF lies; this one alone if they cannot be read.
+
+    Parameters
+    ----------
+    path : Path
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            return {path, *(path.with_name(name) for name in _parts(_own_pixels(file)))}
+    # Whatever is wrong with it is said when it is its turn to be read.
+    except Exception:  # noqa: BLE001
+        return {path}
 
 
 def _check_codec(file: tifffile.TiffFile, path: Path) -> None:
@@ -57,7 +80,7 @@ def _check_codec(file: tifffile.TiffFile, path: Path) -> None:
 def _sizes(file: tifffile.TiffFile) -> Sizes:
     """Pixel sizes, as the program that wrote the file keeps them."""
     if file.ome_metadata:
-        return _ome_sizes(file.ome_metadata)
+        return _ome_sizes(_own_pixels(file))
     return _lsm_sizes(file) if file.is_lsm else _imagej_sizes(file)
 
 
@@ -96,9 +119,28 @@ def _imagej_sizes(file: tifffile.TiffFile) -> Sizes:
     return sizes
 
 
-def _ome_sizes(xml: str) -> Sizes:
-    """Pixel sizes of the first image in an OME-XML."""
-    pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
+def _own_pixels(file: tifffile.TiffFile) -> ElementTree.Element | None:
+    """What an OME-XML says of the first image of which something lies in this file."""
+    root = ElementTree.fromstring(file.ome_metadata or "<OME/>")
+    own = root.get("UUID"), file.filename
+
+    def lies_here(data: ElementTree.Element) -> bool:
+        other = data.find("{*}UUID")
+        return other is None or other.text == own[0] or other.get("FileName") == own[1]
+
+    found = root.findall(".//{*}Pixels")
+    here = (p for p in found if any(map(lies_here, p.iterfind("{*}TiffData"))))
+    return next(here, found[0] if found else None)
+
+
+def _parts(pixels: ElementTree.Element | None) -> set[str]:
+    """Names of the files in which an image lies, where it says them."""
+    names = [e.get("FileName") for e in pixels.iterfind("{*}TiffData/{*}UUID")] if pixels is not None else []
+    return {name for name in names if name}
+
+
+def _ome_sizes(pixels: ElementTree.Element | None) -> Sizes:
+    """Pixel sizes of an image in an OME-XML."""
     if pixels is None:
         return {}
     sizes: Sizes = {}

@@ -25,7 +25,7 @@ def read_zarr(path: Path) -> Content:
     """
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
-        return Content(node, _DEFAULT.get(node.ndim, "?" * node.ndim), {})
+        return Content(node, _named(node) or _DEFAULT.get(node.ndim, "?" * node.ndim), {})
     described = _metadata(node)
     if "multiscales" not in described and "0" in node and isinstance(node["0"], zarr.Group):
         # What bioformats2raw writes: a folder of images, counted from 0.
@@ -46,6 +46,12 @@ def read_zarr(path: Path) -> Content:
                 factors = factors * np.asarray(transform["scale"], float)
     sizes = {n: (float(f), u) for n, f, u in zip(letters, factors, units, strict=True)}
     return Content(array, letters, sizes)
+
+
+def _named(array: zarr.Array[Any]) -> str:
+    """Letters of the axes where a plain array names all of them by known letters; else nothing."""
+    names = "".join(name or "?" for name in getattr(array.metadata, "dimension_names", None) or ()).upper()
+    return names if len(names) == array.ndim and set(names) <= set("TZCYX") else ""
 
 
 def _metadata(group: zarr.Group) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam.diameter import typical_diameter
 from napari_sam.folder.pictures import Pictures, Readers, settle_contrast
 from napari_sam.folder.work import is_huge
 from napari_sam.store import EmbeddingStore, embed_stack
@@ -23,6 +25,10 @@ def embed_image(
 ) -> Steps[EmbedResult]:
     """Put the embedding of every plane of an image into a store; of large planes, that of every tile.
 
+    Where the model scales by the objects' diameter and none is given, the planes of a stack are embedded
+    twice: at their own diameter, which prompts on a plane look for, and at that of their stack, with which it
+    is segmented.
+
     Parameters
     ----------
     predictor : Predictor
@@ -40,7 +46,22 @@ def embed_image(
     if is_huge(image):
         steps = embed_tiles(predictor, Readers(image, recipe), shape, store, diameter=recipe.diameter)
     else:
-        steps = embed_stack(predictor, Pictures(image, recipe), store, diameter=recipe.diameter)
+        depth = image.shape[-3] if len(image) > 1 else 1
+
+        @cache
+        def stack_diameter(volume: int) -> float | None:
+            if len(image) == 1 or recipe.diameter is not None:
+                return None
+            planes = Pictures(image, recipe, volume * depth, (volume + 1) * depth)
+            return typical_diameter(predictor, planes.__getitem__, depth)
+
+        steps = embed_stack(
+            predictor,
+            Pictures(image, recipe),
+            store,
+            diameter=recipe.diameter,
+            also=lambda number: stack_diameter(number // depth),
+        )
     return (yield from steps)
 
 

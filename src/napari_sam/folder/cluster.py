@@ -8,6 +8,7 @@ labels) is quick and the same as on one machine, so that the result is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from napari_sam.files.image_file import in_words
 from napari_sam.folder.ahead import embedded
 from napari_sam.folder.pictures import Pictures, PlaneView, Readers, plane_reader, settle_contrast
 from napari_sam.folder.work import is_huge, tiled_path, units_of
-from napari_sam.progress import Progress, Steps, finish
+from napari_sam.progress import Notice, Progress, Steps, finish
 from napari_sam.recipe import Recipe
 from napari_sam.stack import segment_plane_unit
 from napari_sam.tiling import (
@@ -42,7 +43,11 @@ if TYPE_CHECKING:
 
 AHEAD = 4
 """Units handed to the scheduler for each thread of the workers, so that it never holds all of them."""
+LEAST = 64
+"""Units that it gets however few workers there are: some clusters start as many as there is work for."""
 RETRIES = 2
+PAUSE = 0.1
+"""Seconds between two looks at which units are finished and which workers are there."""
 
 
 class ClusterError(RuntimeError):
@@ -69,7 +74,8 @@ class NamedModel:
     Parameters
     ----------
     name, device : str
-        The file, if it is one, must be seen by all workers under the same path.
+        A file must be seen by all workers under the same path; it is kept as an absolute one, for they may
+        run in another folder.
     threads : int
         Processor threads of a worker. The last digits of what a model computes may depend on it.
     """
@@ -77,6 +83,14 @@ class NamedModel:
     name: str = "built-in"
     device: str = "auto"
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Name a file as it is found from everywhere."""
+        from napari_sam.predictor.load import model_file
+
+        file = model_file(self.name)
+        if file is not None:
+            object.__setattr__(self, "name", str(file.absolute()))
 
     def load(self) -> Predictor:
         """Load the model."""
@@ -167,6 +181,7 @@ def pieces_of(
     depth = int(image.shape[-3]) if len(image.shape) > 2 else 1
     # What is estimated for a whole image is looked up once, not by each worker for each unit.
     recipe = settle_contrast(image, recipe)
+    source, work = image.path.absolute(), work.absolute()
     pieces: list[Piece] = []
     for start in range(0, len(image), depth):
         if is_huge(image):
@@ -177,7 +192,7 @@ def pieces_of(
         if missing and recipe.diameter is None and len(image) > 1:
             pictures = Pictures(image, recipe, start, start + depth)
             known = replace(recipe, diameter=typical_diameter(predictor, pictures.__getitem__, depth))
-        pieces += [Piece(image.path, axes, known, work, start + n, depth) for n in missing]
+        pieces += [Piece(source, axes, known, work, start + n, depth) for n in missing]
     return pieces
 
 
@@ -207,7 +222,7 @@ def _tiles_of(
         job, source = (whole, "") if len(image) == 1 else (plane_job(whole, n), plane_source("", n))
         if not open_job(job, job.identity(predictor.model_id, source)).get("complete"):
             for tile in job.tiles.missing(len(grid)):
-                yield Piece(image.path, axes, known, work, number, depth, job, tile)
+                yield Piece(image.path.absolute(), axes, known, work, number, depth, job, tile)
 
 
 def run_pieces(cluster: Cluster, pieces: Sequence[Piece]) -> Steps[list[tuple[Piece, str]]]:
@@ -221,7 +236,8 @@ def run_pieces(cluster: Cluster, pieces: Sequence[Piece]) -> Steps[list[tuple[Pi
     Yields
     ------
     Progress
-        After each unit. Closing the generator takes back what the workers have not begun.
+        After each unit, and again and again as long as there is no worker, which a `Notice` says first.
+        Closing the generator takes back what the workers have not begun.
 
     Returns
     -------
@@ -234,31 +250,40 @@ def run_pieces(cluster: Cluster, pieces: Sequence[Piece]) -> Steps[list[tuple[Pi
         If the scheduler is lost. Finished units are kept.
     """
     client: Any = cluster.client
-    as_completed: Any = _distributed().as_completed
     waiting = iter(pieces)
-    threads = sum(client.nthreads().values())
     of: dict[Any, Piece] = {}
 
     def submit(count: int) -> list[Any]:
         futures = []
-        for piece in islice(waiting, count):
+        for piece in islice(waiting, max(count, 0)):
             future = client.submit(_run, piece, cluster.model, pure=False, retries=RETRIES)
             of[future.key] = piece
             futures.append(future)
         return futures
 
     failed: list[tuple[Piece, str]] = []
-    running = as_completed(submit(AHEAD * max(threads, 1)))
+    running = _distributed().as_completed(loop=client.loop)
     done = 0
+    told = False
     try:
-        for future in running:
-            piece = of.pop(future.key)
-            if future.status != "finished":
-                failed.append((piece, in_words(future.exception() or RuntimeError(future.status))))
-            future.release()
-            done += 1
-            running.update(submit(1))
-            yield Progress(done, len(pieces), str(piece))
+        while done < len(pieces):
+            # Asked each time: workers come and go.
+            threads = sum(client.nthreads().values())
+            running.update(submit(max(AHEAD * threads, LEAST) - len(of)))
+            finished = running.next_batch(block=False)
+            for future in finished:
+                piece = of.pop(future.key)
+                if future.status != "finished":
+                    failed.append((piece, in_words(future.exception() or RuntimeError(future.status))))
+                future.release()
+                done += 1
+                yield Progress(done, len(pieces), str(piece))
+            if not finished:
+                if not threads:
+                    step = Progress if told else Notice
+                    yield step(done, len(pieces), "waiting for workers")
+                told = not threads
+                time.sleep(PAUSE)
     except (OSError, TimeoutError) as error:
         raise ClusterError(
             f"The scheduler was lost ({in_words(error)}). Everything finished is kept: start the run again."

@@ -45,12 +45,16 @@ class Segmented:
         In the order of ``axes``; a stack lies on disk (`numpy.memmap`).
     axes : Axes
     table : DataFrame
-        One row an object, with its id in ``index``.
+        One row an object, with its id in ``index``; of planes that are not linked also with its place, ``t``
+        and ``z``.
+    linked : bool
+        Whether an id is the same object in all planes of a stack.
     """
 
     labels: NDArray[np.int32]
     axes: Axes
     table: pd.DataFrame
+    linked: bool = True
 
     @property
     def count(self) -> int:
@@ -116,7 +120,11 @@ def segment_image(
             finished = None if work is None else units_of(work, start // depth)
             steps = _segment_volume(predictor, image, recipe, finished, link, start, volume, kept)
         table = yield from steps
-        if not link or not len(table):
+        if not len(table):
+            continue
+        if not link:
+            place = np.unravel_index(start + table.pop("plane").to_numpy(int), image.shape[:-2])
+            tables.append(table.assign(**dict(zip(image.axes.names.lower(), place, strict=False))))
             continue
         # The objects of each time point get ids of their own, after those before.
         for plane in volume if top else ():
@@ -124,7 +132,7 @@ def segment_image(
         tables.append(table.assign(index=table["index"] + top))
         top = int(tables[-1]["index"].max())
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return Segmented(written.reshape(image.shape), image.axes, table)
+    return Segmented(written.reshape(image.shape), image.axes, table, bool(link))
 
 
 def _on_disk(shape: tuple[int, ...], folder: Path | None) -> NDArray[np.int32]:
@@ -187,14 +195,17 @@ def _segment_huge_volume(
     labels = zarr.open_array(result.path / "0", mode="r")
     for number in range(len(volume)):
         volume[number] = labels[number]
-    return result.table[["index", "predicted_iou", "stability", "planes"]]
+    return result.table[["index", "predicted_iou", "stability", "planes" if link else "plane"]]
 
 
 def _segment_volume(
     predictor: Predictor, image: ImageFile, recipe: Recipe, finished: UnitFolder | None,
     link: LinkSettings | bool, start: int, volume: NDArray[np.int32], kept: Sequence[Embeddings],
 ) -> Steps[pd.DataFrame]:  # fmt: skip
-    """Segment the planes of a stack, from ``start`` on; return its objects, whose ids are in ``volume``."""
+    """Segment the planes of a stack, from ``start`` on; return its objects, whose ids are in ``volume``.
+
+    Where the planes are not linked, a column ``plane`` says in which of them an object is.
+    """
     steps = segment_stack(
         predictor,
         Pictures(image, recipe, start, start + len(volume)),
@@ -207,6 +218,8 @@ def _segment_volume(
     linked, planes = yield from _collect(steps, volume, start, len(image))
     for plane in volume:
         plane[...] = linked.relabelling[plane]
+    if not link:
+        return _plane_table(planes)
     return _mean_table([table.assign(index=linked.relabelling[table["index"]]) for table in planes])
 
 
@@ -224,6 +237,17 @@ def _collect(
             volume[step.plane] = step.labels
             tables.append(step.table)
         yield Progress(start + step.done, total, step.message)
+
+
+def _plane_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One row an object and plane, with the number of the plane."""
+    import pandas as pd
+
+    columns = ["index", "predicted_iou", "stability", "plane"]
+    rows = [table.assign(plane=number) for number, table in enumerate(tables) if len(table)]
+    return (
+        pd.concat(rows, ignore_index=True).reindex(columns=columns) if rows else pd.DataFrame(columns=columns)
+    )
 
 
 def _mean_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -16,6 +16,9 @@ from napari_sam.export.formats import without_suffix
 from napari_sam.files.pairs import MADE_SUFFIX
 from napari_sam.folder.manifest import MANIFEST, STATE_FILE, Report, known_as, read_writers, stamp_output
 
+NAMES = "surrogateescape"
+"""How bytes of a file's name that are no text are written and read again, as they are."""
+
 
 def images_among(files: Sequence[Path], named: Iterable[Path], out: Path) -> tuple[list[Path], list[Path]]:
     """Tell images from label images that lie among them.
@@ -94,7 +97,7 @@ def objection(source: Path, outputs: Sequence[Path], before: Mapping[str, Report
 def mark(source: Path, outputs: Sequence[Path]) -> None:
     """Say beside each output that its labels are those of this image, before they are written."""
     for output in outputs:
-        _mark_of(output).write_text(known_as(source), encoding="utf-8")
+        _mark_of(output).write_text(known_as(source), encoding="utf-8", errors=NAMES)
 
 
 def unmark(outputs: Sequence[Path]) -> None:
@@ -140,7 +143,7 @@ def _mark_of(output: Path) -> Path:
 def _marked(output: Path) -> str:
     """The image of which an output holds labels, although no manifest says so yet."""
     try:
-        return _mark_of(output).read_text(encoding="utf-8")
+        return _mark_of(output).read_text(encoding="utf-8", errors=NAMES)
     except (OSError, ValueError):
         return ""
 

@@ -33,7 +33,7 @@ from napari_sam.folder.manifest import (
 from napari_sam.folder.ours import mark, objection, refuse_sources, unmark
 from napari_sam.folder.work import forget_others, work_folder
 from napari_sam.predictor import Predictor
-from napari_sam.progress import Progress, Steps
+from napari_sam.progress import Notice, Progress, Steps
 from napari_sam.recipe import Recipe
 from napari_sam.store import Embeddings
 
@@ -174,8 +174,8 @@ def segment_files(
     Yields
     ------
     Progress
-        A `FileDone` after each image, plain `Progress` in between. Closing the generator cancels: what is
-        finished stays.
+        A `FileDone` after each image, plain `Progress` in between, and a `Notice` where workers could not do
+        what they were given. Closing the generator cancels: what is finished stays.
 
     Returns
     -------
@@ -203,7 +203,12 @@ def segment_files(
     reports: list[Report] = []
     if cluster is not None:
         left = [job for job in jobs if not is_kept(job) and not why_not(job)]
-        yield from run_pieces(cluster, _pieces(predictor, left, recipe, axes, store))
+        pieces = _pieces(predictor, left, recipe, axes, store)
+        failed = yield from run_pieces(cluster, pieces)
+        if failed:
+            (piece, why), total = failed[0], len(pieces)
+            where = f"{len(failed)} of {total} units failed on the workers and are done here"
+            yield Notice(total, total, f"{where} ({piece}: {why})")
     for number, job in enumerate(jobs):
         source = known_as(job.source)
         if is_kept(job):
@@ -262,6 +267,8 @@ def _pieces(
 ) -> list[Piece]:
     """Everything that is left to do on some images; what cannot be opened is reported when its turn comes."""
     pieces: list[Piece] = []
+    # Workers may run in another folder.
+    store = None if store is None else store.absolute()
     for job in jobs:
         work = _work_of(job, recipe, predictor, axes)
         try:
@@ -300,6 +307,7 @@ def _segment_file(
                     features=found.table if len(found.table) else None,
                     image=image.intensities() if with_image else None,
                     image_name=job.source.name,
+                    linked=found.linked,
                 )
     # One bad image, whatever is wrong with it, must not end a night's work.
     except Exception as problem:  # noqa: BLE001

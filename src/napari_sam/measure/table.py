@@ -33,6 +33,7 @@ def region_table(
     spacing: float | Iterable[float] | None = None,
     units: Any = None,
     axes: str | Axes | None = None,
+    by_plane: bool = False,
 ) -> pd.DataFrame:
     """Measure every object of a label image.
 
@@ -49,11 +50,14 @@ def region_table(
         Unit of ``spacing``.
     axes : str or Axes, optional
         Letters of the axes, YX, ZYX, TZYX by default; or all three at once.
+    by_plane : bool
+        Measure each plane of a stack on its own, where the same id is another object in another plane.
 
     Returns
     -------
     DataFrame
-        A row for each object (and time point): ``label``; ``t`` and ``c`` where these axes exist; ``area``
+        A row for each object (and time point): ``label``; ``t`` and ``c`` where these axes exist, and ``z``
+        where each plane is measured on its own; ``area``
         or ``volume``, ``centroid_*``, ``equivalent_diameter``, ``perimeter`` or ``surface``,
         ``major_axis``, ``minor_axis`` with the ending ``_px`` and, where all axes of space are calibrated,
         with the unit's (``_um``, ``_um2``, ``_um3``); the box ``y0, x0, y1, x1`` (half-open, pixels),
@@ -88,13 +92,14 @@ def region_table(
             f"Expected an image of the labels' shape {labels.shape}, with or without an axis of channels "
             f"at the end, found {image.shape}."
         )
-    front = [n for n in known.names if n not in known.space]
+    measured = known.pick("YX") if by_plane else known
+    front = [n for n in known.names if n not in measured.space]
     lengths = [labels.shape[known.names.index(n)] for n in front]
     tables = []
     for index in np.ndindex(*lengths):
         place = dict(zip(front, (int(i) for i in index), strict=True))
-        sums = count(partial(_planes, labels, image, known, place), len(known.space))
-        table = pd.DataFrame(_columns(sums, labels.shape[-2:], known))
+        sums = count(partial(_planes, labels, image, known, place), len(measured.space))
+        table = pd.DataFrame(_columns(sums, labels.shape[-2:], measured))
         for at, (name, value) in enumerate(place.items(), start=1):
             table.insert(at, name.lower(), value)
         tables.append(table)
@@ -111,10 +116,10 @@ def _readable(array: Any) -> Any:
 def _planes(
     labels: Any, image: Any, axes: Axes, place: dict[str, int]
 ) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
-    """Read the planes of a time point (and channel), along Z where there is one."""
-    depth = labels.shape[axes.names.index("Z")] if "Z" in axes.names else 1
+    """Read the planes of a time point (and channel), along Z where it is there and not a place itself."""
+    depth = labels.shape[axes.names.index("Z")] if "Z" in axes.names and "Z" not in place else 1
     for z in range(depth):
-        where = {**place, "Z": z}
+        where = {"Z": z, **place}
         index = tuple(where[n] for n in axes.names[:-2])
         pixels = None if image is None else np.asarray(image[index])
         channels = (

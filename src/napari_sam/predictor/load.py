@@ -88,6 +88,14 @@ def builtin_weights() -> Path:
     return Path(napari_sam.__file__).parent / "weights" / "builtin.safetensors"
 
 
+def model_file(name: str | Path) -> Path | None:
+    """Return the file that is meant as `load_model` takes it; None where it is the name of a model."""
+    from napari_sam.weights.registry import ENTRIES
+
+    known = {BUILT_IN, *(entry.name for entry in ENTRIES)}
+    return None if str(name) in known else Path(name).expanduser()
+
+
 def _load_built_in(path: Path, name: str, place: torch.device, precision: str) -> Predictor:
     """Predictor of a file that `napari-sam train` wrote, or of the package's own."""
     from napari_sam.model.builtin import load_builtin
@@ -113,14 +121,14 @@ def _load_file_or_registry(
     from napari_sam.predictor.official import SamPredictor
     from napari_sam.weights.checkpoint import load_checkpoint, model_hash
     from napari_sam.weights.fetch import fetch
-    from napari_sam.weights.registry import ENTRIES
+    from napari_sam.weights.registry import ENTRIES, find_entry
 
-    entry = next((e for e in ENTRIES if e.name == str(name)), None)
-    if entry is not None:
+    file = model_file(name)
+    if file is None:
+        entry = find_entry(str(name))
         path, title = fetch(entry, progress=progress, cancelled=cancelled), entry.name
     else:
-        path = Path(name).expanduser()
-        title = path.stem
+        path, title = file, file.stem
     if not path.is_file():
         known = ", ".join([BUILT_IN, *(e.name for e in ENTRIES if e.licence)])
         raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 def write_entry(folder: Path, embedding: Embedding) -> None:
-    """Write the arrays of an embedding into a new folder, then the mark."""
+    """Write the arrays of an embedding into a new folder, then the mark; return when the disk has them."""
     features: dict[str, dict[str, Any]] = {}
     for name, tensor in embedding.features.items():
         values, kind = _to_numpy(tensor)
@@ -49,6 +50,11 @@ def write_entry(folder: Path, embedding: Embedding) -> None:
         "features": features,
     }
     zarr.create_group(folder, attributes=attributes)
+    # Else the folder's new name may be on the disk before what is in it, when the power fails.
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("r+b") as written:
+                os.fsync(written.fileno())
 
 
 def read_entry(folder: Path) -> Embedding:

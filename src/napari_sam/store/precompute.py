@@ -71,14 +71,15 @@ def embed_stack(
     *,
     first: int | Callable[[], int] = 0,
     diameter: float | None = None,
+    also: Callable[[int], float | None] = lambda number: None,
     known: Embeddings | None = None,
     blank: Callable[[RGB], bool] | None = None,
     unit: str = "plane",
 ) -> Steps[EmbedResult]:
     """Put the embedding of every plane into a store.
 
-    Planes whose embedding is complete in the store are not computed again, so that an interrupted run goes on
-    where it stopped, whatever interrupted it.
+    Planes whose embedding is complete and undamaged in the store are not computed again, so that an
+    interrupted run goes on where it stopped, whatever interrupted it.
 
     Parameters
     ----------
@@ -90,6 +91,8 @@ def embed_stack(
         each plane, so that the work follows whoever moves on.
     diameter : float, optional
         Typical object diameter in image pixels, for models that scale by it.
+    also : callable
+        Gives the diameter, if any, at which a plane is embedded a second time.
     known : Embeddings, optional
         Where embeddings may be found that were computed before.
     blank : callable, optional
@@ -128,19 +131,21 @@ def embed_stack(
         if blank is not None and blank(picture):
             yield Progress(done, total, f"{unit} {number + 1} is empty")
             continue
-        key = predictor.pixels_key(picture, diameter), predictor.model_id
-        if key in store:
-            store.touch(key)
-            found += 1
-        else:
+        other = also(number)
+        diameters = (diameter,) if other is None else (diameter, other)
+        wanted = {(predictor.pixels_key(picture, d), predictor.model_id): d for d in diameters}
+        # Read, and so counted as used: a damaged one is no longer there then.
+        missing = [key for key in wanted if store.get(key) is None]
+        for key in missing:
             embedding = known.get(key) if known is not None else None
             # One that is in tiles has no features of its own: it is another program's.
             if embedding is None or not embedding.features:
-                embedding = predictor.embed(picture, diameter=diameter)
-            _check_room(store, embedding.nbytes, total, unit)
+                embedding = predictor.embed(picture, diameter=wanted[key])
+            _check_room(store, embedding.nbytes * len(wanted), total, unit)
             store.put(embedding)
-            computed += 1
-        keys[number] = key
+        computed += bool(missing)
+        found += not missing
+        keys[number] = next(iter(wanted))
         rest = time_left(time.monotonic() - started, computed, len(left))
         yield Progress(done, total, f"{unit} {number + 1} embedded{rest}")
     return EmbedResult(tuple(key for _, key in sorted(keys.items())), computed, found, unit)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.export.atomic import remove
+from napari_sam.label_ids import numbered_anew
 from napari_sam.linking import Labels
 from napari_sam.progress import Progress, Steps, finish
 from napari_sam.tracks.value import TrackError, Tracks
@@ -108,15 +109,15 @@ def _files(place: Path) -> list[Path]:
 
 def _numbered(labels: Labels, pieces: DataFrame | None, frame: int) -> NDArray[np.uint16]:
     """Labels of a frame with the numbers of their pieces of tracks."""
-    highest = int(labels.max(initial=0))
-    out = np.zeros(highest + 1, np.uint16)
+    there = np.unique(labels[labels > 0]).astype(np.int64)
+    (numbered,) = numbered_anew([labels])
+    out = np.zeros(len(there) + 1, np.uint16)
     if pieces is not None:
-        ids = pieces["label"].to_numpy(int)
-        there = np.bincount(labels.ravel(), minlength=highest + 1) > 0
-        if ids.max() > highest or not there[ids].all():
+        ids = pieces["label"].to_numpy(np.int64)
+        if not np.isin(ids, there).all():
             raise _changed(frame)
-        out[ids] = pieces["piece"].to_numpy(np.uint16)
-    return out[labels]
+        out[np.searchsorted(there, ids) + 1] = pieces["piece"].to_numpy(np.uint16)
+    return out[numbered]
 
 
 def _changed(frame: int) -> TrackError:

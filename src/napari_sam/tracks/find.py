@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from napari_sam.label_ids import LabelError, whole
+from napari_sam.label_ids import LabelError, numbered_anew, whole
 from napari_sam.linking import Labels
 from napari_sam.progress import Progress, Steps, finish
 from napari_sam.tracks.value import AXES, TrackError, Tracks
@@ -209,10 +209,10 @@ def _measure(labels: Labels, frame: int) -> DataFrame:
             f"Expected frames of shape (H, W) or (Z, H, W), found {labels.shape}. A movie is a sequence of "
             "frames, or an array of shape (T, H, W) or (T, Z, H, W)."
         )
-    counts = np.bincount(labels.ravel())
-    ids = np.flatnonzero(counts)
-    ids = ids[ids > 0]
-    middle = np.array(ndi.center_of_mass(labels > 0, labels, ids), float).reshape(-1, labels.ndim)
+    ids = np.unique(labels[labels > 0]).astype(np.int64)
+    (numbered,) = numbered_anew([labels])
+    numbers = np.arange(1, len(ids) + 1)
+    middle = np.array(ndi.center_of_mass(labels > 0, numbered, numbers), float).reshape(-1, labels.ndim)
     columns: dict[str, Any] = {"frame": np.full(len(ids), frame), "label": ids}
     columns |= dict(zip(AXES[-labels.ndim :], middle.T, strict=True))
-    return pd.DataFrame({**columns, "area": counts[ids]})
+    return pd.DataFrame({**columns, "area": np.bincount(numbered.ravel())[1:]})

@@ -1,0 +1,164 @@
+"""What is known of the objects of a label image, by id and, where a table says it, by time point or plane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.export.formats import ExportError
+from napari_sam.label_ids import LabelError, whole
+
+Row = dict[str, Any]
+PLACES = {"T": ("t", "frame"), "Z": ("z",)}
+"""Columns that say in which time point or plane an object is what the row says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is known of objects.
+
+    Parameters
+    ----------
+    rows : dict
+        By id, followed by the place along each of ``axes``.
+    axes : tuple of str
+        Axes along which the same id has several rows: ``("t",)`` of a movie.
+    """
+
+    rows: dict[tuple[int, ...], Row] = field(default_factory=dict)
+    axes: tuple[str, ...] = ()
+
+    def of(self, label: int, place: Mapping[str, int]) -> Row:
+        """What is known of an object in a plane, given as in `PlaneAt.place`."""
+        return self.rows.get((label, *(place[axis] for axis in self.axes)), {})
+
+    def everywhere(self) -> dict[int, Row]:
+        """What is known of each id wherever it is."""
+        found: dict[int, Row] = {}
+        for (label, *_), row in self.rows.items():
+            found[label] = _agreed(found.get(label, row), row)
+        return found
+
+    def score(self, label: int, place: Mapping[str, int]) -> float | None:
+        """Predicted IoU of an object, where it is known."""
+        value = self.of(label, place).get("predicted_iou")
+        return float(value) if isinstance(value, (int, float)) else None
+
+
+def read_features(features: Any, axes: str = "YX") -> Features:
+    """Return a table of features by id and place.
+
+    Parameters
+    ----------
+    features : DataFrame, mapping of columns, or mapping of id to features; optional
+        The ids are in the column ``index`` (as in napari) or ``label``. A row counts for the time point in
+        its column ``t``; where an id has several rows, they are told apart by ``t`` or ``frame`` and ``z``.
+    axes : str
+        Letters of the label image's axes. Of rows that differ along another one, what they agree on is taken.
+
+    Raises
+    ------
+    ExportError
+        If no column holds the ids, both do and differ, or they are no ids: not whole, or one twice.
+    """
+    if features is None:
+        return Features()
+    if isinstance(features, Mapping) and all(isinstance(v, Mapping) for v in features.values()):
+        return Features({(int(i),): _row(row) for i, row in features.items()})
+    columns = {str(name): np.asarray(features[name]) for name in features}
+    if not columns:
+        return Features()
+    keys = [_ids(columns)]
+    objects = keys[0] != 0  # napari adds a row for the background; it says nothing about an object
+    several = {name for names in PLACES.values() for name in names} & columns.keys()
+    along = []
+    for axis, names in PLACES.items():
+        name = next((n for n in names if n in columns), None)
+        if axis in axes and name and (name == "t" or _twice(keys, objects) is not None):
+            places = _places(columns[name], objects)
+            if places is not None:
+                del columns[name]
+                keys.append(places)
+                along.append(axis.lower())
+    twice = _twice(keys, objects)
+    if twice is not None and not several:
+        raise ExportError(f"Expected one row for each object, found several with the id {twice}.")
+    rows: dict[tuple[int, ...], Row] = {}
+    for number in np.flatnonzero(objects):
+        key = tuple(int(k[number]) for k in keys)
+        row = _row({name: values[number] for name, values in columns.items()})
+        rows[key] = _agreed(rows.get(key, row), row)
+    return Features(rows, tuple(along))
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    """What a row says, in values that JSON knows."""
+    return {name: plain(value) for name, value in values.items() if not missing(value)}
+
+
+def _agreed(first: Row, second: Row) -> Row:
+    """What two rows both say."""
+    return {name: value for name, value in first.items() if name in second and second[name] == value}
+
+
+def _twice(keys: list[NDArray[Any]], objects: NDArray[np.bool_]) -> int | None:
+    """An id that has several rows at the same place."""
+    known, counts = np.unique(np.column_stack(keys)[objects], axis=0, return_counts=True)
+    return int(known[counts > 1][0][0]) if (counts > 1).any() else None
+
+
+def _places(column: NDArray[Any], objects: NDArray[np.bool_]) -> NDArray[np.integer] | None:
+    """Time points or planes of the rows; None if the column counts something else."""
+    try:
+        return whole(np.where(objects, column, 0))
+    except LabelError:
+        return None
+
+
+def _ids(columns: dict[str, NDArray[Any]]) -> NDArray[np.integer]:
+    """Take the column of ids out of the others."""
+    there = [key for key in ("index", "label") if key in columns]
+    if not there:
+        raise ExportError(
+            f"Expected a column 'index' or 'label' with the ids of the objects, found {sorted(columns)}."
+        )
+    # A column of words is something else of the objects.
+    found = {key: numbers for key in there if (numbers := _numbers(columns[key])) is not None}
+    if len(found) == 2:
+        index, label = (np.nan_to_num(numbers) for numbers in found.values())
+        if not np.array_equal(index, label):
+            raise ExportError(
+                "The columns 'index' and 'label' both look like the ids of the objects and differ. "
+                "Leave out or rename the one that is something else."
+            )
+    for key in found:
+        del columns[key]
+    key = next(iter(found), there[0])
+    try:
+        return whole(found[key] if found else columns[key])
+    except LabelError as error:
+        raise ExportError(f"The column {key!r} is to hold the ids of the objects: {error}") from error
+
+
+def _numbers(column: NDArray[Any]) -> NDArray[np.float64] | None:
+    """A column as numbers; None if it holds something else."""
+    try:
+        return np.asarray(column, float)
+    except (TypeError, ValueError):
+        return None
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON knows."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def missing(value: Any) -> bool:
+    """Whether a value of a table says nothing."""
+    return value is None or (isinstance(value, (float, np.floating)) and not np.isfinite(value))
