@@ -210,6 +210,7 @@ def test_masks_that_took_long_are_lost_only_when_asked_twice(open_desk, stacks, 
     desk.press(Qt.Key.Key_N)
     assert "would be lost" in work.panel.text.text()
     assert work.annotator.work.current == 0
+    assert work.panel.images.currentRow() == 0
     if what == "followed":
         desk.press(Qt.Key.Key_C)
         work.until_saved(0, 1)

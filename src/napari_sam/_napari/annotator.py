@@ -53,7 +53,7 @@ class Annotator(QObject):
         self._pause = QTimer(self, singleShot=True, interval=PAUSE)
         self._pause.timeout.connect(self.work.keep)
         work = self.work
-        panel.folder_picked.connect(self.begin)
+        panel.folder_picked.connect(lambda *folders: self._leave(partial(self.begin, *folders)))
         panel.image_picked.connect(lambda number: self._leave(partial(work.go, number)))
         panel.previous_requested.connect(lambda: self._leave(work.previous))
         panel.next_requested.connect(lambda: self._leave(work.next))
@@ -93,6 +93,7 @@ class Annotator(QObject):
         if masks == asked or masks is None:
             turn()
             return
+        self._show()  # the list may have another row chosen
         what = "The object that was followed" if trail is not None else "What Segment all found"
         self._panel.say(
             f"{what} is not among the labels yet, and would be lost. Commit it first; or ask once more, to "
