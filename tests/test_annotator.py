@@ -66,7 +66,7 @@ def test_work_goes_on_where_it_was_left_on_another_machine(images, tmp_path):
     assert person.states[0] == ("done", 1)
     person.do("next")
     person.draw(3)
-    assert person.annotator.close() == ""
+    assert person.annotator.close() == ("", "")
     moved = tmp_path / "elsewhere"
     shutil.move(images, moved)
     later = Person(moved)

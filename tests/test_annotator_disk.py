@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +51,7 @@ def test_a_disk_that_is_full_costs_nothing(images, monkeypatch):
         person.do("previous")
         assert person.labels.max() == 1
         person.do("next")
-        assert "No space left" in person.annotator.close() or person.annotator.unsaved
+        assert "No space left" in person.annotator.close()[0] or person.annotator.unsaved
     assert [p.name for p in (images / "labels").glob("*.tif")] == []
 
 
@@ -193,7 +195,58 @@ def test_labels_that_somebody_else_wrote_meanwhile_are_kept_beside(images):
     assert [p.name for p in (images / "labels").glob("*.other*")] == [aside.name]
     foreign(mine, 8)
     person.draw(4)
-    assert "img0_labels.tif.other1" in person.annotator.close()
+    trouble, news = person.annotator.close()
+    assert not trouble
+    assert "img0_labels.tif.other1" in news
+
+
+def test_a_backup_that_touches_the_labels_is_nobody_else(images):
+    person = Person(images)
+    person.draw(1)
+    person.do("keep")
+    mine = images / "labels" / "img0_labels.tif"
+    os.utime(mine, ns=(1, 1))
+    person.draw(2)
+    person.do("keep")
+    assert labels_of(images, "img0") == [0, 1, 2]
+    assert list((images / "labels").glob("*.other*")) == []
+
+
+def test_labels_of_somebody_else_are_shown_by_opening_again_where_nothing_was_drawn(images):
+    person = Person(images)
+    person.draw(1)
+    person.do("keep")
+    foreign(images / "labels" / "img0_labels.tif", 9)
+    person.do("keep")
+    person.do("keep")
+    assert [words for words in person.said if "Somebody else" in words] == [person.said[-1]]
+    turn_to(person, images)
+    person.runner.drain()
+    assert person.labels.min() == 9
+    assert labels_of(images, "img0") == [9]
+
+
+def test_a_save_while_another_one_writes_knows_what_that_has_written(images, monkeypatch):
+    person = Person(images)
+    person.draw(1)
+    person.annotator.keep()
+    writing, go_on = threading.Event(), threading.Event()
+    save = AnnotationFolder.save
+
+    def slow(*args):
+        writing.set()
+        go_on.wait(10)
+        return save(*args)
+
+    monkeypatch.setattr(AnnotationFolder, "save", slow)
+    worker = threading.Thread(target=person.runner.queue.pop(0).run)
+    worker.start()
+    assert writing.wait(10)
+    threading.Timer(0.2, go_on.set).start()
+    assert person.annotator.close() == ("", "")  # while the worker writes
+    worker.join()
+    assert labels_of(images, "img0") == [0, 1]
+    assert list((images / "labels").glob("*.other*")) == []
 
 
 def test_what_is_drawn_while_the_same_folder_is_opened_again_stays(images):
@@ -226,6 +279,23 @@ def test_the_table_tells_of_objects_that_are_there(images):
     person.do("next")
     person.do("previous")
     assert person.features is None
+
+
+def test_a_table_that_a_spreadsheet_has_written_is_kept(images):
+    person = Person(images)
+    person.draw(1)
+    person.features = pd.DataFrame({"index": [1], "area": [32]})
+    person.do("keep")
+    table = images / "labels" / "img0_labels.features.csv"
+    table.write_text("index;area\n1;32\n")
+    person.features = None
+    person.draw(2)
+    person.do("keep")
+    assert table.read_text().startswith("index;area")
+    person.features = pd.DataFrame({"index": [2], "area": [32]})
+    person.do("keep")
+    assert pd.read_csv(table)["index"].tolist() == [2]
+    assert table.with_name(f"{table.name}.other").read_text().startswith("index;area")
 
 
 def annotate_all(images: str) -> None:

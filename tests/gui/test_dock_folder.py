@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from tests.fakes import DiscPredictor, disc_mask
+from tests.fakes import DiscPredictor, disc_image, disc_mask
 from tests.gui.dock import DISCS, disc_picture
 
 from napari_sam._napari.panels import folder_panel
@@ -214,13 +215,17 @@ def test_masks_that_took_long_are_lost_only_when_asked_twice(open_desk, stacks, 
     if what == "followed":
         desk.press(Qt.Key.Key_C)
         work.until_saved(0, 1)
+        assert work.panel.text.text() == ""
     desk.press(Qt.Key.Key_N)  # committed, or asked once more
     work.wait(1)
+    assert work.panel.text.text() == ""
+    desk.press(Qt.Key.Key_N)
+    assert "last image" in work.panel.text.text()
     assert desk.errors == []
 
 
 def test_a_stack_whose_image_was_left_is_not_saved_and_that_is_said(open_desk, stacks, monkeypatch):
-    desk = open_desk(predictor=DiscPredictor(encode_seconds=0.1)).wait_ready()
+    desk = open_desk(predictor=DiscPredictor(decode_seconds=0.3)).wait_ready()
     work = Work(desk, stacks, monkeypatch)
     desk.until(lambda: "prefetch" not in desk.session.running)  # the next one need not be read then
     desk.dock.segment_stack()
@@ -234,6 +239,60 @@ def test_a_stack_whose_image_was_left_is_not_saved_and_that_is_said(open_desk, s
     work.until_saved(1, 1)
     assert desk.target.name == "img1: objects"
     assert len(np.unique(layer.data)) == 1 + len(DISCS)
+
+
+@pytest.mark.parametrize("how", ["next", "close"])
+def test_numbers_of_a_time_point_are_complete_when_they_are_saved(open_desk, tmp_path, monkeypatch, how):
+    folder = tmp_path / "movies"
+    folder.mkdir()
+    volume = np.stack([disc_image((180, 200), DISCS[1:] + DISCS[:1] * (z < 2)) for z in range(6)])
+    for i in range(2):
+        movie = np.stack([volume, volume])
+        tifffile.imwrite(folder / f"img{i}.tif", movie, imagej=True, metadata={"axes": "TZYX"})
+    desk = open_desk().wait_ready()
+    work = Work(desk, folder, monkeypatch)
+    desk.until(lambda: "prefetch" not in desk.session.running)
+    panel = desk.dock.stack_panel
+    panel.axis.setCurrentIndex(panel.axis.findData(1))
+    panel.length.setValue(3)
+    steps = []
+
+    def look(kind, progress):
+        if kind == "stack" and "numbers" in progress.message:
+            steps.append(progress)
+            if len(steps) == 3:
+                (desk.dock.close_down if how == "close" else work.annotator.work.next)()
+
+    desk.session.progressed.connect(look)
+    desk.dock.segment_stack()
+    desk.until(lambda: "stack" not in desk.session.running)
+    if how == "next":
+        work.wait(1)
+    saved = tifffile.imread(work.saved(0))[1]  # the time point in the middle was on show
+    ids = [[int(plane[y, x]) for y, x, _ in DISCS] for plane in saved]
+    assert ids == [[0, *ids[0][1:]]] * 6
+    assert sorted(ids[0][1:]) == [1, 2]
+    assert len(pd.read_csv(work.out / "img0_labels.features.csv")) == 2
+
+
+def test_the_next_image_waits_for_planes_that_are_filled_in(open_desk, tmp_path, monkeypatch):
+    folder = tmp_path / "movies"
+    folder.mkdir()
+    for i in range(2):
+        movie = np.stack([[disc_picture()] * 4] * 2)
+        tifffile.imwrite(folder / f"img{i}.tif", movie, imagej=True, metadata={"axes": "TZYX"})
+    desk = open_desk(predictor=DiscPredictor(decode_seconds=0.3)).wait_ready()
+    work = Work(desk, folder, monkeypatch)
+    panel = desk.dock.stack_panel
+    panel.axis.setCurrentIndex(panel.axis.findData(1))
+    desk.dock.segment_stack()
+    desk.press(Qt.Key.Key_N)
+    assert "still being filled in" in work.panel.text.text()
+    desk.until(lambda: "stack" not in desk.session.running)
+    work.until_saved(0, len(DISCS))
+    desk.press(Qt.Key.Key_N)
+    work.wait(1)
+    assert "filled in" not in work.panel.text.text()
 
 
 def test_who_closes_the_dock_is_told_that_the_labels_are_saved_no_more(open_desk, images, monkeypatch):

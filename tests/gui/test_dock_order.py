@@ -95,7 +95,16 @@ def test_an_end_is_set_where_the_prompts_were_cleared(follow_desk):
     desk.dock.bench.clear()
     desk.press_button(desk.panel.end)
     assert desk.errors == []
-    assert desk.trail.trail.ends == {6}
+    assert max(desk.trail.masks) < 6
+    # Where it was followed from one plane alone, nothing would be left of it.
+    desk.press_button(desk.panel.discard)
+    click_object(desk, 4)
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    desk.dock.bench.clear()
+    desk.press_button(desk.panel.end)
+    assert "Discard it instead" in desk.errors.pop()
+    assert len(desk.trail.masks) == 7
 
 
 def test_a_script_removes_all_layers_with_an_object_followed(follow_desk):
@@ -119,13 +128,13 @@ def short_and_long():
     return np.stack([disc_image((180, 200), DISCS[1:] + DISCS[:1] * (z < 2)) for z in range(9)])
 
 
-@pytest.mark.parametrize("how", ["cancel", "close"])
+@pytest.mark.parametrize("how", ["cancel", "close dock", "close stack"])
 def test_numbers_that_are_being_written_are_written_to_the_end(follow_desk, how):
     desk = follow_desk(image=short_and_long())
     panel = desk.dock.stack_panel
     panel.length.setValue(3)
-    act = {"cancel": lambda: desk.session.cancel("stack"), "close": desk.dock.close_down}[how]
-    at_step(desk, "numbers", 4, act)
+    acts = (lambda: desk.session.cancel("stack")), desk.dock.close_down, desk.dock.stack.stack.close
+    at_step(desk, "numbers", 4, dict(zip(("cancel", "close dock", "close stack"), acts, strict=True))[how])
     desk.press_button(panel.run)
     labels = stack_layer(desk)
     desk.until(lambda: "stack" not in desk.session.running)
@@ -133,9 +142,9 @@ def test_numbers_that_are_being_written_are_written_to_the_end(follow_desk, how)
     assert ids == [[0, *ids[0][1:]]] * 9  # the short one is dropped on all planes, the others are one each
     assert sorted(ids[0][1:]) == [1, 2]
     assert labels.editable
+    assert len(labels.features) == 2
     if how == "cancel":
         assert "2 objects in 9 planes" in panel.text.text()
-        assert len(labels.features) == 2
 
 
 def test_time_points_of_a_movie_of_volumes_are_filled_into_one_layer(follow_desk):
@@ -190,6 +199,36 @@ def test_other_pixels_end_the_filling(follow_desk):
     assert labels.editable
 
 
+def test_other_pixels_of_an_image_that_is_not_on_show_end_its_filling(follow_desk):
+    desk = follow_desk(DiscPredictor(encode_seconds=0.15))
+    image = desk.dock.bench.image
+    desk.press_button(desk.dock.stack_panel.run)
+    desk.viewer.add_image(disc_picture(), name="flat")
+    image.data = image.data[:, ::-1].copy()
+    assert "stack" not in desk.session.running
+    assert "'discs' has other pixels now" in desk.dock.stack_panel.text.text()
+
+
+def test_nothing_is_written_by_redo_into_labels_that_are_being_filled(follow_desk):
+    movie = np.stack([short_and_long()[:5]] * 2)
+    desk = follow_desk(DiscPredictor(encode_seconds=0.1), image=movie, axis_labels=("t", "z", "y", "x"))
+    desk.click(*DISCS[1][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    labels = desk.target
+    desk.press_button(desk.dock.commit_panel.undo)
+    panel = desk.dock.stack_panel
+    panel.axis.setCurrentIndex(panel.axis.findData(1))
+    desk.viewer.dims.set_current_step(0, 1)
+    desk.until(lambda: desk.session.status.phase == "ready")
+    desk.press_button(panel.run)
+    assert not labels.editable  # it is the one that is filled
+    desk.press_button(desk.dock.commit_panel.redo)
+    assert "is still being filled" in desk.errors.pop()
+    desk.until(lambda: "stack" not in desk.session.running)
+    assert not labels.data[0].any()
+
+
 def test_a_stack_of_an_image_that_is_not_on_show_takes_no_objects_of_another(follow_desk):
     desk = follow_desk(DiscPredictor(encode_seconds=0.1))
     desk.press_button(desk.dock.stack_panel.run)
@@ -227,3 +266,27 @@ def test_tracks_are_saved_as_they_were_corrected(follow_desk, tmp_path):
     assert set(table["label"]) == {7}  # napari has forgotten it, we have not
     masks = np.stack([tifffile.imread(tmp_path / "01_RES" / f"mask{t:03d}.tif") for t in range(4)])
     assert np.array_equal(masks > 0, movie == 7)
+
+
+def test_a_correction_leaves_the_other_divisions_alone(follow_desk, tmp_path):
+    desk = follow_desk()
+    movie = np.zeros((4, 180, 200), np.uint16)
+    movie[:, 100:104, 150:154] = 9  # dirt
+    movie[:2, 30:40, 45:60] = 1
+    movie[2:, 30:40, 42:49], movie[2:, 30:40, 56:63] = 2, 3
+    labels = desk.viewer.add_labels(movie, name="cells")
+    desk.dock.tracks_panel.labels.pick(labels)
+    desk.dock.stack.track()
+    desk.until(lambda: "track" not in desk.session.running)
+    (layer,) = [x for x in desk.viewer.layers if isinstance(x, Tracks)]
+    assert len(layer.graph) == 2
+    dirt = layer.data[layer.data[:, 2] > 90][0, 0]
+    data = layer.data[layer.data[:, 0] != dirt]
+    data[0, 2] += 0.5  # and one position is moved
+    layer.data = data
+    desk.dock.stack.tracks.save(layer, str(tmp_path / "cells.csv"))
+    desk.until(lambda: "track" not in desk.session.running)
+    table = pd.read_csv(tmp_path / "cells.csv")
+    assert table["track"].nunique() == 3
+    assert table.loc[table["parent"] > 0, "track"].nunique() == 2
+    assert set(table["label"]) == {1, 2, 3}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,7 @@ from napari.layers import Image, Labels, Points, Shapes
 from qtpy.QtCore import QObject, QTimer
 
 from napari_sam._napari.large_labels import is_stored
-from napari_sam._napari.layers import add_labels_layer, is_own, own_layers, remove_layer, role_of
+from napari_sam._napari.layers import add_labels_layer, is_filling, is_own, own_layers, remove_layer, role_of
 from napari_sam.axes import METRES, SECONDS
 from napari_sam.session.annotator import FolderAnnotator
 from napari_sam.session.folder_jobs import Look
@@ -41,7 +39,7 @@ class Annotator(QObject):
     def __init__(self, dock: SegmentAnythingDock, panel: FolderPanel) -> None:
         super().__init__()
         self._dock, self._panel, self._bench = dock, panel, dock.bench
-        self.work = FolderAnnotator(dock.session, self._snapshot, self._look)
+        self.work = FolderAnnotator(dock.session, self._snapshot, self._look, self._may_leave)
         self._layers: list[Image] = []
         self._labels: Labels | None = None
         self._opened: Opened | None = None
@@ -53,17 +51,19 @@ class Annotator(QObject):
         self._pause = QTimer(self, singleShot=True, interval=PAUSE)
         self._pause.timeout.connect(self.work.keep)
         work = self.work
-        panel.folder_picked.connect(lambda *folders: self._leave(partial(self.begin, *folders)))
-        panel.image_picked.connect(lambda number: self._leave(partial(work.go, number)))
-        panel.previous_requested.connect(lambda: self._leave(work.previous))
-        panel.next_requested.connect(lambda: self._leave(work.next))
-        panel.done_requested.connect(lambda: self._leave(work.finish))
+        panel.folder_picked.connect(self._on_folder)
+        panel.image_picked.connect(work.go)
+        panel.previous_requested.connect(work.previous)
+        panel.next_requested.connect(work.next)
+        panel.done_requested.connect(work.finish)
         panel.done_toggled.connect(work.mark)
         work.changed.connect(self._show)
         work.opened.connect(self._on_opened)
         work.said.connect(panel.say)
         self._bench.viewer.layers.events.removed.connect(self._on_removed)
         self._bench.target_made.connect(self._adopt)
+        for signal in (dock.session.history_changed, dock.session.sifted_changed):
+            signal.connect(self._on_decision)
         dock.stack.stack.filled.connect(self._adopt)
 
     def begin(self, images: str, labels: str | None = None) -> None:
@@ -75,30 +75,39 @@ class Annotator(QObject):
         """Save everything, and let go of the viewer."""
         self._pause.stop()
         left = self._labels
-        trouble = self.work.close()
+        trouble, news = self.work.close()
         self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
         self._watch(False)
         self._labels = None
         if trouble:
             self._bench.failed.emit(f"Not everything could be saved. {trouble}")
         elif left is not None and left in self._bench.viewer.layers:
-            self._bench.told.emit(f"{left.name!r} is saved. What is changed in it from now on is not.")
+            self._bench.told.emit(f"{left.name!r} is saved. What is changed in it from now on is not. {news}")
 
-    def _leave(self, turn: Callable[[], None]) -> None:
-        """Turn to another image; only when asked twice if masks that took long would be lost."""
-        session, trail = self._dock.session, self._dock.stack.trail.trail
-        found = session.automatic if session.sifted else None
-        masks = None if trail is None and found is None else (trail and trail.propagation.anchors, found)
-        asked, self._asked = self._asked, masks
-        if masks == asked or masks is None:
-            turn()
-            return
+    def _on_folder(self, images: str, labels: str) -> None:
+        if self._may_leave():
+            self.begin(images, labels)
+
+    def _may_leave(self) -> bool:
+        """Whether another image may be turned to: when asked twice, if work that took long would be lost."""
+        dock = self._dock
+        dock.stack.stack.settle()  # the labels of this image are complete then, and saved
+        trail, labels = dock.stack.trail.trail, self._labels
+        followed = None if trail is None else trail.propagation.anchors
+        found = dock.session.automatic if dock.session.sifted else None
+        filling = labels if labels is not None and is_filling(labels) else None
+        lost = None if followed is found is filling is None else (followed, found, filling)
+        asked, self._asked = self._asked, lost
+        if lost == asked or lost is None:
+            return True
         self._show()  # the list may have another row chosen
-        what = "The object that was followed" if trail is not None else "What Segment all found"
-        self._panel.say(
-            f"{what} is not among the labels yet, and would be lost. Commit it first; or ask once more, to "
-            "go on without it."
-        )
+        if filling is not None:
+            why = "Planes are still being filled in, which would stop. Wait for them"
+        else:
+            what = "The object that was followed" if followed is not None else "What Segment all found"
+            why = f"{what} is not among the labels yet, and would be lost. Commit it first"
+        self._panel.say(f"{why}; or ask once more, to go on without it.")
+        return False
 
     # --- for the behaviour below --------------------------------------------------------------------
 
@@ -128,6 +137,7 @@ class Annotator(QObject):
     def _on_opened(self, opened: Opened) -> None:
         """Show another image instead of the one before."""
         viewer, bench = self._bench.viewer, self._bench
+        self._take_back()
         tool, picks = bench.tool, self._picks()
         old, old_labels = self._layers, self._labels
         shape_before = self._opened.shape if self._opened is not None else None
@@ -208,7 +218,12 @@ class Annotator(QObject):
 
     def _adopt(self, layer: Labels) -> None:
         """Take labels that were made for the image for those of the folder, if these are gone or empty."""
-        if self._opened is None or layer is self._labels:
+        if self._opened is None:
+            return
+        if layer is self._labels:  # hidden layers do not tell of changes
+            self._take_back()
+            self.work.touch()
+            self.work.keep()
             return
         if not any(is_own(layer, image) for image in self._layers):
             if not any(is_own(layer, image) for image in self._bench.viewer.layers):
@@ -250,6 +265,17 @@ class Annotator(QObject):
             if event.type != "set_data":
                 self.work.touch()
             self._pause.start()
+
+    def _on_decision(self) -> None:
+        """Something was committed: what was said of its being lost may be over."""
+        if self._dock.stack.trail.trail is None and not self._dock.session.sifted:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """Say no more that something would be lost."""
+        if self._asked is not None:
+            self._asked = None
+            self._panel.say("")
 
     def _on_removed(self, event: Any) -> None:
         """Whoever removes the labels has not asked for what is saved to be deleted."""

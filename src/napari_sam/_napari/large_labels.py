@@ -40,7 +40,8 @@ def usual_folder() -> Path:
 
 def is_stored(layer: Labels) -> bool:
     """Whether a layer is such a pyramid, and finished: what is drawn into it stays."""
-    return "folder" in layer.metadata.get(MARK, {}) and not layer.metadata[MARK].get("filling")
+    said = layer.metadata.get(MARK, {})
+    return "folder" in said and said.get("by_hand", True)
 
 
 def folder_of(layer: Labels) -> Path | None:
@@ -177,7 +178,7 @@ def add_filling_labels(viewer: ViewerModel, part: Part, path: Path) -> Labels:
         levels if part.in_order else [InImage(level, part) for level in levels],
         multiscale=True,
         name=f"{image.name}: {'all objects' if part.along is None else 'stack'}",
-        metadata=mark("labels", image, folder=str(path), filling=True, **origin),
+        metadata=mark("labels", image, folder=str(path), by_hand=False, **origin),
         **geometry,
     )
     first = part.plane if part.along is None else part.plane.moved(part.along, 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.large_labels import Part, add_filling_labels, folder_of, store_highest
-from napari_sam._napari.layers import MARK
+from napari_sam._napari.layers import MARK, set_filling
 from napari_sam.levels import FULL
 from napari_sam.session.large import LabelsAt, everything_tiled, stack_tiled
 
@@ -155,6 +155,7 @@ class LargeRun(QObject):
             there = (layer for layer in viewer.layers if layer.metadata.get(MARK, {}).get("folder"))
             same = (layer for layer in there if folder_of(layer) == self._path)
             self._layer = next(same, None) or add_filling_labels(viewer, self._part, self._path)
+            set_filling(self._layer, True)
             self._bench.preview.raise_to_top()
             viewer.layers.events.removed.connect(self._on_removed)
 
@@ -167,7 +168,7 @@ class LargeRun(QObject):
             layer, table = self._layer, outcome.table
             store_highest(layer, int(table["index"].max()) if len(table) else 0)
             if part.in_order and part.factors == FULL:
-                layer.metadata[MARK]["filling"] = False  # objects may be added by hand
+                layer.metadata[MARK]["by_hand"] = True
             # Planes that are not linked have the same ids each; napari shows one row for an id.
             if "plane" not in table:
                 layer.features = table
@@ -180,6 +181,7 @@ class LargeRun(QObject):
                 f"{self._button} goes on with the others."
             )
         if self._layer is not None:
+            set_filling(self._layer, False)
             self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
         self._part = self._path = self._layer = None
 

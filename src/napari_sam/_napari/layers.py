@@ -171,7 +171,7 @@ def role_of(layer: Layer) -> Role | None:
 def set_filling(layer: Labels, filling: bool) -> None:
     """Note that planes are still being written into labels: nobody else is to draw in them meanwhile."""
     layer.metadata[MARK]["filling"] = filling
-    layer.editable = not filling
+    layer.editable = not filling and not layer.multiscale
 
 
 def is_filling(layer: Layer) -> bool:

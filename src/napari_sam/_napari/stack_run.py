@@ -54,7 +54,7 @@ class StackRun(QObject):
         self._bench = bench
         self._layer: Labels | None = None
         self._planes: Sequence[Plane] = ()
-        self._pixels: Any = None
+        self._image: Image | None = None
         self._done = self._below = 0
         self._final: Segmented | None = None
         """The outcome, while its numbers are being written into the planes."""
@@ -63,7 +63,6 @@ class StackRun(QObject):
         self._large.filled.connect(self.filled)
         bench.session.progressed.connect(self._on_progress)
         bench.session.finished.connect(self._on_finished)
-        bench.follower.picture_changed.connect(self._on_picture)
         bench.viewer.layers.events.removed.connect(self._on_removed)
 
     def run(
@@ -107,15 +106,21 @@ class StackRun(QObject):
             )
         self._below = next_label(self._layer) - 1
         set_filling(self._layer, True)
-        self._planes, self._pixels, self._done = planes, bench.image.data, 0
+        self._planes, self._image, self._done = planes, bench.image, 0
+        bench.image.events.data.connect(self._on_pixels)
         work = partial(segment, session.predictor, planes, settings, link, diameter, session.cache, voxel)
         session.request("stack", work)
 
     def close(self) -> None:
         """Fill the layer no more."""
         self._bench.viewer.layers.events.removed.disconnect(self._on_removed)
-        self._write_numbers()
+        self.settle()
         self._let_go()
+
+    def settle(self) -> None:
+        """Write the numbers of a stack that is complete, if they are being written, at once."""
+        if self._final is not None:
+            self._bench.session.cancel("stack")
 
     def _on_progress(self, kind: str, progress: Progress) -> None:
         plane = getattr(progress, "plane", None)
@@ -175,18 +180,17 @@ class StackRun(QObject):
         """End with the layer, and keep none of the image's arrays alive."""
         if self._layer is not None:
             set_filling(self._layer, False)
-        self._layer, self._planes, self._pixels, self._final = None, (), None, None
+        if self._image is not None:
+            self._image.events.data.disconnect(self._on_pixels)
+        self._layer, self._planes, self._image, self._final = None, (), None, None
 
-    def _on_picture(self) -> None:
+    def _on_pixels(self, event: Any) -> None:
         """The image became another one: the planes that are filled in are no longer its own."""
-        image = self._bench.image
-        if self._layer is None or image is None or not is_own(self._layer, image):
-            return
-        if image.data is not self._pixels:
-            name = self._layer.name
+        if self._layer is not None:
+            image, labels = event.source.name, self._layer.name
             self._let_go()
             self._bench.session.cancel("stack")
-            self.said.emit(f"Stopped: {image.name!r} has other pixels now. {name!r} is of those before.")
+            self.said.emit(f"Stopped: {image!r} has other pixels now. {labels!r} is of those before.")
 
     def _on_removed(self, event: Any) -> None:
         """Who removes the layer does not want the rest either."""

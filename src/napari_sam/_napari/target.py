@@ -13,7 +13,7 @@ from napari_sam._napari.commit import commit_labels, commit_mask, commit_through
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape
 from napari_sam._napari.large import IN_MEMORY
 from napari_sam._napari.large_labels import add_large_labels, folder_of
-from napari_sam._napari.layers import add_labels_layer
+from napari_sam._napari.layers import add_labels_layer, is_filling
 from napari_sam.levels import FULL, Factors, mask_to_full
 from napari_sam.masks import Mask, Overlap
 from napari_sam.session import Annotation
@@ -120,9 +120,11 @@ def _take_out(viewer: ViewerModel, layer: Labels, shape: tuple[int, ...], *done:
 
 
 def _check_there(viewer: ViewerModel, layer: Labels) -> None:
-    """Refuse a layer that was removed meanwhile."""
+    """Refuse a layer that was removed meanwhile, or that somebody else writes into."""
     if layer not in viewer.layers:
         raise ValueError(f"the layer {layer.name!r} was removed.")
+    if is_filling(layer):
+        raise ValueError(f"the layer {layer.name!r} is still being filled.")
 
 
 def _at_full_resolution(one: Annotation, factors: Factors) -> Annotation:

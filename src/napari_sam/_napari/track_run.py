@@ -184,20 +184,25 @@ def find(frames: Frames, settings: TrackSettings, spacing: Sequence[float], renu
 def as_shown(layer: TracksLayer, found: Tracks | None) -> Tracks:
     """Tracks of a layer with all that was corrected in it.
 
-    napari forgets the features when the data of a layer are changed: of positions that were found here,
-    labels and areas are known still.
+    napari forgets the graph and the features when the data of a layer are changed: the parents of tracks
+    that are there still, and labels and areas where an object was found, are those that were found.
     """
     from napari_sam.tracks import Tracks
 
     tracks = Tracks.of_napari(layer.data, layer.graph, layer.features)
     if found is None or "label" in tracks.table:
         return tracks
-    place = [name for name in tracks.table if name != "track"]
-    more = found.table.drop(columns="track").drop_duplicates(place)
-    table = tracks.table.merge(more, on=place, how="left")
+    there = set(tracks.table["track"])
+    kept = {child: mother for child, mother in found.parents.items() if {child, mother} <= there}
+    table = tracks.table
+    place = [name for name in table if name != "track"]
+    for where in (place, ["track", "frame"]):  # links were corrected, or a position was moved
+        known = found.table.drop_duplicates(where).set_index(where)[["label", "area"]]
+        more = table[where].join(known, on=where)
+        table = table.combine_first(more[["label", "area"]])
     if table["label"].isna().any():
-        return tracks
-    return Tracks(table.astype({"label": int}), tracks.parents)
+        return Tracks(tracks.table, tracks.parents or kept)
+    return Tracks(table[[*tracks.table, "label", "area"]].astype({"label": int}), tracks.parents or kept)
 
 
 def layer_data(layer: Labels) -> Any:

@@ -185,7 +185,11 @@ class TrailRun(QObject):
         here = self.here
         if self.trail is None or here is None:
             return
-        if here in self._course.said(self._bench.binding):
+        said = self._course.said(self._bench.binding)
+        if self.trail.anchors <= {here} and here not in said:
+            self.failed.emit("The object was followed from this plane alone. Discard it instead.")
+            return
+        if here in said:
             self.failed.emit(
                 "Something is said about the object on this plane. Clear the prompts here first."
             )

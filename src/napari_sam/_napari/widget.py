@@ -145,6 +145,7 @@ class SegmentAnythingDock(Docked):
         if self._shortcuts is not None:
             self._shortcuts.remove()
             self._shortcuts = None
+        self.stack.stack.settle()  # before the labels are saved
         self.many.close()
         _close(self.bench, self.stack, tidy)
         self.setEnabled(False)

@@ -299,11 +299,15 @@ class AnnotationFolder:
                 return Written(0)
             changed = there and known is not None and self.stamp(snapshot.number) != known
             aside = _keep_aside(entry.labels) if changed else None
+            # A table that is not read here (from a spreadsheet, say) is not thrown away either.
+            theirs = entry.features.exists() and (changed or not _is_table(entry.features))
+            if theirs and (changed or table is not None):
+                _keep_aside(entry.features)
             if table is not None:
                 with replacing(entry.features) as beside:
                     table.to_csv(beside, index=False)
             export(snapshot.labels, entry.labels, format="tiff", axes=snapshot.axes)
-            if table is None:
+            if table is None and (changed or not theirs):
                 entry.features.unlink(missing_ok=True)
             # They are not those of a run that was killed any more.
             unmark([entry.labels])
@@ -426,6 +430,16 @@ def _read_labels(path: Path, opened: Opened) -> NDArray[np.integer]:
         )
     top = labels.max(initial=0)
     return labels.reshape(opened.shape).astype(np.uint16 if top < 2**16 else np.uint32)
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is such a table as is written here."""
+    import pandas as pd
+
+    try:
+        return "index" in pd.read_csv(path, nrows=1)
+    except (OSError, ValueError):
+        return False
 
 
 def _read_features(path: Path, labels: NDArray[np.integer]) -> DataFrame | None:

@@ -40,6 +40,8 @@ class FolderAnnotator:
         Gives the labels of the image on show, None if there are none; called with the image's number.
     look : callable
         Gives the `Look` with which the next image is embedded ahead of time.
+    may_leave : callable
+        Asked before another image is turned to.
     """
 
     changed = Signal()
@@ -53,8 +55,10 @@ class FolderAnnotator:
         session: AnnotationSession,
         snapshot: Callable[[int], Snapshot | None],
         look: Callable[[], Look],
+        may_leave: Callable[[], bool] = lambda: True,
     ) -> None:
         self._session, self._snapshot, self._look = session, snapshot, look
+        self._may_leave = may_leave
         self._ledger: Ledger | None = None
         self._left: list[Ledger] = []
         """Folders that were left before everything was on disk."""
@@ -150,19 +154,19 @@ class FolderAnnotator:
             jobs = [ledger.saving() for ledger in ledgers]
             self._session.request("save", partial(save_each, jobs), partial(self._take_saved, ledgers))
 
-    def close(self) -> str:
-        """Write everything now; returns why something could not be written, or nothing."""
+    def close(self) -> tuple[str, str]:
+        """Write everything now; returns why something could not be written, and what else is to be known."""
         self._note()
         self._session.cancel("save")
-        troubles = []
+        troubles, news = [], []
         for ledger in self._ledgers():
             if ledger:
                 done = ledger.saving()()
                 troubles += [*(s.error for s in done.saved), done.trouble]
-            troubles += ledger.news
+            news += ledger.news
         self._ledger, self._shown, self._ahead = None, None, None
         self._left.clear()
-        return " ".join(filter(None, troubles))
+        return " ".join(filter(None, troubles)), " ".join(news)
 
     # --- inside --------------------------------------------------------------------------------------
 
@@ -181,7 +185,7 @@ class FolderAnnotator:
 
     def _turn(self, number: int, *, on: bool) -> None:
         """Turn to an image; if it cannot be opened, go on to the next one where ``on``."""
-        if not 0 <= number < len(self.entries) or number == self.current:
+        if not 0 <= number < len(self.entries) or number == self.current or not self._may_leave():
             return
         self.keep()
         self._way = 1 if self.current is None or number > self.current else -1

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,11 +31,15 @@ class Look(NamedTuple):
 
 
 class OnDisk(NamedTuple):
-    """What the labels of an image are on disk: their code, the number of objects, and the file's stamp."""
+    """What the labels of an image are on disk: their code, the number of objects, and the file's stamp.
+
+    ``told`` is the stamp of somebody else's labels of which it was said that they are there.
+    """
 
     digest: bytes
     objects: int
     stamp: Stamp
+    told: Stamp | None = None
 
 
 class Saved(NamedTuple):
@@ -127,7 +132,11 @@ class Ledger:
         for old in list(other.pending):
             new = numbers.get(other.folder.entries[old].name)
             if new is not None and (same or not self.folder.entries[new].labels.exists()):
-                self.pending[new] = replace(other.pending.pop(old), number=new)
+                drawn = replace(other.pending.pop(old), number=new)
+                known = self.on_disk.get(self.folder.entries[new].labels)
+                if known is not None and known.digest == drawn.digest():
+                    continue  # nothing was drawn: what is on disk by now counts
+                self.pending[new] = drawn
                 self.change(new, state=other.folder.entries[old].state)
 
 
@@ -179,6 +188,18 @@ def save_each(jobs: Sequence[Callable[[], Outcome]]) -> list[Outcome]:
     return [job() for job in jobs]
 
 
+def _looked_at_again(folder: AnnotationFolder, number: int, known: OnDisk) -> OnDisk:
+    """Know labels again of which only the time of the file has changed, as a backup may do."""
+    if folder.stamp(number) in (known.stamp, known.told):
+        return known
+    now = open_entry(folder, number)
+    return now.on_disk if isinstance(now, Read) and now.on_disk.digest == known.digest else known
+
+
+_SAVING = Lock()
+"""One save at a time: who closes the window while the worker saves must know what that has written."""
+
+
 def save_all(
     folder: AnnotationFolder,
     snapshots: Sequence[Snapshot],
@@ -192,13 +213,31 @@ def save_all(
     What was written is entered in ``on_disk`` at once, and what is to be told in ``news``: the outcome of a
     request that is overtaken by the next one is never seen, and the next one must know what is on disk.
     """
+    with _SAVING:
+        return _save_all(folder, snapshots, on_disk, noted, current, news)
+
+
+def _save_all(
+    folder: AnnotationFolder,
+    snapshots: Sequence[Snapshot],
+    on_disk: MutableMapping[Path, OnDisk],
+    noted: Mapping[int, Entry],
+    current: str,
+    news: list[str],
+) -> Outcome:
     saved: list[Saved] = []
     entries = dict(noted)
     for snapshot in snapshots:
         number = snapshot.number
         digest, labels = snapshot.digest(), folder.entries[number].labels
         known = on_disk.get(labels)
+        if known is not None:
+            known = on_disk[labels] = _looked_at_again(folder, number, known)
         if known is not None and known.digest == digest:
+            now = folder.stamp(number)
+            if now not in (known.stamp, known.told):
+                news.append(f"Somebody else has written {labels.name} since it was opened: open it again.")
+                on_disk[labels] = known._replace(told=now)
             saved.append(Saved(snapshot, known.objects))
             continue
         try:

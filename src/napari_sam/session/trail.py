@@ -183,4 +183,4 @@ class Trail:
     def _beyond(self, one: PlaneMask) -> bool:
         """Whether an end lies on a plane or between it and the anchor that it was followed from."""
         low, high = sorted((one.plane, one.anchor))
-        return one.plane != one.anchor and any(low <= end <= high for end in self.ends)
+        return any(low <= end <= high for end in self.ends)
