@@ -82,7 +82,8 @@ class Annotator(QObject):
         if trouble:
             self._bench.failed.emit(f"Not everything could be saved. {trouble}")
         elif left is not None and left in self._bench.viewer.layers:
-            self._bench.told.emit(f"{left.name!r} is saved. What is changed in it from now on is not. {news}")
+            words = f"{left.name!r} is saved. What is changed in it from now on is not. {news}"
+            self._bench.told.emit(words.strip())
 
     def _on_folder(self, images: str, labels: str) -> None:
         if self._may_leave():
@@ -106,7 +107,10 @@ class Annotator(QObject):
         else:
             what = "The object that was followed" if followed is not None else "What Segment all found"
             why = f"{what} is not among the labels yet, and would be lost. Commit it first"
-        self._panel.say(f"{why}; or ask once more, to go on without it.")
+        words = f"{why}; or ask once more, to go on without it."
+        self._panel.say(words)
+        if not self._panel.isVisible():  # the key was pressed with the section folded
+            self._bench.told.emit(words)
         return False
 
     # --- for the behaviour below --------------------------------------------------------------------
