@@ -69,3 +69,20 @@ def test_planes_that_are_not_linked_are_measured_one_by_one(stack, tmp_path):
         [2, 2, 72, 72, 0.8],
     ]
     assert not any(column.startswith("volume") for column in table)
+
+
+def test_of_planes_that_are_one_row_what_their_features_agree_on_is_taken(stack, tmp_path):
+    planes = {"z": [0, 1, 1, 2], "index": [1, 1, 2, 2], "kind": ["a", "a", "b", "b"], "sure": [1, 2, 3, 3]}
+    table = pd.read_csv(export(stack, tmp_path / "volume.csv", features=planes))
+    assert table[["label", "kind"]].to_numpy().tolist() == [[1, "a"], [2, "b"]]
+    np.testing.assert_array_equal(table["sure"], [np.nan, 3])
+    assert "z" not in table
+    movie = {name: values * 2 for name, values in planes.items()}
+    movie |= {"t": [0] * 4 + [1] * 4, "kind": [*"aabbccdd"]}
+    table = pd.read_csv(export(np.stack([stack, stack]), tmp_path / "movie.csv", axes="TZYX", features=movie))
+    assert table[["label", "t", "kind"]].to_numpy().tolist() == [
+        [1, 0, "a"],
+        [2, 0, "b"],
+        [1, 1, "c"],
+        [2, 1, "d"],
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,12 +36,18 @@ class Features:
         """What is known of an object in a plane, given as in `PlaneAt.place`."""
         return self.rows.get((label, *(place[axis] for axis in self.axes)), {})
 
+    def along(self, axes: Collection[str]) -> Features:
+        """What is known of each id along some of the axes, wherever it is along the others."""
+        kept = [i for i, axis in enumerate(self.axes) if axis in axes]
+        found: dict[tuple[int, ...], Row] = {}
+        for (label, *place), row in self.rows.items():
+            key = (label, *(place[i] for i in kept))
+            found[key] = _agreed(found.get(key, row), row)
+        return Features(found, tuple(self.axes[i] for i in kept))
+
     def everywhere(self) -> dict[int, Row]:
         """What is known of each id wherever it is."""
-        found: dict[int, Row] = {}
-        for (label, *_), row in self.rows.items():
-            found[label] = _agreed(found.get(label, row), row)
-        return found
+        return {label: row for (label,), row in self.along(()).rows.items()}
 
     def score(self, label: int, place: Mapping[str, int]) -> float | None:
         """Predicted IoU of an object, where it is known."""
