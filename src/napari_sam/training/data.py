@@ -124,10 +124,10 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
         are masks.
     """
     planes, names = [], []
-    parts: dict[Path, int | None] = {}
+    parts: dict[Path, list[int]] = {}
     for image, label in sorted(labelled_pairs(folder)):  # what is drawn depends on this order
         pixels, truth = read_pair(image, label)
-        parts[label] = parts_of_one(truth)
+        parts[label] = parts_of_one([truth])
         with naming(image):
             planes.append(_plane(pixels, truth))
         names.append(without_suffix(image))
@@ -175,7 +175,7 @@ def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
         If the two do not fit, or the labels hold no object or are a mask.
     """
     stack, known, _ = read_stack_pair(image, labels)
-    refuse_masks({labels: parts_of_one(np.stack(known))})
+    refuse_masks({labels: parts_of_one(known)})
     with naming(image):
         planes = [
             _plane(pixels, truth)
