@@ -279,8 +279,8 @@ def test_masks_are_refused(tmp_path, plane):
     write_folder(tmp_path, image, *[mask] * 3, mask * 0)
     with pytest.raises(ValueError, match=r"in 3 separate places in .*0\.tif.*: this is a mask"):
         load_folder("x", tmp_path)
-    tifffile.imwrite(tmp_path / "i.tif", np.stack([image] * 4))
-    tifffile.imwrite(tmp_path / "l.tif", np.stack([mask] * 4))
+    tifffile.imwrite(tmp_path / "i.tif", np.stack([image] * 4), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "l.tif", np.stack([mask] * 4), photometric="minisblack")
     with pytest.raises(ValueError, match=r"in 3 separate places in .*l\.tif: this is a mask"):
         load_stack("x", tmp_path / "i.tif", tmp_path / "l.tif")
 
