@@ -260,9 +260,16 @@ def write_folder(folder, image, *labels):
 
 def test_an_image_without_objects_is_background(tmp_path, plane, rng):
     image, labels = plane.image[..., 0], plane.labels[0].astype(np.uint16)
+    write_folder(tmp_path / "few", image, *[labels] * 7, labels * 0)
+    chances = load_folder("x", tmp_path / "few").chances
+    assert chances[7] == pytest.approx(chances[0] / np.sqrt(3))
+    write_folder(tmp_path / "many", image, labels, np.where(labels == 1, labels, 0), *[labels * 0] * 20)
+    source = load_folder("x", tmp_path / "many")
+    assert source.chances[2:].sum() == pytest.approx(0.15)
+    assert source.chances.sum() == pytest.approx(1)
+    assert source.chances[0] == pytest.approx(source.chances[1] * np.sqrt(3))
     write_folder(tmp_path, image, labels, labels * 0)
     source = load_folder("x", tmp_path)
-    assert source.chances[1] == pytest.approx(source.chances[0] / np.sqrt(3))
     empty = source.planes[1]
     assert (empty.count, empty.diameter) == (0, source.planes[0].diameter)
     batch = make_batch(RECIPE, [source], [1.0], seed=0, step=0)
