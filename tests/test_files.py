@@ -299,6 +299,11 @@ def test_a_plain_zarr_array(movie, tmp_path):
             tmp_path / f"{names[0]}.zarr", shape=(2, 4, 5), dtype="u1", dimension_names=names
         )
         assert open_image(named.store.root).axes.names == letters
+    for names in (("z", "x"), ("y", "y"), ("t", "y")):
+        named = zarr.create_array(
+            tmp_path / f"{'_'.join(names)}.zarr", shape=(4, 5), dtype="u1", dimension_names=names
+        )
+        assert open_image(named.store.root).axes.names == "YX"
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".zarr"])
