@@ -86,3 +86,12 @@ def test_of_planes_that_are_one_row_what_their_features_agree_on_is_taken(stack,
         [1, 1, "c"],
         [2, 1, "d"],
     ]
+
+
+def test_ids_beyond_the_whole_numbers_of_floats_are_told_apart(tmp_path):
+    ids = np.array([2**53, 2**53 + 1], np.uint64)
+    movie = np.tile(ids.repeat(4).reshape(1, 2, 4), (2, 1, 1))
+    features = {"label": [*ids, *ids], "t": [0, 0, 1, 1], "stage": [1, 2, 3, 4]}
+    table = pd.read_csv(export(movie, tmp_path / "cells.csv", axes="TYX", features=features))
+    assert table["label"].tolist() == [*ids, *ids]
+    assert table["stage"].tolist() == [1, 2, 3, 4]

@@ -113,7 +113,9 @@ def _agreed(first: Row, second: Row) -> Row:
 
 def _twice(keys: list[NDArray[Any]], objects: NDArray[np.bool_]) -> int | None:
     """An id that has several rows at the same place."""
-    known, counts = np.unique(np.column_stack(keys)[objects], axis=0, return_counts=True)
+    # Of one type: as floats, ids above 2 ** 53 would run together.
+    columns = np.column_stack([key.astype(np.uint64) for key in keys])
+    known, counts = np.unique(columns[objects], axis=0, return_counts=True)
     return int(known[counts > 1][0][0]) if (counts > 1).any() else None
 
 
@@ -150,8 +152,10 @@ def _ids(columns: dict[str, NDArray[Any]]) -> NDArray[np.integer]:
         raise ExportError(f"The column {key!r} is to hold the ids of the objects: {error}") from error
 
 
-def _numbers(column: NDArray[Any]) -> NDArray[np.float64] | None:
+def _numbers(column: NDArray[Any]) -> NDArray[Any] | None:
     """A column as numbers; None if it holds something else."""
+    if column.dtype.kind in "iu":
+        return column
     try:
         return np.asarray(column, float)
     except (TypeError, ValueError):
