@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from napari_sam.export import export
+from napari_sam.export import ExportError, export
 
 
 def test_measurements_and_features_stand_side_by_side(odd_shapes, tmp_path):
@@ -95,3 +96,18 @@ def test_ids_beyond_the_whole_numbers_of_floats_are_told_apart(tmp_path):
     table = pd.read_csv(export(movie, tmp_path / "cells.csv", axes="TYX", features=features))
     assert table["label"].tolist() == [*ids, *ids]
     assert table["stage"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["t", "frame"])
+def test_time_points_of_features_are_counted_from_0(name, stack, tmp_path):
+    rows = {"label": [1, 1, 2, 2], name: [1, 2, 2, 3], "stage": [10, 11, 21, 22]}
+    with pytest.raises(ExportError, match="from 0 to 2 along T, counted from 0, found 3"):
+        export(stack, tmp_path / "cells.csv", axes="TYX", features=rows)
+    longer = np.concatenate([stack, np.zeros_like(stack)])
+    with pytest.raises(ExportError, match="object 1 at t = 2, where it is not"):
+        export(longer, tmp_path / "cells.csv", axes="TYX", features=rows)
+    late = np.concatenate([np.zeros_like(stack), stack])  # nothing is there at 0
+    rows[name] = [3, 4, 4, 5]
+    late[3][late[3] == 1] = 0  # erased by hand
+    table = pd.read_csv(export(late, tmp_path / "cells.csv", axes="TYX", features=rows))
+    assert table["stage"].tolist() == [11, 21, 22]
