@@ -9,6 +9,7 @@ from napari_sam.progress import finish
 from napari_sam.recipe import Recipe
 from napari_sam.stack import segment_stack
 from napari_sam.store import EmbeddingStore, embed_once
+from napari_sam.store.diameters import FILE
 from napari_sam.tiling import rgb_reader, segment_plane
 
 
@@ -94,7 +95,12 @@ def test_what_was_embedded_ahead_serves_segmenting_and_prompts(tmp_path):
         made = finish(embed_image(predictor, image, recipe, store))
         assert (made.computed, made.found, len(store)) == (10, 0, 20)
         assert predictor.used == [None, 12.0] * 5 + [None, 8.0] * 5
+        assert len(predictor.asked) == 6
+        assert finish(embed_image(predictor, image, recipe, EmbeddingStore(store.path))).found == 10
+        assert len(predictor.asked) == 6  # what is complete costs no estimate
+        (store.path / FILE).write_text("{damaged")
         assert finish(embed_image(predictor, image, recipe, store)).found == 10
+        assert len(predictor.asked) == 12
         predictor.used.clear()
         finish(segment_image(predictor, image, recipe, kept=embedded(store.path)))
     embed_once(predictor, movie[1, 2], store)

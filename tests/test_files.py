@@ -128,10 +128,28 @@ def test_an_image_in_several_files_is_taken_once_and_read_whole(movie, tmp_path)
     files = write_ome_parts(tmp_path / "stack", planes, [[0, 1, 2]])
     (tmp_path / "stack" / "broken.ome.tif").write_bytes(b"II*\0 this is no TIFF")
     assert find_images([tmp_path / "stack"]) == [tmp_path / "stack" / "broken.ome.tif", files[0]]
-    assert find_images(files) == files[:1]
+    assert find_images([*files[1:], tmp_path / "stack"])[:2] == files[1:]  # what is named is taken
     with open_image(files[0]) as image:
-        assert "one of the 3 files of an image" in image.note
+        assert image.note == "It is one of the 3 files of an image, which was read whole."
         np.testing.assert_array_equal(list(image.planes()), planes)
+    for n in (0, 2):
+        files[n].unlink()
+    with open_image(files[1]) as image:
+        assert image.note.endswith("; missing, and so empty in it: part0.ome.tif, part2.ome.tif.")
+        assert [bool(plane.any()) for plane in image.planes()] == [False, True, False]
+
+
+def test_a_renamed_part_hides_no_other_image(movie, tmp_path):
+    """What is exported under one name again and again, and then renamed, lists the file of that name."""
+    planes = movie[0, :, 0]
+    first = write_ome_parts(tmp_path / "first", planes[:1], [[0]])[0]
+    later = write_ome_parts(tmp_path / "later", planes[1:2], [[0]])[0]
+    renamed = first.rename(tmp_path / "later" / "cell.ome.tif")
+    assert find_images([tmp_path / "later"]) == [renamed, later]
+    for path, plane in ((renamed, planes[0]), (later, planes[1])):
+        with open_image(path) as image:
+            assert image.note == ""
+            np.testing.assert_array_equal(image.plane(0), plane)
 
 
 def test_of_a_pyramid_the_full_resolution_is_read(tmp_path, rng):
@@ -281,6 +299,11 @@ def test_a_plain_zarr_array(movie, tmp_path):
             tmp_path / f"{names[0]}.zarr", shape=(2, 4, 5), dtype="u1", dimension_names=names
         )
         assert open_image(named.store.root).axes.names == letters
+    for names in (("z", "x"), ("y", "y"), ("t", "y")):
+        named = zarr.create_array(
+            tmp_path / f"{'_'.join(names)}.zarr", shape=(4, 5), dtype="u1", dimension_names=names
+        )
+        assert open_image(named.store.root).axes.names == "YX"
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".zarr"])

@@ -115,6 +115,11 @@ def test_huge_ids_cost_no_memory():
     table = region_table(labels)
     assert table["label"].tolist() == [7, 2**40]
     assert table["area_px"].tolist() == [1, 2]
+    beyond_floats = np.array([[2**53 + 1] * 3, [2**63 + 1] * 3, [2**63 + 2] * 3], np.uint64)
+    for ids in (beyond_floats, beyond_floats[:1]):
+        table = region_table(ids)
+        assert table["label"].tolist() == np.unique(ids).tolist()
+        assert (table["area_px"] == 3).all()
     without_background = np.full((2, 2), 2**40)
     assert region_table(without_background)["area_px"].tolist() == [4]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -10,7 +12,7 @@ from PIL import Image
 
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import ImageFileError, open_image
-from napari_sam.files.pairs import labelled_pairs, read_pair, read_stack_pair
+from napari_sam.files.pairs import labelled_pairs, parts_of_one, read_pair, read_stack_pair, refuse_masks
 from napari_sam.label_ids import LabelError, numbered_anew, whole
 
 SHAPE = (12, 16)
@@ -142,3 +144,35 @@ def test_high_ids_are_numbered_anew_in_their_order(truth):
     one, two = numbered_anew([np.full((2, 2), 7), np.array([[9, 7]])])
     assert (one.tolist(), two.tolist()) == ([[1, 1], [1, 1]], [[2, 1]])
     assert numbered_anew([]) == []
+
+
+def spots(count, value=1):
+    plane = np.zeros((16, 64), np.uint16)
+    plane[4:8, : 5 * count : 5] = value
+    return plane
+
+
+@pytest.mark.parametrize(
+    ("images", "mask"),
+    [
+        ([[spots(5)], [spots(4)], [spots(2)]], True),  # one image happens to have two cells
+        ([[spots(5), spots(0), spots(4), spots(2)]], True),
+        ([[spots(5)], [spots(4)], [np.where(spots(2), np.arange(64) + 1, 0)]], False),
+        ([[spots(5)], [spots(1)], [spots(1)]], False),  # one of several objects is in pieces
+        ([[spots(3)]], False),  # a vessel
+        ([[spots(10)], [spots(11)]], True),
+        ([[spots(10)], [spots(3)]], False),
+        ([[spots(12), spots(0)]], True),
+        ([[np.roll(spots(1), 8 * t, 1) for t in range(8)]], False),  # a cell that moves fast
+        ([[spots(1) if z % 5 == 0 else spots(0) for z in range(20)]], False),  # every fifth plane is labelled
+        ([[spots(3, 1), spots(3, 2), spots(3, 3)]], False),
+        ([[spots(0)], []], False),
+    ],
+)
+def test_masks_are_told_from_objects_by_the_parts_in_their_planes(images, mask):
+    parts = {Path(f"{n}.tif"): parts_of_one(planes) for n, planes in enumerate(images)}
+    if not mask:
+        refuse_masks(parts)
+        return
+    with pytest.raises(ImageFileError, match=r"in \d+ separate places in \d\.tif.*: this is a mask"):
+        refuse_masks(parts)

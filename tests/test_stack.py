@@ -1,4 +1,6 @@
+import errno
 from collections.abc import Sequence
+from pathlib import Path
 from types import GeneratorType
 
 import numpy as np
@@ -223,6 +225,26 @@ def test_whichever_bit_of_a_unit_flips_it_is_noticed_or_does_no_harm(tmp_path):
         noticed += found is None
         assert found is None or (np.array_equal(found.labels, unit.labels) and found.table.equals(unit.table))
     assert noticed > 100
+
+
+def test_a_unit_that_cannot_be_read_now_is_kept(tmp_path, monkeypatch):
+    folder = UnitFolder(tmp_path / "planes")
+    run(STACK[:1], finished=folder)
+
+    def fail(error):
+        def failing(*args, **options):
+            raise error
+
+        return failing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", fail(MemoryError()))
+        with pytest.raises(MemoryError):
+            folder.read(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail(OSError(errno.EIO, "Input/output error")))
+        assert folder.read(0) is None
+    assert folder.read(0) is not None
 
 
 def segment_all(folder: str, out: str) -> None:

@@ -17,7 +17,12 @@ LOOKS = 5
 """Pictures that are looked at."""
 
 
-def typical_diameter(predictor: Predictor, read: Callable[[int], RGB], count: int) -> float | None:
+def typical_diameter(
+    predictor: Predictor,
+    read: Callable[[int], RGB],
+    count: int,
+    estimate: Callable[[RGB], float | None] | None = None,
+) -> float | None:
     """Typical object diameter in pixels out of a few pictures that are spread over all of them.
 
     It is steadier than an estimate for each picture, of which some may show next to nothing, and saves most
@@ -30,6 +35,8 @@ def typical_diameter(predictor: Predictor, read: Callable[[int], RGB], count: in
         Gives a picture, of shape (H, W, 3), by its number.
     count : int
         Number of pictures.
+    estimate : callable, optional
+        Asked in place of the predictor, where its estimates are kept.
 
     Returns
     -------
@@ -40,6 +47,7 @@ def typical_diameter(predictor: Predictor, read: Callable[[int], RGB], count: in
         return None
     numbers = sorted({int(n) for n in np.linspace(0, count - 1, LOOKS + 2)[1:-1].round()})
     pictures = (read(number) for number in numbers)
-    found = [predictor.estimate_diameter(p) for p in pictures if p.min() < p.max()]
+    estimate = estimate or predictor.estimate_diameter
+    found = [estimate(p) for p in pictures if p.min() < p.max()]
     known = [d for d in found if d is not None]
     return round(median(known), 1) if known else None

@@ -88,16 +88,23 @@ class UnitFolder:
             unfinished.unlink(missing_ok=True)
 
     def read(self, number: int) -> Unit | None:
-        """Return a finished unit, or None if it is not there; a damaged one is deleted."""
+        """Return a finished unit, or None if it is not there; a damaged one is deleted.
+
+        One that the disk does not give now is kept, and counts as not there.
+        """
         import pandas as pd
 
         file = self.file(number)
         try:
-            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+            stored = io.BytesIO(file.read_bytes())
+        except OSError:
+            return None
+        try:
+            with np.load(stored, allow_pickle=False) as arrays:
                 columns = {n.removeprefix(COLUMN): arrays[n] for n in arrays.files if n != LABELS}
                 return Unit(arrays[LABELS].astype(np.int32), pd.DataFrame(columns))
-        except FileNotFoundError:
-            return None
+        except MemoryError:
+            raise  # which says nothing about the file
         # All of it is decoding: bytes that are not those that were written may fail in any way.
         except Exception:  # noqa: BLE001
             file.unlink(missing_ok=True)

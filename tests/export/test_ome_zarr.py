@@ -104,6 +104,8 @@ def test_an_image_that_is_there_stays_and_gets_the_labels_added(version, odd_sha
 
 def test_labels_of_another_shape_are_not_added_to_an_image(odd_shapes, stack, tmp_path):
     path = export(odd_shapes, tmp_path / "image.ome.zarr", image=odd_shapes * 3)
+    with pytest.raises(ExportError, match=r"image of the shape .* axes YX, to which .* axes ZYX do not"):
+        export(stack, path)
     for other in (odd_shapes[1:], odd_shapes.T, stack):
         with pytest.raises(ExportError, match="do not belong"):
             export(other, path)

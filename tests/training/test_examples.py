@@ -260,9 +260,16 @@ def write_folder(folder, image, *labels):
 
 def test_an_image_without_objects_is_background(tmp_path, plane, rng):
     image, labels = plane.image[..., 0], plane.labels[0].astype(np.uint16)
+    write_folder(tmp_path / "few", image, *[labels] * 7, labels * 0)
+    chances = load_folder("x", tmp_path / "few").chances
+    assert chances[7] == pytest.approx(chances[0] / np.sqrt(3))
+    write_folder(tmp_path / "many", image, labels, np.where(labels == 1, labels, 0), *[labels * 0] * 20)
+    source = load_folder("x", tmp_path / "many")
+    assert source.chances[2:].sum() == pytest.approx(0.15)
+    assert source.chances.sum() == pytest.approx(1)
+    assert source.chances[0] == pytest.approx(source.chances[1] * np.sqrt(3))
     write_folder(tmp_path, image, labels, labels * 0)
     source = load_folder("x", tmp_path)
-    assert source.chances[1] == pytest.approx(source.chances[0] / np.sqrt(3))
     empty = source.planes[1]
     assert (empty.count, empty.diameter) == (0, source.planes[0].diameter)
     batch = make_batch(RECIPE, [source], [1.0], seed=0, step=0)
@@ -276,11 +283,11 @@ def test_masks_are_refused(tmp_path, plane):
     import tifffile
 
     image, mask = plane.image[..., 0], (plane.labels[0] > 0).astype(np.uint8) * 255
-    write_folder(tmp_path, image, mask, mask * 0)
-    with pytest.raises(ValueError, match=r"in 3 separate places in .*0\.tif: this is a mask"):
+    write_folder(tmp_path, image, *[mask] * 3, mask * 0)
+    with pytest.raises(ValueError, match=r"in 3 separate places in .*0\.tif.*: this is a mask"):
         load_folder("x", tmp_path)
-    tifffile.imwrite(tmp_path / "i.tif", np.stack([image] * 2))
-    tifffile.imwrite(tmp_path / "l.tif", np.stack([mask] * 2))
+    tifffile.imwrite(tmp_path / "i.tif", np.stack([image] * 4), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "l.tif", np.stack([mask] * 4), photometric="minisblack")
     with pytest.raises(ValueError, match=r"in 3 separate places in .*l\.tif: this is a mask"):
         load_stack("x", tmp_path / "i.tif", tmp_path / "l.tif")
 

@@ -1,6 +1,7 @@
 """The training run: it learns, it can be killed, it goes on exactly."""
 
 import dataclasses
+import errno
 import os
 import re
 import signal
@@ -22,7 +23,7 @@ from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS, DataEntry, 
 from napari_sam.training.examples import Recipe
 from napari_sam.training.loop import train
 from napari_sam.training.metrics import plot_metrics, read_metrics
-from napari_sam.training.unbroken import interrupts_held
+from napari_sam.training.unbroken import interrupts_held, only_writer
 
 RECIPE = Recipe(sides=(64,), pixels=2 * 64**2, prompts=4, drawn=1.0)
 
@@ -443,6 +444,27 @@ def test_the_lock_ends_with_its_process(config):
     process.kill()
     process.communicate()
     next(train(config))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks otherwise")
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EIO"])
+def test_where_the_disk_knows_no_locks_training_goes_on_without(code, tmp_path, monkeypatch):
+    import fcntl
+
+    def no_lock(file, operation):
+        raise OSError(getattr(errno, code), "no lock")
+
+    with only_writer(tmp_path):
+        pass
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    if code == "EIO":
+        with pytest.raises(OSError, match="no lock"), only_writer(tmp_path):
+            pass
+        return
+    with only_writer(tmp_path), only_writer(tmp_path):
+        pass
+    with pytest.raises(KeyError), only_writer(tmp_path):
+        raise KeyError
 
 
 def test_a_diverged_run_writes_no_weights(config):

@@ -77,10 +77,10 @@ def read_planes(folder: Path, limit: int | None = None) -> Iterator[TestPlane]:
     pairs = list(labelled_pairs(folder))
     if limit is not None and limit < len(pairs):
         pairs = [pairs[round(k)] for k in np.linspace(0, len(pairs) - 1, limit)]
-    parts: dict[Path, int | None] = {}
+    parts: dict[Path, list[int]] = {}
     for image, labels in pairs:
         pixels, truth = read_pair(image, labels)
-        parts[labels] = parts_of_one(truth)
+        parts[labels] = parts_of_one([truth])
         with naming(image):
             picture = plane_to_rgb(pixels)
         yield TestPlane(without_suffix(image), picture, truth)

@@ -158,7 +158,7 @@ def read_stack(image: Path, labels: Path) -> tuple[list[RGB], list[Labels], int]
     """
     planes, known, depth = read_stack_pair(image, labels)
     truth = _numbered_on(numbered_anew(known[k : k + depth]) for k in range(0, len(known), depth))
-    refuse_masks({labels: parts_of_one(np.stack(known))})
+    refuse_masks({labels: parts_of_one(known)})
     with naming(image):
         window = planes_contrast(planes)
         return [plane_to_rgb(plane, contrast=window) for plane in planes], truth, depth

@@ -62,7 +62,8 @@ def export(
     Raises
     ------
     ExportError
-        If the format is unknown, cannot hold these labels, or the file cannot be written.
+        If the format is unknown, cannot hold these labels, or the file cannot be written; if the features
+        are those of other labels, or count time points from 1.
     napari_sam.axes.AxesError
         If the axes, pixel sizes or units do not fit the array.
 
@@ -80,7 +81,7 @@ def export(
     from napari_sam.axes import Axes, make_axes
     from napari_sam.export.features import read_features
     from napari_sam.export.formats import without_suffix
-    from napari_sam.export.labelled import Labelled, in_order
+    from napari_sam.export.labelled import Labelled, check_places, in_order
 
     path = Path(path)
     chosen = format_of(path, format)
@@ -104,5 +105,6 @@ def export(
     # The name of a file may hold bytes that are no text, which no format can keep.
     name = (image_name or without_suffix(path)).encode(errors="backslashreplace").decode()
     labelled = Labelled(array, known, read_features(features, known.names), image, name, linked)
+    check_places(labelled)
     chosen.writer()(labelled, path)
     return path

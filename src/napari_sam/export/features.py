@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,12 +36,18 @@ class Features:
         """What is known of an object in a plane, given as in `PlaneAt.place`."""
         return self.rows.get((label, *(place[axis] for axis in self.axes)), {})
 
+    def along(self, axes: Collection[str]) -> Features:
+        """What is known of each id along some of the axes, wherever it is along the others."""
+        kept = [i for i, axis in enumerate(self.axes) if axis in axes]
+        found: dict[tuple[int, ...], Row] = {}
+        for (label, *place), row in self.rows.items():
+            key = (label, *(place[i] for i in kept))
+            found[key] = _agreed(found.get(key, row), row)
+        return Features(found, tuple(self.axes[i] for i in kept))
+
     def everywhere(self) -> dict[int, Row]:
         """What is known of each id wherever it is."""
-        found: dict[int, Row] = {}
-        for (label, *_), row in self.rows.items():
-            found[label] = _agreed(found.get(label, row), row)
-        return found
+        return {label: row for (label,), row in self.along(()).rows.items()}
 
     def score(self, label: int, place: Mapping[str, int]) -> float | None:
         """Predicted IoU of an object, where it is known."""
@@ -107,7 +113,9 @@ def _agreed(first: Row, second: Row) -> Row:
 
 def _twice(keys: list[NDArray[Any]], objects: NDArray[np.bool_]) -> int | None:
     """An id that has several rows at the same place."""
-    known, counts = np.unique(np.column_stack(keys)[objects], axis=0, return_counts=True)
+    # Of one type: as floats, ids above 2 ** 53 would run together.
+    columns = np.column_stack([key.astype(np.uint64) for key in keys])
+    known, counts = np.unique(columns[objects], axis=0, return_counts=True)
     return int(known[counts > 1][0][0]) if (counts > 1).any() else None
 
 
@@ -144,8 +152,10 @@ def _ids(columns: dict[str, NDArray[Any]]) -> NDArray[np.integer]:
         raise ExportError(f"The column {key!r} is to hold the ids of the objects: {error}") from error
 
 
-def _numbers(column: NDArray[Any]) -> NDArray[np.float64] | None:
+def _numbers(column: NDArray[Any]) -> NDArray[Any] | None:
     """A column as numbers; None if it holds something else."""
+    if column.dtype.kind in "iu":
+        return column
     try:
         return np.asarray(column, float)
     except (TypeError, ValueError):

@@ -97,6 +97,43 @@ class Labelled:
         return np.dtype(np.min_scalar_type(self.top).name)
 
 
+def check_places(labelled: Labelled) -> None:
+    """Refuse features of time points or planes that are not there, or that are counted from 1.
+
+    A row of an object that is no longer there, such as one that was erased by hand, does no harm.
+
+    Raises
+    ------
+    ExportError
+    """
+    rows, along = labelled.features.rows, labelled.features.axes
+    from_one = []
+    for at, axis in enumerate(along, start=1):
+        places = {key[at] for key in rows}
+        length = labelled.shape[labelled.axes.names.index(axis.upper())]
+        if max(places, default=0) >= length:
+            raise ExportError(
+                f"Expected features of places from 0 to {length - 1} along {axis.upper()}, counted from 0, "
+                f"found {max(places)}. Count them from 0, or choose the table of these labels."
+            )
+        from_one.append(int(0 not in places))
+    if not any(from_one):
+        return
+    there = {
+        (int(label), *(plane.place[axis] for axis in along))
+        for plane in labelled.planes()
+        for label in np.unique(plane.labels)
+    }
+    earlier = {tuple(n - less for n, less in zip(key, (0, *from_one), strict=True)) for key in rows}
+    if len(earlier & there) > len(rows.keys() & there):
+        wrong = next(key for key in rows if key not in there)
+        place = " and ".join(f"{axis} = {n}" for axis, n in zip(along, wrong[1:], strict=True))
+        raise ExportError(
+            f"Expected features of places counted from 0, found some of the object {wrong[0]} at {place}, "
+            "where it is not, and none at 0. Count them from 0, or choose the table of these labels."
+        )
+
+
 def in_order(array: Any, axes: Axes) -> tuple[Any, Axes]:
     """Bring an array's axes to the order T, Z, C, Y, X."""
     letters = "".join(n for n in ORDER if n in axes.names)

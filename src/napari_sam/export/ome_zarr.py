@@ -90,8 +90,9 @@ def _check_shape(labelled: Labelled, path: Path) -> None:
 
     if sizes(names, shape) != sizes(labelled.axes.names, labelled.shape):
         raise ExportError(
-            f"{path} holds an image of the shape {tuple(shape)}, to which labels of the shape "
-            f"{labelled.shape} do not belong. Choose the image that was labelled, or another name."
+            f"{path} holds an image of the shape {tuple(shape)} with the axes {names}, to which labels of "
+            f"the shape {labelled.shape} with the axes {labelled.axes.names} do not belong. Choose the image "
+            "that was labelled, or another name."
         )
 
 

@@ -15,10 +15,10 @@ def write(labelled: Labelled, path: Path) -> None:
 
     # Both are read plane by plane.
     table = region_table(labelled, labelled.image, axes=labelled.axes, by_plane=not labelled.linked)
-    keys = ["label", *labelled.features.axes]
-    known = pd.DataFrame(
-        [{**dict(zip(keys, key, strict=True)), **row} for key, row in labelled.features.rows.items()]
-    )
+    # An object of a linked stack has one row, whatever the number of planes it is known in.
+    features = labelled.features.along({str(name) for name in table})
+    keys = ["label", *features.axes]
+    known = pd.DataFrame([{**dict(zip(keys, key, strict=True)), **row} for key, row in features.rows.items()])
     if len(known):
         # What was measured wins over a column of the same name.
         extra = [c for c in known if c not in table]

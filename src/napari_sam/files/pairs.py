@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,11 @@ from napari_sam.image import ImageError
 MADE_SUFFIX = "_labels"
 """What the dock and ``napari-sam segment`` put behind the name of an image."""
 LEAST_PARTS = 3
-"""From so many separate parts on, one id is hardly one object."""
+"""From so many separate parts on, in plane after plane, one id is hardly one object."""
+FEW_PLANES = 3
+"""In less planes that hold something, chance has a say: a vessel may well lie in three pieces."""
+MANY_PARTS = 10
+"""From so many separate parts on, one id is not one object, be it in a single plane."""
 
 
 def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
@@ -147,47 +151,50 @@ def naming(image: Path) -> Iterator[None]:
         raise ImageFileError(f"{image}: {error}") from error
 
 
-def parts_of_one(labels: NDArray[np.integer]) -> int | None:
-    """Count the separate parts of the one id that a label image has.
+def parts_of_one(planes: Sequence[NDArray[np.integer]]) -> list[int]:
+    """Count the separate parts of the one id that a label image has, in each of its planes.
 
     Parameters
     ----------
-    labels : ndarray of int, any shape
+    planes : sequence of ndarray of int, shape (H, W)
         0 is background.
 
     Returns
     -------
-    int or None
-        0 if there are several ids; None if there is no object.
+    list of int
+        For each plane that holds an object; a single 0 if there are several ids.
     """
-    top = labels.max(initial=0)
-    if not top:
-        return None
-    if ((labels != 0) & (labels != top)).any():
-        return 0
-    return int(ndimage.label(labels, np.ones((3,) * labels.ndim))[1])
+    top = max((plane.max(initial=0) for plane in planes), default=0)
+    if any(((plane != 0) & (plane != top)).any() for plane in planes):
+        return [0]
+    return [int(ndimage.label(plane, np.ones((3, 3)))[1]) for plane in planes if plane.any()]
 
 
-def refuse_masks(parts: Mapping[Path, int | None]) -> None:
+def refuse_masks(parts: Mapping[Path, Sequence[int]]) -> None:
     """Refuse labels that only tell objects from background: they would count as one object an image.
 
     Parameters
     ----------
-    parts : mapping of Path to int or None
-        `parts_of_one` of each label image. One of several may be a single object in pieces, so all that hold
-        an object must look like a mask.
+    parts : mapping of Path to sequence of int
+        `parts_of_one` of each label image. Now and then a single object lies in pieces, and a mask holds a
+        single object: the middle of all planes decides.
 
     Raises
     ------
     ImageFileError
     """
-    filled = {path: count for path, count in parts.items() if count is not None}
-    if not filled or min(filled.values()) < LEAST_PARTS:
+    counts = [count for of_image in parts.values() for count in of_image]
+    if not counts or not all(counts):
         return
-    path, count = next(iter(filled.items()))
-    others = f", and so in the {len(filled) - 1} other label images" if len(filled) > 1 else ""
+    typical = min(counts) if len(counts) < FEW_PLANES else np.median(counts)
+    if typical < (MANY_PARTS if len(counts) < FEW_PLANES else LEAST_PARTS):
+        return
+    path = max(parts, key=lambda image: max(parts[image], default=0))
+    filled = sum(map(bool, parts.values()))
+    others = f", and so in the {filled - 1} other label images" if filled > 1 else ""
     raise ImageFileError(
-        f"Expected a number of its own for each object, found a single one in {count} separate places in "
-        f"{path}{others}: this is a mask. Give each object its own number, in Fiji with Analyze Particles "
-        "(Count Masks) or MorphoLibJ's Connected Components Labeling, in Python with skimage.measure.label."
+        f"Expected a number of its own for each object, found a single one in {max(parts[path])} separate "
+        f"places in {path}{others}: this is a mask. Give each object its own number, in Fiji with Analyze "
+        "Particles (Count Masks) or MorphoLibJ's Connected Components Labeling, in Python with "
+        "skimage.measure.label."
     )

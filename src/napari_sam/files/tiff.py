@@ -15,13 +15,16 @@ from napari_sam.files.read import Content
 Sizes = dict[str, tuple[float, str]]
 IMAGES = ("ome", "generic", "shaped", "mmstack")
 """Kinds of files whose series are images of their own; elsewhere they are thumbnails and the like."""
+NAMED = 3
+"""So many missing files are named."""
 
 
 def read_tiff(path: Path) -> Content:
     """Open a TIFF; of a pyramid the full resolution is taken, of several images that lie in it the first.
 
     The files of an OME-TIFF may share one description: an image for each of them, or one image whose planes
-    lie in several, which is then read whole, whichever of them is opened.
+    lie in several, which is then read whole, whichever of them is opened; what lies in files that are missing
+    is empty.
 
     Raises
     ------
@@ -40,13 +43,13 @@ def read_tiff(path: Path) -> Content:
             array = array["0"]
         sizes = _sizes(file)
         count = len(images) if series.kind in IMAGES else 1
-        parts = len(_parts(_own_pixels(file))) if file.is_ome else 1
+        parts = _parts(_own_pixels(file)) if file.is_ome else {}
+        own = ElementTree.fromstring(file.ome_metadata or "<OME/>").get("UUID")
     except BaseException:
         file.close()
         raise
     note = f"It holds {count} images, of which the first is read: save each as a file." if count > 1 else ""
-    if parts > 1:
-        note = f"It is one of the {parts} files of an image, which was read whole. {note}".strip()
+    note = f"{_parts_note(parts, path, own)} {note}".strip()
     return Content(array, series.axes, sizes, file.close, note)
 
 
@@ -119,6 +122,18 @@ def _imagej_sizes(file: tifffile.TiffFile) -> Sizes:
     return sizes
 
 
+def _parts_note(parts: dict[str, str | None], path: Path, own: str | None) -> str:
+    """Say that an image lies in several files, and which of them are not there."""
+    if len(parts) < 2:
+        return ""
+    # This one itself may have been renamed.
+    missing = sorted(n for n, uuid in parts.items() if uuid != own and not path.with_name(n).exists())
+    if not missing:
+        return f"It is one of the {len(parts)} files of an image, which was read whole."
+    names = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
+    return f"It is one of the {len(parts)} files of an image; missing, and so empty in it: {names}."
+
+
 def _own_pixels(file: tifffile.TiffFile) -> ElementTree.Element | None:
     """What an OME-XML says of the first image of which something lies in this file."""
     root = ElementTree.fromstring(file.ome_metadata or "<OME/>")
@@ -133,10 +148,12 @@ def _own_pixels(file: tifffile.TiffFile) -> ElementTree.Element | None:
     return next(here, found[0] if found else None)
 
 
-def _parts(pixels: ElementTree.Element | None) -> set[str]:
-    """Names of the files in which an image lies, where it says them."""
-    names = [e.get("FileName") for e in pixels.iterfind("{*}TiffData/{*}UUID")] if pixels is not None else []
-    return {name for name in names if name}
+def _parts(pixels: ElementTree.Element | None) -> dict[str, str | None]:
+    """Names of the files in which an image lies, where it says them, and the UUID of each."""
+    if pixels is None:
+        return {}
+    uuids = list(pixels.iterfind("{*}TiffData/{*}UUID"))
+    return {name: uuid.text for uuid in uuids if (name := uuid.get("FileName"))}
 
 
 def _ome_sizes(pixels: ElementTree.Element | None) -> Sizes:

@@ -49,9 +49,10 @@ def read_zarr(path: Path) -> Content:
 
 
 def _named(array: zarr.Array[Any]) -> str:
-    """Letters of the axes where a plain array names all of them by known letters; else nothing."""
+    """Letters of the axes where a plain array names each by its own, Y and X among them; else nothing."""
     names = "".join(name or "?" for name in getattr(array.metadata, "dimension_names", None) or ()).upper()
-    return names if len(names) == array.ndim and set(names) <= set("TZCYX") else ""
+    known = set("YX") <= set(names) <= set("TZCYX") and len(set(names)) == len(names)
+    return names if known and len(names) == array.ndim else ""
 
 
 def _metadata(group: zarr.Group) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,12 @@ from napari_sam.diameter import typical_diameter
 from napari_sam.folder.pictures import Pictures, Readers, settle_contrast
 from napari_sam.folder.work import is_huge
 from napari_sam.store import EmbeddingStore, embed_stack
+from napari_sam.store.diameters import note_diameter, read_diameter
 from napari_sam.tiling.ahead import embed_tiles
 
 if TYPE_CHECKING:
     from napari_sam.files import ImageFile
+    from napari_sam.image import RGB
     from napari_sam.predictor import Predictor
     from napari_sam.progress import Steps
     from napari_sam.recipe import Recipe
@@ -53,7 +55,9 @@ def embed_image(
             if len(image) == 1 or recipe.diameter is not None:
                 return None
             planes = Pictures(image, recipe, volume * depth, (volume + 1) * depth)
-            return typical_diameter(predictor, planes.__getitem__, depth)
+            return typical_diameter(
+                predictor, planes.__getitem__, depth, partial(_estimate, predictor, store)
+            )
 
         steps = embed_stack(
             predictor,
@@ -63,6 +67,17 @@ def embed_image(
             also=lambda number: stack_diameter(number // depth),
         )
     return (yield from steps)
+
+
+def _estimate(predictor: Predictor, store: EmbeddingStore, picture: RGB) -> float | None:
+    """Diameter of a picture's objects; kept, for an estimate takes as long as some embeddings."""
+    key = predictor.pixels_key(picture), predictor.model_id
+    diameter = read_diameter(store.path, key)
+    if diameter is None:
+        diameter = predictor.estimate_diameter(picture)
+        if diameter is not None:
+            note_diameter(store.path, key, diameter)
+    return diameter
 
 
 def embedded(store: Path | None) -> tuple[EmbeddingStore, ...]:

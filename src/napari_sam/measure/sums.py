@@ -120,7 +120,8 @@ def _ids(planes: Planes) -> NDArray[Any]:
         few = labels.max(initial=0) <= 4 * labels.size + 1024
         here = np.flatnonzero(np.bincount(labels.ravel())) if few else np.unique(labels)
         found.update(here.tolist())
-    return np.array(sorted(found - {0}), dtype=np.int64)
+    ids = sorted(found - {0})
+    return np.array(ids, np.int64 if not ids or ids[-1] < 2**63 else np.uint64)
 
 
 def _renumber(labels: NDArray[Any], ids: NDArray[Any]) -> Index:
@@ -130,7 +131,8 @@ def _renumber(labels: NDArray[Any], ids: NDArray[Any]) -> Index:
         lookup = np.zeros(top + 1, np.intp)
         lookup[ids] = np.arange(1, len(ids) + 1)
         return lookup[labels.astype(np.intp, copy=False)]
-    return np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0)
+    # Types that differ would meet as floats, in which ids above 2 ** 53 run together.
+    return np.where(labels > 0, np.searchsorted(ids, labels.astype(ids.dtype, copy=False)) + 1, 0)
 
 
 def _add_plane(sums: Sums, labels: Index, channels: list[NDArray[Any]], z: int) -> None:

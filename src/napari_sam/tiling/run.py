@@ -108,13 +108,13 @@ class TiledJob:
         Raises
         ------
         TilingError
-            If it was damaged after it had been written.
+            If it was damaged after it had been written, or cannot be read.
         """
         tile = self.tiles.read(number)
         if tile is None:
             raise TilingError(
-                f"Tile {number} of {self.path} was damaged or deleted after it had been written. "
-                "Start the run again: it computes what is missing."
+                f"Tile {number} of {self.path} was damaged or deleted after it had been written, or the disk "
+                "does not give it. Start the run again: it computes what is missing."
             )
         return tile
 

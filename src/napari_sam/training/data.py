@@ -32,6 +32,9 @@ from napari_sam.label_ids import numbered_anew
 
 __all__ = ["LabelledPlane", "Source", "load_folder", "load_stack"]
 
+MOST_EMPTY = 0.15
+"""Greatest share of the draws from a folder that show no object."""
+
 
 @dataclass(frozen=True)
 class LabelledPlane:
@@ -124,10 +127,10 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
         are masks.
     """
     planes, names = [], []
-    parts: dict[Path, int | None] = {}
+    parts: dict[Path, list[int]] = {}
     for image, label in sorted(labelled_pairs(folder)):  # what is drawn depends on this order
         pixels, truth = read_pair(image, label)
-        parts[label] = parts_of_one(truth)
+        parts[label] = parts_of_one([truth])
         with naming(image):
             planes.append(_plane(pixels, truth))
         names.append(without_suffix(image))
@@ -142,7 +145,16 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
         groups = _groups(folder / "index.csv", balance, names)
         sizes = Counter(groups)
         chances /= np.sqrt([sizes[group] for group in groups])
-    return Source(name, planes, chances / chances.sum())
+    return Source(name, planes, _few_empty(planes, chances / chances.sum()))
+
+
+def _few_empty(planes: Sequence[LabelledPlane], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lower the chances of planes without objects where they are many: objects teach more."""
+    empty = np.array([not plane.count for plane in planes])
+    share = chances[empty].sum()
+    if share <= MOST_EMPTY:
+        return chances
+    return chances * np.where(empty, MOST_EMPTY / share, (1 - MOST_EMPTY) / (1 - share))
 
 
 def _groups(index: Path, column: str, names: Sequence[str]) -> list[str]:
@@ -175,7 +187,7 @@ def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
         If the two do not fit, or the labels hold no object or are a mask.
     """
     stack, known, _ = read_stack_pair(image, labels)
-    refuse_masks({labels: parts_of_one(np.stack(known))})
+    refuse_masks({labels: parts_of_one(known)})
     with naming(image):
         planes = [
             _plane(pixels, truth)

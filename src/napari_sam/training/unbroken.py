@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from filelock import FileLock, Timeout
 __all__ = ["interrupts_held", "only_writer"]
 
 LOCK = ".training.lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What a disk says that knows no locks."""
 
 
 @contextmanager
@@ -46,18 +49,23 @@ def interrupts_held() -> Iterator[None]:
 def only_writer(folder: Path) -> Iterator[None]:
     """Keep other trainings out of a folder; the lock ends with the process, however that ends.
 
+    Where a disk knows no locks, as some that are shared over a network, nothing keeps them out.
+
     Raises
     ------
     ValueError
         If another training writes there.
     """
-    lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    lock = FileLock(folder / LOCK, timeout=0, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
         raise ValueError(
             f"Another training writes into {folder}. Wait until it is finished, or choose another output."
         ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     try:
         yield
     finally:
