@@ -30,7 +30,7 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
     list of Path
         Without doubles; those of a folder or pattern in the order a person expects (``img2`` before
         ``img10``). Of an OME-TIFF whose planes lie in several files only the first of these, with which it
-        is read whole, and those that are named one by one.
+        is read whole.
 
     Raises
     ------
@@ -38,12 +38,9 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
         If a place does not exist, or holds no image.
     """
     found: dict[Path, None] = {}
-    named: set[Path] = set()
     for place in places:
-        here = _images_at(str(place))
-        found.update(dict.fromkeys(here))
-        named.update({Path(place).expanduser()}.intersection(here))
-    return _first_parts(found, named)
+        found.update(dict.fromkeys(_images_at(str(place))))
+    return _first_parts(found)
 
 
 def is_image(path: Path) -> bool:
@@ -60,8 +57,8 @@ def natural_key(path: Path) -> list[tuple[bool, int, str]]:
     return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
-def _first_parts(paths: Iterable[Path], named: set[Path]) -> list[Path]:
-    """Take each image once, of which the planes lie in several files, but all files that are named."""
+def _first_parts(paths: Iterable[Path]) -> list[Path]:
+    """Take each image once, of which the planes lie in several files."""
     images: list[Path] = []
     listed: dict[Path, list[Path]] = {}
     """By file: those before it that count it to their image."""
@@ -72,7 +69,7 @@ def _first_parts(paths: Iterable[Path], named: set[Path]) -> list[Path]:
 
             parts = files_of_image(path)
         # A file that was renamed lists its former name: what has that name now may be another image.
-        if path not in named and not parts.isdisjoint(listed.get(path, ())):
+        if not parts.isdisjoint(listed.get(path, ())):
             continue
         images.append(path)
         for part in parts:
