@@ -361,6 +361,15 @@ def same_end(config, other):
     return all(torch.equal(tensor, b["model"][name]) for name, tensor in a["model"].items())
 
 
+@pytest.fixture
+def ctrl_c_counts():
+    """Let Ctrl+C interrupt, also where the tests run in the background: a shell lets them ignore it there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_counts")
 def test_a_step_is_finished_before_ctrl_c_ends_the_run(config, tmp_path, in_the_fourth_step):
     broken = dataclasses.replace(config, output=tmp_path / "broken")
     in_the_fourth_step(lambda: signal.raise_signal(signal.SIGINT))
@@ -383,6 +392,7 @@ def test_a_step_that_fails_is_not_counted(config, tmp_path, in_the_fourth_step):
     assert same_end(config, broken)
 
 
+@pytest.mark.usefixtures("ctrl_c_counts")
 def test_a_second_ctrl_c_does_not_wait():
     before = signal.getsignal(signal.SIGINT)
     done = []

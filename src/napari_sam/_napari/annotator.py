@@ -18,7 +18,8 @@ from napari_sam.session.folder_jobs import Look
 if TYPE_CHECKING:
     from napari_sam._napari.panels.folder_panel import FolderPanel
     from napari_sam._napari.widget import SegmentAnythingDock
-    from napari_sam.folder.annotate import Opened, Snapshot
+    from napari_sam.folder.annotate import Snapshot
+    from napari_sam.folder.opened import Opened
 
 PAUSE = 1000
 """Milliseconds after a change of the labels before they are saved."""

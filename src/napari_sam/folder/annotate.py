@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import copy2
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -26,23 +25,19 @@ from napari_sam.axes import Axes
 from napari_sam.export import export
 from napari_sam.export.atomic import replacing
 from napari_sam.export.formats import without_suffix
-from napari_sam.files import ImageFile, ImageFileError, find_images, open_image
-from napari_sam.files.image_file import COLOURS, in_words
+from napari_sam.files import ImageFileError, find_images, open_image
+from napari_sam.files.image_file import in_words
 from napari_sam.folder.manifest import MANIFEST, STATE_FILE, read_manifest, stamp_output
+from napari_sam.folder.opened import Opened, read_whole
 from napari_sam.folder.ours import unmark
-from napari_sam.folder.pictures import stack_contrast
 from napari_sam.folder.run import numbered, plan
-from napari_sam.image import RGB, Contrast, plane_to_rgb, range_contrast
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["STATE_FILE", "AnnotationFolder", "Entry", "Opened", "Snapshot", "Stamp", "State", "count"]
+__all__ = ["STATE_FILE", "AnnotationFolder", "Entry", "Snapshot", "Stamp", "State"]
 
 FORMAT, VERSION = "napari-sam annotation", 1
-LARGEST = 4 * 2**30
-"""Bytes of an image above which it is not read whole."""
-
 State = Literal["new", "in work", "done", "broken"]
 Stamp = tuple[int, int]
 """See `AnnotationFolder.stamp`."""
@@ -81,80 +76,6 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Opened:
-    """An image that was read, with its labels.
-
-    Parameters
-    ----------
-    channels : tuple of ndarray
-        One array for each channel, in the order of ``axes``; of a colour picture one, with colours last.
-    rgb : bool
-        Whether it is a colour picture.
-    axes : Axes
-    contrast : tuple of Contrast
-        What is black and white, for each channel; of a colour picture nothing.
-    labels : ndarray of int, optional
-        In the order of ``axes``; None where nothing is saved yet.
-    features : DataFrame, optional
-        What is stored about the objects, with their ids in ``index``.
-    note : str
-        What a person should know of it (`ImageFile.note`).
-    """
-
-    channels: tuple[NDArray[Any], ...]
-    rgb: bool
-    axes: Axes
-    contrast: tuple[Contrast, ...]
-    labels: NDArray[np.integer] | None
-    features: DataFrame | None
-    note: str = ""
-
-    @property
-    def objects(self) -> int:
-        """Number of objects that are saved."""
-        return 0 if self.labels is None else count(self.labels)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of a label image."""
-        return tuple(int(n) for n in self.channels[0].shape[: len(self.axes.names)])
-
-    @property
-    def middle(self) -> tuple[int, ...]:
-        """The plane in the middle: a position on each axis but Y and X."""
-        return tuple(n // 2 for n in self.shape[:-2])
-
-    def picture(self, plane: Sequence[int], picks: Sequence[int | None] | None, rule: str) -> RGB:
-        """Picture of a plane as the dock gives it to the model.
-
-        Parameters
-        ----------
-        plane : sequence of int
-            A position on each axis but Y and X.
-        picks : sequence of (int or None), optional
-            Channels that are red, green and blue; the first one for all if not given.
-        rule : {"displayed", "percentiles", "range"}
-            Contrast of the dock.
-        """
-        where = tuple(plane)
-        if self.rgb:
-            colours = self.channels[0][where][..., :3]
-            whole = colours.dtype == np.uint8 and rule != "range"
-            limits = Contrast(0, 255) if whole else _colour_window(colours, rule)
-            return plane_to_rgb(colours, contrast=limits, channels=(0, 1, 2))
-        picks = (0, 0, 0) if picks is None else picks
-        picture = np.zeros((*self.shape[-2:], 3), np.uint8)
-        for colour, channel in enumerate(picks):
-            if channel is not None and channel < len(self.channels):
-                pixels = self.channels[channel][where]
-                window: Contrast | list[Contrast] | None = None
-                if rule != "percentiles":
-                    window = range_contrast(pixels) if rule == "range" else self.contrast[channel]
-                picture[..., colour] = plane_to_rgb(pixels, contrast=window)[..., 0]
-        return picture
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class Snapshot:
     """Labels of an image as they were at a moment.
 
@@ -190,7 +111,7 @@ class Written(NamedTuple):
 
 
 class AnnotationFolder:
-    """The images of a folder, with state and labels in another folder.
+    """The images of a folder, with state and labels in another folder; one thread at a time writes there.
 
     Parameters
     ----------
@@ -214,7 +135,6 @@ class AnnotationFolder:
                 f"The folder {self.labels} for the labels cannot be made ({error.strerror or error}). "
                 "Choose one in which you may write."
             ) from error
-        self._lock = Lock()
         noted = self._read()
         self.current = str(noted.get("current", ""))
         sources = find_images([self.images])
@@ -257,8 +177,7 @@ class AnnotationFolder:
             If one of them cannot be read, or they do not fit together.
         """
         entry = self.entries[number]
-        with open_image(entry.source) as image:
-            opened = replace(_read_image(image), note=image.note)
+        opened = read_whole(entry.source)
         labels = features = None
         if entry.labels.exists():
             labels = _read_labels(entry.labels, opened)
@@ -293,24 +212,23 @@ class AnnotationFolder:
         entry = self.entries[snapshot.number]
         ids = np.unique(snapshot.labels)
         table = _rows_of(snapshot.features, ids)
-        with self._lock:
-            there = entry.labels.exists()
-            if not there and not ids.any():
-                return Written(0)
-            changed = there and known is not None and self.stamp(snapshot.number) != known
-            aside = _keep_aside(entry.labels) if changed else None
-            # A table that is not read here (from a spreadsheet, say) is not thrown away either.
-            theirs = entry.features.exists() and (changed or not _is_table(entry.features))
-            if theirs and (changed or table is not None):
-                _keep_aside(entry.features)
-            if table is not None:
-                with replacing(entry.features) as beside:
-                    table.to_csv(beside, index=False)
-            export(snapshot.labels, entry.labels, format="tiff", axes=snapshot.axes)
-            if table is None and (changed or not theirs):
-                entry.features.unlink(missing_ok=True)
-            # They are not those of a run that was killed any more.
-            unmark([entry.labels])
+        there = entry.labels.exists()
+        if not there and not ids.any():
+            return Written(0)
+        changed = there and known is not None and self.stamp(snapshot.number) != known
+        aside = _keep_aside(entry.labels) if changed else None
+        # A table that is not read here (from a spreadsheet, say) is not thrown away either.
+        theirs = entry.features.exists() and (changed or not _is_table(entry.features))
+        if theirs and (changed or table is not None):
+            _keep_aside(entry.features)
+        if table is not None:
+            with replacing(entry.features) as beside:
+                table.to_csv(beside, index=False)
+        export(snapshot.labels, entry.labels, format="tiff", axes=snapshot.axes)
+        if table is None and (changed or not theirs):
+            entry.features.unlink(missing_ok=True)
+        # They are not those of a run that was killed any more.
+        unmark([entry.labels])
         return Written(int(np.count_nonzero(ids)), aside)
 
     def note(self, entries: Sequence[Entry], current: str) -> None:
@@ -321,14 +239,13 @@ class AnnotationFolder:
         ExportError
             If the file cannot be written.
         """
-        with self._lock:
-            noted = self._read()
-            for entry in entries:
-                about = {k: v for k, v in asdict(entry).items() if k in ("state", "objects", "error")}
-                noted["images"][entry.name] = {**about, "labels": entry.labels.name}
-            noted["current"] = current
-            with replacing(self.labels / STATE_FILE) as beside:
-                beside.write_text(json.dumps(noted, indent=1, ensure_ascii=False), encoding="utf-8")
+        noted = self._read()
+        for entry in entries:
+            about = {k: v for k, v in asdict(entry).items() if k in ("state", "objects", "error")}
+            noted["images"][entry.name] = {**about, "labels": entry.labels.name}
+        noted["current"] = current
+        with replacing(self.labels / STATE_FILE) as beside:
+            beside.write_text(json.dumps(noted, indent=1, ensure_ascii=False), encoding="utf-8")
 
     def _read(self) -> dict[str, Any]:
         """What the state file says."""
@@ -366,11 +283,6 @@ class AnnotationFolder:
         return Entry(source=source, labels=labels, state=state, objects=objects)
 
 
-def count(labels: NDArray[np.integer]) -> int:
-    """Count the objects of a label image."""
-    return int(np.count_nonzero(np.unique(labels)))
-
-
 def _rows_of(features: DataFrame | None, ids: NDArray[np.integer]) -> DataFrame | None:
     """Rows of a table that tell of objects that are there; None if there is none."""
     if features is not None and "index" in features:
@@ -385,38 +297,6 @@ def _keep_aside(path: Path) -> Path:
     with replacing(aside) as beside:
         copy2(path, beside)
     return aside
-
-
-def _read_image(image: ImageFile) -> Opened:
-    """Read all pixels of an image, its channels apart."""
-    nbytes = image.dtype.itemsize * int(np.prod(image.array.shape))
-    if nbytes > LARGEST:
-        raise ImageFileError(
-            f"{image.path.name} has {nbytes / 1e9:.0f} GB and is not read whole. Open it by itself, with "
-            "File > Open."
-        )
-    pixels = np.asarray(image.intensities())
-    size = image.array.shape[image.names.index(COLOURS)] if COLOURS in image.names else 0
-    if pixels.ndim == len(image.shape):
-        channels: tuple[NDArray[Any], ...] = (pixels,)
-    elif size in (3, 4) and pixels.shape[-1] == size:
-        return Opened((pixels,), True, image.axes, (), None, None)
-    else:
-        channels = tuple(np.ascontiguousarray(pixels[..., c]) for c in range(pixels.shape[-1]))
-    windows = stack_contrast(image) or [Contrast(0, 255)] * len(channels)
-    return Opened(channels, False, image.axes, tuple(_open_window(w) for w in windows), None, None)
-
-
-def _open_window(window: Contrast) -> Contrast:
-    """Window whose ends differ, as napari wants them."""
-    return window if window.low < window.high else Contrast(window.low, window.low + 1)
-
-
-def _colour_window(colours: NDArray[Any], rule: str) -> Contrast | list[Contrast] | None:
-    """Contrast of a colour picture that is not of 8 bits."""
-    if rule != "displayed":
-        return range_contrast(colours) if rule == "range" else None
-    return Contrast(0, 1) if colours.dtype.kind == "f" else Contrast(0, float(np.iinfo(colours.dtype).max))
 
 
 def _read_labels(path: Path, opened: Opened) -> NDArray[np.integer]:

@@ -47,7 +47,7 @@ class FolderAnnotator:
     changed = Signal()
     """The list, the state of an image, or which one is open."""
     opened = Signal(object)
-    """An image is to be shown: `napari_sam.folder.annotate.Opened`."""
+    """An image is to be shown: `napari_sam.folder.opened.Opened`."""
     said = Signal(str)
 
     def __init__(

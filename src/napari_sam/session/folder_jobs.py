@@ -17,13 +17,14 @@ from napari_sam.store import embed_once
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_sam.folder.annotate import AnnotationFolder, Entry, Opened, Snapshot, Stamp
+    from napari_sam.folder.annotate import AnnotationFolder, Entry, Snapshot, Stamp
+    from napari_sam.folder.opened import Opened
     from napari_sam.predictor import Predictor
     from napari_sam.session.work import Kept
 
 
 class Look(NamedTuple):
-    """How the dock looks at an image: see `napari_sam.folder.annotate.Opened.picture`."""
+    """How the dock looks at an image: see `napari_sam.folder.opened.Opened.picture`."""
 
     picks: Sequence[int | None] | None
     rule: str
