@@ -44,11 +44,12 @@ class OnDisk(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What became of a snapshot: its objects, or why it could not be written."""
+    """What became of a snapshot: its objects, or why it could not be written; it may be on disk already."""
 
     snapshot: Snapshot
     objects: int = 0
     error: str = ""
+    written: bool = False
 
 
 class Outcome(NamedTuple):
@@ -215,49 +216,42 @@ def save_all(
     request that is overtaken by the next one is never seen, and the next one must know what is on disk.
     """
     with _SAVING:
-        return _save_all(folder, snapshots, on_disk, noted, current, news)
-
-
-def _save_all(
-    folder: AnnotationFolder,
-    snapshots: Sequence[Snapshot],
-    on_disk: MutableMapping[Path, OnDisk],
-    noted: Mapping[int, Entry],
-    current: str,
-    news: list[str],
-) -> Outcome:
-    saved: list[Saved] = []
-    entries = dict(noted)
-    for snapshot in snapshots:
-        number = snapshot.number
-        digest, labels = snapshot.digest(), folder.entries[number].labels
-        known = on_disk.get(labels)
-        if known is not None:
-            known = on_disk[labels] = _looked_at_again(folder, number, known)
-        if known is not None and known.digest == digest:
-            now = folder.stamp(number)
-            if now not in (known.stamp, known.told):
-                news.append(f"Somebody else has written {labels.name} since it was opened: open it again.")
-                on_disk[labels] = known._replace(told=now)
-            saved.append(Saved(snapshot, known.objects))
-            continue
+        saved = [_save_one(folder, snapshot, on_disk, news) for snapshot in snapshots]
+        entries = dict(noted)
+        for number, objects in ((one.snapshot.number, one.objects) for one in saved if one.written):
+            entry = entries.get(number, folder.entries[number])
+            state = "in work" if entry.state == "new" and objects else entry.state
+            entries[number] = replace(entry, objects=objects, state=state)
         try:
-            objects, aside = folder.save(snapshot, None if known is None else known.stamp)
+            folder.note(list(entries.values()), current)
         except (OSError, ValueError) as error:
-            saved.append(Saved(snapshot, error=str(error)))
-            continue
-        on_disk[labels] = OnDisk(digest, objects, folder.stamp(number))
-        if aside is not None:
-            news.append(
-                f"Somebody else has written {labels.name} since it was opened: those labels are now in "
-                f"{aside.name}, yours in their place."
-            )
-        saved.append(Saved(snapshot, objects))
-        entry = entries.get(number, folder.entries[number])
-        state = "in work" if entry.state == "new" and objects else entry.state
-        entries[number] = replace(entry, objects=objects, state=state)
+            return Outcome(saved, noted, str(error))
+        return Outcome(saved, noted)
+
+
+def _save_one(
+    folder: AnnotationFolder, snapshot: Snapshot, on_disk: MutableMapping[Path, OnDisk], news: list[str]
+) -> Saved:
+    """Write the labels of an image, unless they are what is on disk."""
+    number = snapshot.number
+    digest, labels = snapshot.digest(), folder.entries[number].labels
+    known = on_disk.get(labels)
+    if known is not None:
+        known = on_disk[labels] = _looked_at_again(folder, number, known)
+    if known is not None and known.digest == digest:
+        now = folder.stamp(number)
+        if now not in (known.stamp, known.told):
+            news.append(f"Somebody else has written {labels.name} since it was opened: open it again.")
+            on_disk[labels] = known._replace(told=now)
+        return Saved(snapshot, known.objects)
     try:
-        folder.note(list(entries.values()), current)
+        objects, aside = folder.save(snapshot, None if known is None else known.stamp)
     except (OSError, ValueError) as error:
-        return Outcome(saved, noted, str(error))
-    return Outcome(saved, noted)
+        return Saved(snapshot, error=str(error))
+    on_disk[labels] = OnDisk(digest, objects, folder.stamp(number))
+    if aside is not None:
+        news.append(
+            f"Somebody else has written {labels.name} since it was opened: those labels are now in "
+            f"{aside.name}, yours in their place."
+        )
+    return Saved(snapshot, objects, written=True)
