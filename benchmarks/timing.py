@@ -82,6 +82,11 @@ class Row:
         return record
 
 
+REST = 0.05
+"""Seconds between the two sides: the threads of one spin for some milliseconds after it has answered, on
+the processors that the other is about to use."""
+
+
 def in_turn(
     ours: Callable[[], Any], reference: Aside | None, *, repeat: int, ours_repeat: int = 1, warm: bool = True
 ) -> tuple[Times, Any, Any]:
@@ -116,12 +121,14 @@ def in_turn(
     for turn in range(repeat):
         forget_peak()
         before = memory_mb()
+        time.sleep(REST)
         for _ in range(ours_repeat):
             start = time.perf_counter()
             found = ours()
             quick.append(time.perf_counter() - start)
         peak = max(peak, memory_mb(peak=True) - before)
         if reference is not None:
+            time.sleep(REST)
             seconds, expected = reference.run(answer=turn == repeat - 1)
             slow.append(seconds)
     times = Times(

@@ -119,6 +119,24 @@ def test_large_masks_are_computed_block_by_block(rng, monkeypatch):
     assert blocks[1] == plain[1]
 
 
+@pytest.mark.parametrize("small", [1, 500, 20_000])
+def test_products_are_computed_a_few_rows_at_a_time(small, rng, monkeypatch):
+    """numpy's library hands larger ones to threads, which then wait for torch's."""
+    sizes, product = [], np.matmul
+
+    def noted(a, b, out):
+        sizes.append(a.shape[-2] * a.shape[-1] * b.shape[-1])
+        return product(a, b, out=out)
+
+    logits, window = textured(rng), whole(FRAMES[2])
+    expected = window.upsample(logits)
+    monkeypatch.setattr(geometry, "SMALL_PRODUCT", small)
+    monkeypatch.setattr(np, "matmul", noted)
+    np.testing.assert_allclose(window.upsample(logits), expected, atol=1e-5)
+    one_row = max(logits.shape) * max(window.frame.image_shape)
+    assert max(sizes) <= max(small, one_row)
+
+
 def test_empty_and_full_logits():
     window = whole(FRAMES[1])
     nothing = np.full((32, 32), -3, np.float32)

@@ -22,6 +22,8 @@ Float = NDArray[np.float32]
 
 BLOCK = 256
 """Side, in image pixels, of the blocks in which large masks are computed."""
+SMALL_PRODUCT = 2**18
+"""Multiplications in a matrix product up to which numpy's library computes it in the calling thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +150,19 @@ class Window:
 
         Parameters
         ----------
-        logits : ndarray of float32, shape (..., rows, columns)
+        logits : ndarray of float32, shape (rows, columns)
         box : Box, optional
             Whole-pixel box of the plane; all that the window covers if not given.
 
         Returns
         -------
-        ndarray of float32, shape (..., box height, box width)
+        ndarray of float32, shape (box height, box width)
         """
         box = self.image_box if box is None else box
         own = self.cells(box)
         rows = self.matrix(0, int(box.y0), int(box.y1))[:, own[0]]
         cols = self.matrix(1, int(box.x0), int(box.x1))[:, own[1]]
-        return np.asarray(rows @ logits[..., own[0], own[1]] @ cols.T, dtype=np.float32)
+        return _separable(rows, logits[own], cols)
 
     def cells(self, box: Box) -> tuple[slice, slice]:
         """Rows and columns of the cells that the pixels of a whole-pixel box are interpolated from."""
@@ -280,7 +282,7 @@ class Window:
         box = self.image_box
         rows = _area_matrix(self, 0, int(box.y0), int(box.y1))
         cols = _area_matrix(self, 1, int(box.x0), int(box.x1))
-        covered = rows @ mask.crop(box).astype(np.float32) @ cols.T
+        covered = _separable(rows, mask.crop(box).astype(np.float32), cols)
         return (outside + (inside - outside) * np.clip(covered, 0, 1)).astype(np.float32)
 
     def resample(self, logits: Float, target: Window, outside: float) -> Float:
@@ -289,8 +291,28 @@ class Window:
             return logits
         rows, row_ok = _cell_matrix(self, target, 0)
         cols, col_ok = _cell_matrix(self, target, 1)
-        moved = rows @ logits @ cols.T
+        moved = _separable(rows, logits, cols)
         return np.where(row_ok[:, None] & col_ok[None], moved, np.float32(outside)).astype(np.float32)
+
+
+def _separable(rows: Float, plane: Float, columns: Float) -> Float:
+    """``rows @ plane @ columns.T``."""
+    return _product(_product(rows, plane), columns.T)
+
+
+def _product(a: Float, b: Float) -> Float:
+    """``a @ b``, a few rows at a time, so that it is computed in the calling thread.
+
+    The other threads of numpy's library would have to wait for those of torch, which spin for some
+    milliseconds after the decoder has run: several times as long as the product takes.
+    """
+    (height, depth), width = a.shape, b.shape[1]
+    strip = max(1, SMALL_PRODUCT // max(1, depth * width))
+    out = np.empty((height, width), np.float32)
+    whole = height - height % strip
+    np.matmul(a[:whole].reshape(-1, strip, depth), b, out=out[:whole].reshape(-1, strip, width))
+    np.matmul(a[whole:], b, out=out[whole:])
+    return out
 
 
 def _linear(

@@ -136,6 +136,25 @@ def test_eight_bit_convolution(relu, stride):
     assert error(found, expected) < 0.02
 
 
+@needs_eight_bits
+@torch.inference_mode()
+def test_weights_are_packed_once_for_a_size_and_a_number_of_threads(two_threads):
+    """In another layout they would be brought to the wanted one at every call."""
+    step = EightBit(randomise(torch.nn.Conv2d(192, 192, 3, 1, 1)), Range(0, 1), None, relu=False)
+    planes = [torch.rand(1, 192, s, s).contiguous(memory_format=torch.channels_last) for s in (8, 32, 9)]
+    alone = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found = [step(plane) for plane in (*planes[:2], *planes[:2])]
+        assert torch.equal(found[0], found[2])
+        alone = alone or found
+        assert all(torch.equal(a, b) for a, b in zip(alone, found, strict=True))
+    known = step.packed.cache_info()
+    assert (known.hits, known.misses) == (4, 4)
+    step(planes[2])
+    assert step.packed.cache_info().currsize == 4
+
+
 def test_eight_bits_tell_a_range_from_end_to_end():
     x = torch.tensor([-1.5, 0.0, 0.25, 3.0])
     for values in (x, x.relu()):

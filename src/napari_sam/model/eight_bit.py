@@ -6,7 +6,7 @@ outside is clipped. Weights have one scale for each output channel.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from .precision import capabilities
 
 LEVELS = 255
+SIZES = 4
+"""Sizes of planes for which a convolution's packed weights are kept."""
 
 
 class Range(NamedTuple):
@@ -73,18 +75,28 @@ class EightBit:
         self.bias, self.relu = conv.bias, relu
         self.scales = (weight.abs().amax((1, 2, 3)) / 127).clamp(min=1e-12)
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
-        whole = (weight / self.scales[:, None, None, None]).round().to(torch.int8)
+        self.whole = (weight / self.scales[:, None, None, None]).round().to(torch.int8).contiguous()
         self.geometry = [list(conv.stride), [int(p) for p in conv.padding], list(conv.dilation), conv.groups]
-        self.weight = torch.ops.onednn.qconv_prepack(
-            whole.contiguous(), self.scales, source.scale, source.zero, *self.geometry
+        self.packed = lru_cache(SIZES)(self._pack)
+
+    def _pack(self, shape: tuple[int, ...], threads: int) -> Tensor:
+        """Return the weights in the layout that inputs of a shape want in so many threads.
+
+        The library would bring weights in another layout to this one at every call, which takes several
+        times as long as the convolution itself; packing them takes a fraction of it.
+        """
+        packed: Tensor = torch.ops.onednn.qconv_prepack(
+            self.whole, self.scales, self.source.scale, self.source.zero, *self.geometry, list(shape)
         )
+        return packed
 
     def __call__(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """Map x (B, C, H, W), uint8 or float32; ``plus``, uint8, is overwritten by the result."""
         if x.dtype == torch.float32:
             x = quantise(x, self.source)
         scale, zero, dtype = (1.0, 0, torch.float32) if self.out is None else (*self.steps, torch.uint8)
-        start = (x, self.source.scale, self.source.zero, self.weight, self.scales, self.zeros)
+        weight = self.packed(tuple(x.shape), torch.get_num_threads())
+        start = (x, self.source.scale, self.source.zero, weight, self.scales, self.zeros)
         end = (self.bias, *self.geometry, scale, zero, dtype)
         if plus is None:
             return torch.ops.onednn.qconv2d_pointwise(*start, *end, "relu" if self.relu else "none", [], "")
