@@ -103,6 +103,20 @@ def test_prompts_lie_on_their_objects(source):
                 assert (np.abs(box - truth) < 0.6 * size + 2).all()
 
 
+@pytest.mark.parametrize("exact", [0.0, 1.0])
+def test_boxes_are_exact_where_asked(source, exact):
+    """A label pixel is two model pixels, so an exact box ends half a pixel before its first centre."""
+    recipe = dataclasses.replace(RECIPE, exact=exact)
+    batch = make_batch(recipe, [source], [1.0], seed=0, step=0)
+    assert len(batch.truth)
+    for truth, box, origin in zip(batch.truth.numpy(), batch.box.numpy(), batch.origin.numpy(), strict=True):
+        ys, xs = np.nonzero(truth)
+        own = 2.0 * np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) - 0.5
+        found = box - CELL * np.tile(origin[::-1], 2)
+        if not _at_border(truth):
+            assert np.allclose(found, own) == (exact == 1.0)
+
+
 def test_dense_truth_peaks_once_per_object(source):
     batch = make_batch(RECIPE, [source], [1.0], seed=1, step=0)
     seed, foreground, boundary, octaves, known = batch.dense.unbind(1)
@@ -184,8 +198,8 @@ def test_a_plane_of_many_objects_is_drawn_more_often(tmp_path):
         labels[4:28:6, 4:28] = np.arange(1, 5)[:, None] * (np.arange(1, 5)[:, None] <= objects)
         Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "images" / f"{k}.png")
         Image.fromarray(labels).save(tmp_path / "labels" / f"{k}.png")
-    source = load_folder("x", tmp_path)
-    assert source.chances == pytest.approx([1 / 3, 2 / 3])
+    for crowding, chances in ((0.5, [1 / 3, 2 / 3]), (1.0, [0.2, 0.8]), (0.0, [0.5, 0.5])):
+        assert load_folder("x", tmp_path, crowding=crowding).chances == pytest.approx(chances)
 
 
 def test_missing_labels_are_named(tmp_path):

@@ -227,6 +227,7 @@ def test_unknown_settings_are_named(tmp_path):
         ('[[data]]\nname = "a"\nfolder = "a"\nevery = 0', "every = 1 or more"),
         ('[[data]]\nname = "a"\nfolder = "a"\nweight = 0.0', "a weight above 0 of the data 'a', found 0.0"),
         ('[[data]]\nname = "a"\nfolder = "a"\nweight = nan', "a weight above 0"),
+        ('[[data]]\nname = "a"\nfolder = "a"\ncrowding = 2.0', "crowding between 0 and 1"),
         ('precision = "fp16"', "a precision out of auto, bfloat16, float32, found 'fp16'"),
         ("keep = 3.0", "keep between 0 and 1, found 3.0"),
         ("ema = 1.5", "ema between 0 and 1"),
@@ -237,6 +238,7 @@ def test_unknown_settings_are_named(tmp_path):
         ("recipe = 5", r"Expected \[recipe\] with settings of its own in .*run.toml, found 5"),
         ("[recipe]\ndrawn = -1.0", "drawn between 0 and 1"),
         ("[recipe]\nbox_share = 2", "box_share between 0 and 1"),
+        ("[recipe]\nexact = -0.5", "exact between 0 and 1"),
         ("[recipe]\nwide = nan", "wide between 0 and 1"),
         ("[recipe]\nprompts = 0", "prompts of 1 or more, found 0"),
         ("[recipe]\nsides = [250]", r"sides that are multiples of 32, one or more, found \[250\]"),
@@ -290,7 +292,8 @@ def test_a_run_of_several_parts(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text(
         'steps = 7\n[recipe]\nprompts = 5\nspread = 0.3\n[[data]]\nname = "a"\nfolder = "b"\nweight = 0.5\n'
-        '[[part]]\nname = "first"\n[[part]]\nsteps = 9\nrecipe = {spread = 0.6}\nweights = {a = 2.0}\n'
+        '[[part]]\nname = "first"\n[[part]]\nsteps = 9\nrecipe = {spread = 0.6}\n'
+        "data = {a = {weight = 2.0, crowding = 1.0}}\n"
     )
     first, second = load_config(path, data_root=tmp_path)
     assert (first.output, second.output) == (tmp_path / "run/first", tmp_path / "run/part2")
@@ -298,12 +301,23 @@ def test_a_run_of_several_parts(tmp_path):
     assert (first.steps, second.steps) == (7, 9)
     assert (first.recipe.spread, second.recipe.spread, second.recipe.prompts) == (0.3, 0.6, 5)
     assert (first.data[0].weight, second.data[0].weight) == (0.5, 2.0)
+    assert (first.data[0].crowding, second.data[0].crowding) == (0.5, 1.0)
+    assert second.data[0].folder == "b"
 
 
-def test_a_part_may_weigh_only_known_data(tmp_path):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{b = {weight = 1.0}}", r"not in the file: \['b'\]"),
+        ("{a = 2.0}", r"by the names of data sets, in \[\[part\]\] 1 of .*, found \{'a': 2.0\}"),
+        ("2.0", "found 2.0"),
+        ("{a = {wieght = 1.0}}", r"unknown settings \['wieght'\]"),
+    ],
+)
+def test_a_part_may_change_only_known_data(tmp_path, data, message):
     path = tmp_path / "run.toml"
-    path.write_text("[[part]]\nweights = {b = 1.0}\n")
-    with pytest.raises(ValueError, match=r"not in the file: \['b'\]"):
+    path.write_text(f'[[data]]\nname = "a"\nfolder = "b"\n[[part]]\ndata = {data}\n')
+    with pytest.raises(ValueError, match=message):
         load_config(path)
 
 

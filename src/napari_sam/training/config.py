@@ -53,6 +53,9 @@ class DataEntry:
         Take each n-th plane of a stack.
     balance : str
         Column of the folder's ``index.csv`` that names groups to be balanced.
+    crowding : float
+        Planes of a folder are drawn by this power of the number of their objects: 0 draws all planes
+        alike, 1 all objects.
     """
 
     name: str
@@ -62,6 +65,7 @@ class DataEntry:
     labels: str = ""
     every: int = 1
     balance: str = ""
+    crowding: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse entries that name no data."""
@@ -80,6 +84,7 @@ class DataEntry:
                 f"Expected every = 1 or more in the data {self.name!r}, found {self.every}: "
                 "it says how many planes of a stack there are to each one that is taken."
             )
+        check_ranges(self, {"crowding": SHARE})
 
 
 @dataclass(frozen=True)
@@ -209,8 +214,8 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
     -------
     tuple of TrainConfig
         The parts of the run, to be trained one after the other: one, unless the file has several
-        ``[[part]]``. A part's settings replace those of the file; in its ``recipe`` and ``weights`` (the
-        weight of a data set, by name) it says only what differs. Its ``name`` is its folder in the output.
+        ``[[part]]``. A part's settings replace those of the file; in its ``recipe`` and ``data`` (settings
+        of data sets, by their names) it says only what differs. Its ``name`` is its folder in the output.
 
     Raises
     ------
@@ -237,13 +242,17 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
     root = Path(changes.pop("output", path.parent / table.get("output", path.stem)))
     for number, own in enumerate(parts, 1):
         folder = root / own.pop("name", f"part{number}")
-        merged = table | own | {"recipe": table.get("recipe", {}) | own.get("recipe", {})}
-        weights = merged.pop("weights", {})
-        sets = [entry | {"weight": weights.pop(entry["name"], entry.get("weight", 1.0))}
-                for entry in table.get("data", [])]  # fmt: skip
-        if weights:
+        changed = own.pop("data", {})
+        if not isinstance(changed, dict) or not all(isinstance(v, dict) for v in changed.values()):
             raise ValueError(
-                f"[[part]] {number} of {path} weighs data that is not in the file: {sorted(weights)}."
+                "Expected data = {NAME = {weight = 1.0}}, with what differs by the names of data sets, in "
+                f"[[part]] {number} of {path}, found {changed!r}."
+            )
+        merged = table | own | {"recipe": table.get("recipe", {}) | own.get("recipe", {})}
+        sets = [entry | changed.pop(entry["name"], {}) for entry in table.get("data", [])]
+        if changed:
+            raise ValueError(
+                f"[[part]] {number} of {path} changes data that is not in the file: {sorted(changed)}."
             )
         start = {"start_from": str((out[-1].output / WEIGHTS).absolute())} if out else {}
         out.append(_part(path, merged | {"data": sets} | start, changes | {"output": folder}))
@@ -271,7 +280,7 @@ def _part(path: Path, table: dict[str, Any], changes: dict[str, Any]) -> TrainCo
 def load_sources(config: TrainConfig) -> tuple[list[Source], list[float]]:
     """Read the labelled planes of a configuration, and the weight of each source."""
     sources: Sequence[Source] = [
-        load_folder(entry.name, config.data_root / entry.folder, entry.balance or None)
+        load_folder(entry.name, config.data_root / entry.folder, entry.balance or None, entry.crowding)
         if entry.folder
         else load_stack(
             entry.name, config.data_root / entry.image, config.data_root / entry.labels, entry.every

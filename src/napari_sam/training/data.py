@@ -1,8 +1,8 @@
 """Labelled planes for training: where they come from and how they are drawn at random.
 
 A source is a sequence of `LabelledPlane`. Sources are mixed by weight; inside a source, groups of
-like planes (a column of its ``index.csv``) are balanced by the square root of their sizes, and so are
-planes by the number of their objects: a plane of hundreds has more to teach than one of three.
+like planes (a column of its ``index.csv``) may be balanced by the square root of their sizes, and planes are
+drawn by a power of the number of their objects: a plane of hundreds has more to teach than one of three.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _plane(image: NDArray[np.generic], labels: NDArray[np.integer]) -> LabelledP
     )
 
 
-def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
+def load_folder(name: str, folder: Path, balance: str | None = None, crowding: float = 0.5) -> Source:
     """Read a folder of ``images`` and ``labels`` (or of ``train`` images and labels).
 
     An image without objects is background: a crop of it teaches where there is nothing to be found.
@@ -119,6 +119,8 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
     folder : Path
     balance : str or None
         Column of ``index.csv`` that groups like planes.
+    crowding : float
+        Power of the number of a plane's objects by which it is drawn.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def load_folder(name: str, folder: Path, balance: str | None = None) -> Source:
         raise ValueError(_nothing_in(folder / "labels"))
     typical = float(np.median(diameters))
     planes = [plane if plane.count else replace(plane, typical=typical) for plane in planes]
-    chances = np.sqrt([max(plane.count, 1) for plane in planes])
+    chances = np.array([max(plane.count, 1) for plane in planes], float) ** crowding
     if balance:
         groups = _groups(folder / "index.csv", balance, names)
         sizes = Counter(groups)

@@ -54,6 +54,8 @@ class Recipe:
         Share of drawn pictures.
     box_share : float
         Share of prompts that begin with a box.
+    exact : float
+        Share of boxes that are the object's own, without noise: a detector's, or those of careful people.
     """
 
     sides: tuple[int, ...] = (256, 320, 384)
@@ -64,6 +66,7 @@ class Recipe:
     wide: float = 0.2
     drawn: float = 0.15
     box_share: float = 0.3
+    exact: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be."""
@@ -74,7 +77,7 @@ class Recipe:
             )
         check_ranges(
             self,
-            dict.fromkeys(("wide", "drawn", "box_share"), SHARE)
+            dict.fromkeys(("wide", "drawn", "box_share", "exact"), SHARE)
             | dict.fromkeys(("pixels", "prompts", "diameter"), SOME)
             | {"spread": ANY},
         )
@@ -98,7 +101,7 @@ class Batch:
     point: Tensor
     """(N, 2) float32, (x, y) in model pixels."""
     box: Tensor
-    """(N, 4) float32, noised (x0, y0, x1, y1)."""
+    """(N, 4) float32, (x0, y0, x1, y1), most of them noised."""
     boxed: Tensor
     """(N,) bool: the prompt begins with its box."""
 
@@ -264,7 +267,7 @@ def _prompt(
     edges = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1]) * LOGIT_STRIDE - 0.5
     size = np.tile(edges[2:] - edges[:2], 2)
     noise = np.clip(rng.normal(0, 0.06 * rng.random() * 2, 4) * size, -20, 20)
-    box = edges + noise
+    box = edges + noise * (rng.random() >= recipe.exact)
     boxed = bool(rng.random() < recipe.box_share)
     centre = (box[[1, 0]] + box[[3, 2]]) / 2 if boxed else np.array(point[::-1])
     origin = np.round(centre / CELL - WINDOW_CELLS / 2).astype(np.int64)
