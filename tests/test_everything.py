@@ -141,6 +141,32 @@ def test_lower_thresholds_show_what_was_kept_aside():
     assert [p.mask.ends.tolist() for p in lower.proposals] == [p.mask.ends.tolist() for p in direct.proposals]
 
 
+class Judging(DiscPredictor):
+    """Judges all masks better than its decoder did, by at most a tenth."""
+
+    def judge(self, embedding, mask, predicted_iou):
+        return predicted_iou + 0.1
+
+    def least_iou(self, quality):
+        return quality - 0.1
+
+
+def test_what_is_kept_aside_is_decided_by_the_judged_quality():
+    """The slack changes nothing of what passes, and lowered thresholds show all that pass them."""
+    masks = [
+        sorted(p.mask.ends.tolist() for p in result.filtered.proposals)
+        for result in (
+            run(replace(GRID, pred_iou_thresh=0.75, slack=slack), Judging()) for slack in (0, 0.1, 0.5)
+        )
+    ]
+    assert masks[0]
+    assert masks[0] == masks[1] == masks[2]
+    strict = run(replace(GRID, pred_iou_thresh=0.95, slack=0.2), Judging())
+    assert all(p.predicted_iou > 0.75 for p in strict.found.proposals)
+    lower = strict.refilter(pred_iou=0.76).proposals
+    assert sorted(p.mask.ends.tolist() for p in lower) == masks[0]
+
+
 def test_masks_below_the_floor_are_never_computed():
     predictor = DiscPredictor()
     run(replace(GRID, pred_iou_thresh=0.94, slack=0), predictor)

@@ -184,6 +184,26 @@ def test_the_same_logits_in_another_window_give_the_same_mask(rng):
     assert (away == -20).all()
 
 
+@pytest.mark.parametrize("factor", [0.5, 2.0, 0.7])
+def test_the_same_logits_at_another_scale_give_the_same_mask(factor):
+    """A correction that reaches further is decoded at a coarser scale, with the mask so far."""
+    y, x = np.mgrid[:16, :16]
+    logits = (9 - 2 * np.hypot(y - 8, x - 7)).astype(np.float32)
+    window = Window(Frame.scaled((100, 140), 1.0), (16, 32), 4, (16, 16))
+    other = Window(Frame.scaled((100, 140), factor), (-8, 8), 2, (128, 160))
+    there = window.resample(logits, other, outside=-20)
+    assert mask_iou(window.mask(logits), other.mask(there)) > 0.95
+    # What the first window did not see is not told.
+    seen = other.upsample((there > -20).astype(np.float32))
+    assert seen[: 16 - 4].max() < 1
+
+
+def test_windows_that_miss_the_plane_show_nothing():
+    window = Window(Frame.scaled((50, 50), 1.0), (200, 200), 2, (16, 16))
+    assert window.upsample(np.ones((16, 16), np.float32)).size == 0
+    assert (window.sample_mask(Mask.from_plane(np.ones((5, 5), bool)), 7, -7) == -7).all()
+
+
 @pytest.mark.parametrize("frame", [FRAMES[0], FRAMES[1], FRAMES[2]])
 def test_a_mask_survives_the_way_into_the_window_and_back(frame):
     height, width = frame.image_shape

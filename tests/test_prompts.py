@@ -87,3 +87,14 @@ def test_points_from_array():
     for wrong in (np.array([[5, 10, 20], [6, 30, 40]]), np.array([1, 2]), np.zeros((2, 2, 2))):
         with pytest.raises(PromptError, match=r"shape \(N, 2\)"):
             points_from_array(wrong)
+
+
+def test_an_empty_mask_says_nothing():
+    empty = Mask.from_plane(np.zeros((20, 30), bool))
+    assert not Prompts(mask=empty)
+    click = Prompts((Point(12, 14),), mask=empty)
+    assert click.mask is None
+    assert click.extent == Prompts((Point(12, 14),)).extent
+    assert click.ambiguous
+    drawn = Prompts(mask=Mask.from_plane(np.ones((2, 2), bool), 4, 5))
+    assert Prompts.merge([drawn, Prompts(mask=empty)]).mask.box == drawn.mask.box

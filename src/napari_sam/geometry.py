@@ -286,7 +286,7 @@ class Window:
         return (outside + (inside - outside) * np.clip(covered, 0, 1)).astype(np.float32)
 
     def resample(self, logits: Float, target: Window, outside: float) -> Float:
-        """The same logits on another window of the same frame; ``outside`` where they say nothing."""
+        """The same logits on another window of the same plane; ``outside`` where they say nothing."""
         if target == self:
             return logits
         rows, row_ok = _cell_matrix(self, target, 0)
@@ -307,7 +307,9 @@ def _product(a: Float, b: Float) -> Float:
     milliseconds after the decoder has run: several times as long as the product takes.
     """
     (height, depth), width = a.shape, b.shape[1]
-    strip = max(1, SMALL_PRODUCT // max(1, depth * width))
+    if not height * depth * width:
+        return np.zeros((height, width), np.float32)
+    strip = max(1, SMALL_PRODUCT // (depth * width))
     out = np.empty((height, width), np.float32)
     whole = height - height % strip
     np.matmul(a[:whole].reshape(-1, strip, depth), b, out=out[:whole].reshape(-1, strip, width))
@@ -375,6 +377,7 @@ def _area_matrix(window: Window, axis: int, start: int, stop: int) -> Float:
 def _cell_matrix(source: Window, target: Window, axis: int) -> tuple[Float, NDArray[np.bool_]]:
     """Bilinear matrix (target cells, source cells) and which target cells lie in the source."""
     centre = target.origin[axis] + target.stride * (np.arange(target.shape[axis]) + 0.5)
+    centre *= source.frame.scale[axis] / target.frame.scale[axis]
     position = np.asarray((centre - source.origin[axis]) / source.stride - 0.5, np.float64)
     size = source.shape[axis]
     low, high, weight = _linear(position, size)

@@ -69,7 +69,9 @@ class Prompts:
     mask: Mask | None = None
 
     def __post_init__(self) -> None:
-        """Refuse boxes that hold nothing."""
+        """Refuse boxes that hold nothing, and leave out a mask that does not: it says nothing."""
+        if self.mask is not None and not self.mask.pixels.any():
+            object.__setattr__(self, "mask", None)
         if self.box is None:
             return
         y0, x0, y1, x1 = self.box

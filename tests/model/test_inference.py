@@ -68,6 +68,8 @@ def test_precision_decides_the_type_of_the_weights() -> None:
         model = optimise(small_sam(), "cpu", precision)
         assert model.image_encoder.pos_embed.dtype == dtype
         assert model.mask_decoder.iou_token.weight.dtype == dtype
+        # Qualities that are rounded to eight bits tie where masks compete.
+        assert {p.dtype for p in model.mask_decoder.iou_prediction_head.parameters()} == {torch.float32}
         # Angles of the positional encoding would lose their meaning.
         assert model.prompt_encoder.no_mask.dtype == torch.float32
 

@@ -254,3 +254,6 @@ def test_an_automatic_mask_is_judged_by_the_foreground_under_it(predictor, pictu
         judged = predictor.judge(embedding, Mask.from_plane(mask), 0.6)
         assert judged == pytest.approx((1 - weight) * 0.6 + weight * chance, abs=0.03)
     assert predictor.judge(embedding, Mask.from_plane(np.zeros((4, 4))), 0.6) == 0.6
+    # A mask wholly on foreground is judged best.
+    best = predictor.judge(embedding, Mask.from_plane(np.hypot(y - 150, x - 200) < 70), 0.6)
+    assert predictor.least_iou(best) == pytest.approx(0.6, abs=0.02)

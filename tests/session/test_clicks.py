@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 from tests.fakes import disc_mask
-from tests.session.books import DISCS, LabelBook, Planes, PromptBook
+from tests.session.books import DISCS, LabelBook, Planes, PromptBook, picture
 
 from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.prompts import Point, Prompts
@@ -101,6 +101,31 @@ def test_boxes_and_masks_are_prompts_too(session, runner, prompts):
     again = Mask.from_plane(np.ones((9, 9)), 56, 36)
     prompts.put([Prompts(box=again.box, mask=again)])
     assert not runner.queue
+
+
+def test_a_click_while_masks_wait_for_another_contrast_makes_all_of_them_anew(session, runner, ready):
+    """The embedding has come, the masks have not: those on show are of the old picture."""
+    larger = picture([(20, 24, 12), *DISCS[1:]])
+    first, other = Prompts((Point(20, 24),)), Prompts((Point(60, 40),))
+    session.set_prompts([first, other])
+    runner.drain()
+    before = session.offers[0].choice.area
+    session.look_at(("image", 0), lambda: larger)
+    runner.step()
+    assert session.rgb is larger
+    session.set_prompts([first, other.with_point(62, 42)])
+    runner.drain()
+    assert session.offers[0].choice.area > before
+    assert mask_iou(session.offers[0].choice.mask, disc_mask(20, 24, 12)) > 0.99
+
+
+def test_choices_hold_in_another_contrast(session, runner, prompts):
+    prompts.click(20, 24)
+    runner.drain()
+    session.choose(0)
+    session.look_at(("image", 0), lambda: picture([(20, 24, 12), *DISCS[1:]]))
+    runner.drain()
+    assert session.offers[0].chosen == 0
 
 
 def test_each_prompt_its_own_object(session, runner, prompts, predictor):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from tests.fakes import disc_mask
-from tests.session.books import DISCS, LabelBook
+from tests.fakes import DiscPredictor, disc_mask
+from tests.session.books import DISCS, LabelBook, picture
 
 from napari_sam.masks import mask_iou
+from napari_sam.prompts import Point, Prompts
 from napari_sam.session import Filters
 
 
@@ -75,6 +76,32 @@ def test_undo_takes_back_commits_and_clicks_and_redo_makes_them_again(session, r
     assert len(book.written) == 1
     assert prompts.prompts == session.offers == ()
     assert not runner.queue
+
+
+@pytest.mark.parametrize("what", ["model", "contrast"])
+def test_undo_sees_the_clicks_with_the_model_and_the_contrast_of_now(session, runner, prompts, what):
+    """Masks of another model would feed the next click, and be written under that model's name."""
+    prompts.click(20, 24)
+    runner.drain()
+    before = session.offers[0].choice.area
+    prompts.click(22, 26)
+    runner.drain()
+    larger = picture([(20, 24, 12), *DISCS[1:]])
+    if what == "model":
+        session._load_model = lambda name, **_: DiscPredictor(name="other", stride=2)
+        session.use_model("other")
+    else:
+        session.look_at(("image", 0), lambda: larger)
+    runner.drain()
+    session.undo()
+    runner.drain()
+    assert session.prompts == (Prompts((Point(20, 24),)),)
+    assert {offer.model for offer in session.offers} == {session.predictor.name}
+    assert {offer.source for offer in session.offers} == {session.embedding.key}
+    assert (session.offers[0].choice.area > before) == (what == "contrast")
+    prompts.click(21, 25)
+    runner.drain()
+    assert session.errors == []
 
 
 def test_a_new_click_after_undo_forgets_what_was_undone(session, runner, prompts):

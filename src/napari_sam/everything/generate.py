@@ -142,7 +142,9 @@ class Search:
         for output in self._decode(embedding, points - (crop.y0, crop.x0)):
             prompt = self.prompts + output.row
             mask = output.mask.shift(int(crop.y0), int(crop.x0))
-            if output.stability < np.float32(self.settings.floors[1]) or not mask.pixels.size:
+            if not self._passes(np.float32(output.predicted_iou), self.settings.floors[0]):
+                self._lose(prompt, "predicted IoU")
+            elif output.stability < np.float32(self.settings.floors[1]) or not mask.pixels.size:
                 self._lose(prompt, "stability")
             elif output.is_cut or is_cut_by_crop(mask.box, crop, self.shape):
                 self._lose(prompt, "cut off")
@@ -165,13 +167,13 @@ class Search:
         self.prompts += len(points)
 
     def _decode(self, embedding: Embedding, points: Points) -> Iterator[Output]:
-        """Masks of the outputs whose predicted IoU is above the floor.
+        """Masks of the outputs whose predicted IoU may be above the floor.
 
-        The predicted IoU is known before the mask: only masks that pass are computed.
+        The decoder's estimate is known before the mask: only masks that may pass are computed.
         """
         batch = self.predictor.decode_points(embedding, points)
         iou = batch.iou[:, LEVELS]
-        passed = self._passes(iou)
+        passed = self._passes(iou, self.least_iou)
         rows, cols = np.nonzero(passed)
         again: set[int] = set()
         if len(rows):
@@ -204,7 +206,7 @@ class Search:
         offers = self.predictor.refocus(embedding, prompts, seen, [None] * len(prompts))
         for row, offer in zip(rows, offers, strict=True):
             for candidate in offer:
-                if self._passes(np.float32(candidate.predicted_iou)):
+                if self._passes(np.float32(candidate.predicted_iou), self.least_iou):
                     level, quality = candidate.level, candidate.predicted_iou
                     yield self._output(embedding, row, level, quality, candidate.window, candidate.logits)
                 else:
@@ -219,11 +221,16 @@ class Search:
         # Single precision as in the reference, so that masks at the very threshold fall on the same side.
         return Output(row, level, iou, mask, float(np.float32(stability)), window.cuts(mask))
 
-    def _passes(self, iou: NDArray[np.float32] | np.float32) -> NDArray[np.bool_]:
-        """Whether a predicted IoU is above the floor; there is none if the threshold filters nothing."""
+    @property
+    def least_iou(self) -> float:
+        """The decoder's estimate below which no mask is worth computing."""
+        return self.predictor.least_iou(self.settings.floors[0])
+
+    def _passes(self, iou: NDArray[np.float32] | np.float32, floor: float) -> NDArray[np.bool_]:
+        """Whether a predicted IoU is above a floor; there is none if the threshold filters nothing."""
         if self.settings.pred_iou_thresh <= 0 or self.settings.floors[0] <= 0:
             return np.ones_like(iou, bool)
-        return np.asarray(iou > np.float32(self.settings.floors[0]))
+        return np.asarray(iou > np.float32(floor))
 
     def _lose(self, prompt: int, reason: Reason) -> None:
         self.lost.append((prompt, REASONS.index(reason)))
@@ -273,7 +280,7 @@ def generate(
     Raises
     ------
     ValueError
-        If the embedding is another plane's, or seeds are asked of a model that has none.
+        If the embedding is that of a plane of another size, or seeds are asked of a model that has none.
     """
     settings = settings_for(predictor) if settings is None else settings
     shape = (image.shape[0], image.shape[1])

@@ -38,6 +38,7 @@ def optimise(model: Sam, device: torch.device | str = "cpu", precision: str = "a
     # The prompt encoder stays in single precision: its angles need the bits.
     model.image_encoder.to(dtype)
     model.mask_decoder.to(dtype)
+    model.mask_decoder.iou_prediction_head.float()
     if device.type == "cpu":
         keep_heap()
         for layer in model.modules():

@@ -74,7 +74,8 @@ class MaskDecoder(nn.Module):
         decoded = [self.transformer(tokens, part) for tokens, part in parts]
         tokens = torch.cat([tokens for tokens, _ in decoded])
         planes = [plane for _, keys in decoded for group in keys for plane in group]
-        iou = self.iou_prediction_head(tokens[:, 0]).float()
+        # In single precision whatever the rest is: numbers rounded to 1/256 would tie where masks compete.
+        iou: Tensor = self.iou_prediction_head(tokens[:, 0].float())
         return Decoded(iou, tokens[:, 1 : 1 + iou.shape[1]], planes, self)
 
     def paint(self, tokens: Tensor, planes: Sequence[Tensor], rows: Tensor, columns: Tensor) -> Tensor:

@@ -296,6 +296,10 @@ class Predictor(ABC):
         """
         return predicted_iou
 
+    def least_iou(self, quality: float) -> float:
+        """Return the decoder's estimate below which `judge` never gives a quality."""
+        return quality
+
     @abstractmethod
     def _encode(self, image: RGB, diameter: float | None) -> tuple[dict[str, torch.Tensor], Frame]:
         """Features and frame of one checked picture."""

@@ -327,6 +327,10 @@ class BuiltInPredictor(Predictor):
         chance = float(seen[np.ix_(rows, cols)][pixels].mean()) if pixels.any() else 0.0
         return (1 - SEEN_WEIGHT) * predicted_iou + SEEN_WEIGHT * chance
 
+    def least_iou(self, quality: float) -> float:
+        """Return the decoder's estimate of a mask with foreground everywhere that is judged so."""
+        return (quality - SEEN_WEIGHT) / (1 - SEEN_WEIGHT)
+
     @staticmethod
     def _dense_places(embedding: Embedding, places: NDArray[np.integer], axis: int) -> NDArray[np.int64]:
         """Positions in the dense head's maps of rows (axis 0) or columns (axis 1) of the image."""

@@ -1,4 +1,8 @@
-"""Encode a plane of any size with the built-in model, tile by tile, as if it were done at once."""
+"""Encode a plane of any size with the built-in model, tile by tile.
+
+What lies further than `HALO` from a tile is not seen from it, though the network reaches further: near seams,
+features differ a little from those of a plane encoded at once, masks hardly (mean IoU .9997).
+"""
 
 from __future__ import annotations
 
@@ -106,7 +110,7 @@ def encode_part(model: BuiltIn, picture: Tensor, origins: Tensor, cells: int) ->
     Returns
     -------
     Features
-        Those that `encode_plane` has there, to rounding.
+        Those that `encode_plane` has there, nearly.
     origins : Tensor of int64, shape (N, 2)
         The windows' first cells in these maps.
     """

@@ -16,7 +16,7 @@ from napari_sam.session import work
 from napari_sam.session.history import Decision, History
 from napari_sam.session.jobs import Job, JobDesk
 from napari_sam.session.moments import Deed, Moment, Write
-from napari_sam.session.offers import Annotation, LevelMemory, Offer, Request, plan, plan_again
+from napari_sam.session.offers import Annotation, LevelMemory, Offer, Request, plan
 from napari_sam.session.status import Status
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class AnnotationSession(JobDesk):
         after = Moment(before.place, wanted, None if wanted else (), restore)
         if restore is not None and before.restore is not None:
             self.note(Decision("prompt", partial(self._replay, before), partial(self._replay, after)))
-        self._show(after, plan(wanted, before.offers or ()))
+        self._show(after, self._plan(wanted, before.offers or ()))
 
     def choose(self, index: int) -> None:
         """Choose a candidate of every object on offer: 0, 1 or 2."""
@@ -322,12 +322,11 @@ class AnnotationSession(JobDesk):
         self.request("embed", partial(work.embed, *args), self._take_embedding)
 
     def _take_embedding(self, ready: work.Embedded) -> None:
-        # Who moves on over a large plane has not said anything new about the object that is on offer.
-        unchanged = self.embedding is ready.embedding or ready.shows(self._ready)
         self._ready = ready
         self._set_status(phase="ready", **ready.told)
-        if not unchanged or self._moment.offers is None:
-            self._predict(plan_again(self.prompts, self.offers))
+        # Who moves on over a large plane has not said anything new about the object that is on offer.
+        if self._moment.offers is None or not self._holds(self._moment):
+            self._predict(self._plan(self.prompts, self.offers))
 
     def _take_offers(self, offers: tuple[Offer, ...]) -> None:
         self._moment.offers = offers
@@ -385,7 +384,19 @@ class AnnotationSession(JobDesk):
         with self._replayed():
             if moment.restore is not None:
                 moment.restore()
-        self._show(moment, plan(moment.prompts, ()))
+        requests = self._plan(moment.prompts, moment.offers or ())
+        if not self._holds(moment):  # what was offered then was seen with another model or contrast
+            moment.offers = None
+        self._show(moment, requests)
+
+    def _plan(self, wanted: Sequence[Prompts], offers: Sequence[Offer]) -> tuple[Request, ...]:
+        """What there is to predict; see `plan`."""
+        return plan(wanted, offers, self._ready.source if self._ready else None)
+
+    def _holds(self, moment: Moment) -> bool:
+        """Whether what was offered at a moment was seen in what is looked at now."""
+        source = self._ready.source if self._ready else None
+        return all(offer.source == source for offer in moment.offers or ())
 
     @contextmanager
     def _replayed(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,8 @@ class Offer:
         Name of the model that made them.
     picked_level : int, optional
         Ambiguity level (1 to 3) that the person picked for this object, now or at an earlier click.
+    source : hashable
+        What they were seen in: see `napari_sam.session.work.Embedded.source`.
     """
 
     prompts: Prompts
@@ -37,6 +39,7 @@ class Offer:
     chosen: int
     model: str
     picked_level: int | None = None
+    source: Hashable = None
 
     @property
     def choice(self) -> Candidate:
@@ -168,7 +171,7 @@ class Request:
     chosen: int | None = None
 
 
-def plan(wanted: Sequence[Prompts], offers: Sequence[Offer]) -> tuple[Request, ...]:
+def plan(wanted: Sequence[Prompts], offers: Sequence[Offer], source: Hashable) -> tuple[Request, ...]:
     """Match the objects that are asked for with those that were offered before.
 
     Parameters
@@ -177,22 +180,19 @@ def plan(wanted: Sequence[Prompts], offers: Sequence[Offer]) -> tuple[Request, .
         One for each object.
     offers : sequence of Offer
         The offers on show.
+    source : hashable
+        What is looked at now. Of offers that were seen in something else (with another model or contrast),
+        masks and logits are void, and choices hold.
     """
+    valid = [o for o in offers if o.source == source]
     return tuple(
         Request(
             prompts,
-            kept=next((o for o in offers if same_prompts(o.prompts, prompts)), None),
-            before=next((o for o in offers if extends(prompts, o.prompts)), None),
+            kept=next((o for o in valid if same_prompts(o.prompts, prompts)), None),
+            before=next((o for o in valid if extends(prompts, o.prompts)), None),
+            chosen=next((o.chosen for o in offers if same_prompts(o.prompts, prompts)), None),
         )
         for prompts in wanted
-    )
-
-
-def plan_again(wanted: Sequence[Prompts], offers: Sequence[Offer]) -> tuple[Request, ...]:
-    """Ask for the same objects on another embedding: old logits are void, old choices hold."""
-    return tuple(
-        Request(p, chosen=next((o.chosen for o in offers if same_prompts(o.prompts, p)), None))
-        for p in wanted
     )
 
 

@@ -5,7 +5,7 @@ Whatever loads torch is imported inside them, so that the dock is up before the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,10 +102,10 @@ class Embedded:
         part = str(self.view.sight) if self.view is not None else ""
         return {"seconds": self.embedding.seconds, "part": part, **told}
 
-    def shows(self, other: Embedded | None) -> bool:
-        """Whether this is another part of the same large plane with the same contrast."""
-        mine, theirs = self.view, other.view if other is not None else None
-        return mine is not None and theirs is not None and mine.plane is theirs.plane
+    @property
+    def source(self) -> Hashable:
+        """What masks are seen in: the model, and the picture, or a large plane in whatever part of it."""
+        return self.embedding.key if self.view is None else (self.view.plane, self.embedding.model_id)
 
     @property
     def seen(self) -> Seen:
@@ -216,7 +216,7 @@ def predict(
             _ = candidate.mask, candidate.stability
         level = request.before.picked_level if request.before else None
         chosen = choose(candidates) if request.chosen is None else request.chosen
-        offers.append(Offer(request.prompts, candidates, chosen, predictor.name, level))
+        offers.append(Offer(request.prompts, candidates, chosen, predictor.name, level, ready.source))
     return tuple(offers)
 
 
