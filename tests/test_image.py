@@ -93,6 +93,7 @@ def test_percentiles_leave_outliers_out(rng):
 def test_flat_planes_are_black_and_do_not_divide_by_zero():
     assert not plane_to_rgb(np.full((5, 5), 7, np.uint16)).any()
     assert plane_to_rgb(np.full((5, 5), 7.0), contrast=Contrast(0, 7)).all()
+    assert not plane_to_rgb(np.full((5, 5), 1e39)).any()
 
 
 @pytest.mark.parametrize(
@@ -138,3 +139,34 @@ def test_fingerprint_changes_with_the_pixels_and_the_shape_only():
     other = rgb.copy()
     other[0, 0, 0] += 1
     assert fingerprint(rgb) != fingerprint(other)
+
+
+def test_channels_that_are_no_whole_numbers_are_refused():
+    for wrong in ((0.0, 0, 0), ("0", 0, 0), (np.float32(0), None, None)):
+        with pytest.raises(ImageError, match=r"three channel numbers below 1 .* found"):
+            plane_to_rgb(np.eye(4), channels=wrong)
+    assert plane_to_rgb(np.eye(4), channels=(np.int64(0), np.uint8(0), None)).any()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-50, 1e-42, 1e-38, 1e38, 1e39, 1e300])
+def test_values_beyond_single_precision_use_the_whole_range(scale):
+    ramp = np.linspace(-1, 1, 101).reshape(1, -1)
+    expected = plane_to_rgb(ramp, contrast=Contrast(-1, 1))
+    assert (expected.min(), expected.max(), len(np.unique(expected))) == (0, 255, 101)
+    found = plane_to_rgb(ramp * scale, contrast=Contrast(-scale, scale))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert (plane_to_rgb(ramp * scale) == plane_to_rgb(ramp)).mean() > 0.9
+
+
+@pytest.mark.parametrize("scale", [1e-40, 3e38])
+def test_single_precision_uses_the_whole_range_to_its_ends(scale):
+    ramp = (np.linspace(-1, 1, 101) * scale).astype(np.float32).reshape(1, -1)
+    found = plane_to_rgb(ramp, contrast=Contrast(-scale, scale))[0, :, 0]
+    np.testing.assert_allclose(found, np.linspace(0, 255, 101), atol=1)
+
+
+def test_pixels_far_beyond_the_window_are_black_or_white():
+    plane = np.array([[-1e300, 0.0, 0.5, 1.0, 1e300, 1e308]])
+    assert plane_to_rgb(plane, contrast=Contrast(0, 1))[0, :, 0].tolist() == [0, 0, 128, 255, 255, 255]
+    narrow = Contrast(1e-320, 2e-320)
+    assert plane_to_rgb(plane, contrast=narrow)[0, :, 0].tolist() == [0, 0, 255, 255, 255, 255]

@@ -173,3 +173,24 @@ def test_lengths_and_gaps_count_as_what_they_are():
     assert link_labels(planes, LinkSettings.measured(0.5, gap=0, length=1)).max() == 1
     with pytest.raises(ValueError, match="distance between planes above 0"):
         LinkSettings.measured(0, gap=1, length=1)
+
+
+@pytest.mark.parametrize(
+    ("plane", "words"),
+    [
+        (np.array([[-1, 1]]), "labels of 0 and above, found -1"),
+        (np.array([[0.5, 1]]), "whole numbers as labels, found fractions"),
+        (np.array([["a", "b"]]), "whole numbers as labels, found dtype"),
+    ],
+)
+def test_what_is_no_label_plane_is_refused_in_words(plane, words):
+    with pytest.raises(ValueError, match=words):
+        link_labels(plane[None])
+
+
+@pytest.mark.parametrize("large", [2**40, 2**64 - 1])
+def test_ids_may_be_of_any_size(large):
+    planes = stack_of([(10, 10, 6), (25, 45, 7)], [(10, 11, 6), (25, 44, 7)])
+    sparse = planes.astype(np.uint64)
+    sparse[planes == 2] = large
+    assert np.array_equal(link_labels(sparse), link_labels(planes))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.measure import perimeter_crofton, regionprops_table
 
-from napari_sam.axes import AxesError
+from napari_sam.axes import AxesError, make_axes
 from napari_sam.measure import MeasureError, region_table
 
 
@@ -190,3 +190,11 @@ def test_memory_does_not_grow_with_the_number_of_planes(blobs):
         np.testing.assert_array_equal(table["volume_px"], counts * (depth - 1))
         np.testing.assert_allclose(table["centroid_z_px"], (depth - 2) / 2)
     assert peaks[2] < 1.5 * peaks[1]
+
+
+@pytest.mark.parametrize("by_plane", [False, True])
+def test_axes_of_another_number_are_refused(by_plane):
+    with pytest.raises(AxesError, match="each of the 3 axes of the labels, found YX"):
+        region_table(np.ones((2, 6, 8), int), axes=make_axes(2), by_plane=by_plane)
+    with pytest.raises(AxesError, match="each of the 2 axes of the labels, found TZYX"):
+        region_table(np.ones((6, 8), int), axes=make_axes(4), by_plane=by_plane)

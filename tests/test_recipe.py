@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.fakes import DiscPredictor
 
@@ -143,3 +144,25 @@ def test_impossible_settings_are_refused_in_words(tmp_path):
         Recipe(automatic={"min_area": -1}).settings(DiscPredictor())
     with pytest.raises(RecipeError, match="cannot be read"):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_numbers_of_numpy_are_written_as_what_they_are(tmp_path):
+    found = Recipe(
+        diameter=np.float32(3.5),
+        channels=(np.int64(2), None, np.uint8(0)),
+        contrast=np.array([[1.5, 20.0]]),
+        gamma=np.float64(0.5),
+        link=np.bool_(False),
+        automatic={"pred_iou_thresh": np.float32(0.5), "min_area": np.int32(3)},
+    )
+    plain = Recipe(
+        diameter=3.5,
+        channels=(2, None, 0),
+        contrast=((1.5, 20.0),),
+        gamma=0.5,
+        link=False,
+        automatic={"pred_iou_thresh": 0.5, "min_area": 3},
+    )
+    save_recipe(found, tmp_path / "settings.yaml")
+    assert load_recipe(tmp_path / "settings.yaml") == plain
+    assert found.digest() == plain.digest()

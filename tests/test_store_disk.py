@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -5,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -108,6 +110,90 @@ def test_a_damaged_chunk_is_noticed_and_computed_again(tmp_path, harm, caplog):
     assert a.key not in store
     store.put(a)
     assert same(store.get(a.key), a)
+
+
+@pytest.mark.parametrize("name", [MARK, f"image/{MARK}", "image", "image/c", "image/c/0/0/0/0"])
+@pytest.mark.parametrize("code", ["EMFILE", "EACCES"])
+def test_what_the_disk_does_not_give_now_is_kept(tmp_path, monkeypatch, caplog, code, name):
+    """Too many open files, or a network disk that is away for a moment, say nothing about the entry."""
+    store = EmbeddingStore(tmp_path / "store")
+    a = make("ab12")
+    store.put(a)
+    withheld = str(store._folder(a.key) / name)
+
+    def failing(call):
+        def called(path, *args, **kwargs):
+            if str(path) == withheld:
+                raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)), withheld)
+            return call(path, *args, **kwargs)
+
+        return called
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(Path, "open", failing(Path.open))
+        patch.setattr(Path, "read_bytes", failing(Path.read_bytes))
+        patch.setattr(Path, "stat", failing(Path.stat))
+        patch.setattr(os, "scandir", failing(os.scandir))
+        assert store.get(a.key) is None
+        if name != MARK:  # else it is no entry that is gone through
+            with pytest.raises(OSError, match=os.strerror(getattr(errno, code))):
+                store.verify()
+    assert "cannot be read now" in caplog.text
+    assert os.strerror(getattr(errno, code)) in caplog.text
+    assert same(store.get(a.key), a)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a process as only POSIX can")
+def test_a_process_without_a_free_file_handle_deletes_nothing(tmp_path):
+    import resource
+
+    store = EmbeddingStore(tmp_path / "store")
+    a = make("ab12")
+    store.put(a)
+    assert same(store.get(a.key), a)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/dev/fd"))
+    for free in range(8):
+        held = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 9, before[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+            for number in held[len(held) - free :]:
+                os.close(number)
+            del held[len(held) - free :]
+            found = store.get(a.key)
+        finally:
+            for number in held:
+                os.close(number)
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert found is None or same(found, a)
+        assert free or found is None
+        assert a.key in store
+    assert same(store.get(a.key), a)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"attributes": {"features": []}}', "null"])
+def test_a_mark_that_says_nothing_is_damage(tmp_path, text):
+    store = EmbeddingStore(tmp_path / "store")
+    a = make("ab12")
+    store.put(a)
+    (store._folder(a.key) / MARK).write_text(text)
+    assert store.get(a.key) is None
+    assert a.key not in store
+
+
+def test_an_array_of_which_a_file_is_missing_is_damage(tmp_path):
+    store = EmbeddingStore(tmp_path / "store")
+    for pixels, missing in (("ab12", "image"), ("cd34", f"half/{MARK}")):
+        a = make(pixels)
+        store.put(a)
+        path = store._folder(a.key) / missing
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert store.verify() == [store._folder(a.key)]
+        assert store.get(a.key) is None
+        assert a.key not in store
 
 
 def test_an_entry_without_its_mark_does_not_exist(tmp_path):

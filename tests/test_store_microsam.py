@@ -148,3 +148,37 @@ def test_pickles_next_to_it_are_never_loaded(tmp_path, image):
     (tmp_path / "e.zarr" / "amg_state.pickle").write_bytes(pickle.dumps(Bomb()))
     store = MicroSamStore(tmp_path / "e.zarr")
     assert finish(adopt_microsam(store, image, MODEL, EmbeddingCache(10**7))) == 3
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"shape": [96, 72]},
+        {"shape": [96], "tile_shape": [40, 40], "halo": [8, 8]},
+        {"shape": [96, 72], "tile_shape": 40, "halo": [8, 8]},
+        {"shape": [96, 72], "tile_shape": [40, 40], "halo": None},
+        {"shape": [96, 72], "tile_shape": [0, 40], "halo": [8, 8]},
+    ],
+)
+def test_tiles_of_which_nothing_is_known_are_refused(tmp_path, attributes):
+    root = zarr.open_group(tmp_path / "e.zarr", mode="w")
+    root.create_group("features").attrs.update(attributes)
+    with pytest.raises(StoreError, match="Expected the shapes of planes and tiles"):
+        MicroSamStore(tmp_path / "e.zarr")
+
+
+@pytest.mark.parametrize("shape", [(), (3, 4), (4, 8, 8), (1, 1, 1, 4, 8, 8)])
+def test_arrays_that_are_no_feature_maps_are_refused(tmp_path, image, shape):
+    root = zarr.open_group(tmp_path / "e.zarr", mode="w")
+    root.create_array("features", shape=shape, dtype="f4")
+    with pytest.raises(StoreError, match=r"Expected feature maps of shape \(1, channels, height, width\)"):
+        MicroSamStore(tmp_path / "e.zarr")
+    write_store(tmp_path / "t.zarr", image[0], tile=(40, 40))
+    tiles = zarr.open_group(tmp_path / "t.zarr", mode="r+")["features"]
+    del tiles["0"]
+    tiles.create_array("0", shape=shape, dtype="f4")
+    store = MicroSamStore(tmp_path / "t.zarr")
+    name, part = next(store.parts((96, 72)))
+    with pytest.raises(StoreError, match="Expected feature maps"):
+        store.embedding(name, part, "")

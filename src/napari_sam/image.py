@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 RGB = NDArray[np.uint8]
+TINY, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+"""Between these single precision keeps all its digits."""
 
 
 class ImageError(ValueError):
@@ -110,10 +113,11 @@ def plane_to_rgb(
         _refuse_stack(plane)
     stack = plane[..., None] if plane.ndim == 2 else plane
     picks = _default_channels(stack.shape[-1]) if channels is None else tuple(channels)
-    wrong = [c for c in picks if c is not None and not 0 <= c < stack.shape[-1]]
+    wrong = [c for c in picks if c is not None and not (isinstance(c, Integral) and 0 <= c < stack.shape[-1])]
     if len(picks) != 3 or wrong:
         raise ImageError(
-            f"Expected three channel numbers below {stack.shape[-1]} for red, green and blue, found {picks}."
+            f"Expected three channel numbers below {stack.shape[-1]} for red, green and blue, each a whole "
+            f"number or None, found {picks}."
         )
     if contrast is None and stack.dtype == np.uint8 and stack.shape[-1] in (3, 4):
         windows: dict[int, Contrast] = dict.fromkeys(range(stack.shape[-1]), Contrast(0, 255))
@@ -178,14 +182,25 @@ def _to_uint8(channel: NDArray[np.generic], window: Contrast, gamma: float) -> N
     if channel.dtype == np.uint8 and window == (0, 255) and gamma == 1.0:
         return channel.astype(np.uint8, copy=False)
     span = window.high - window.low
-    # Far from zero, single precision cannot tell the greys of a narrow window apart.
-    step = np.spacing(np.float32(max(abs(window.low), abs(window.high))))
-    if channel.dtype.itemsize >= 4 and channel.dtype != np.float32 and 0 < span < 1024 * step:
-        values = (channel.astype(np.float64) - window.low).astype(np.float32)
-    else:
-        values = channel.astype(np.float32) - np.float32(window.low)
-    values /= np.float32(span if span > 0 else 1)
+    unit = span if span > 0 else 1
+    # What lies far beyond the window becomes infinite on the way.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if _is_single_enough(channel.dtype, window):
+            values = channel.astype(np.float32) - np.float32(window.low)
+            values /= np.float32(unit)
+        else:
+            values = ((channel.astype(np.float64) - window.low) / unit).astype(np.float32)
     values = np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
     if gamma != 1.0:
         values **= np.float32(gamma)
     return np.asarray(values * 255 + 0.5, dtype=np.uint8)
+
+
+def _is_single_enough(dtype: np.dtype[np.generic], window: Contrast) -> bool:
+    """Whether single precision, which is quick, tells the greys of a window apart."""
+    span, largest = window.high - window.low, max(abs(window.low), abs(window.high))
+    if largest > LARGEST or span > LARGEST or 0 < span < TINY:
+        return False
+    # Far from zero it cannot where the window is narrow, but the pixels may have no more digits themselves.
+    narrow = 0 < span < 1024 * np.spacing(np.float32(largest))
+    return dtype.itemsize < 4 or dtype == np.float32 or not narrow

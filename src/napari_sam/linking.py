@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.label_ids import numbered_anew, whole
+
 Labels = NDArray[np.integer]
 Lookup = NDArray[np.int32]
 """``lookup[id]`` is the new id; ``lookup[0]`` is 0."""
@@ -293,24 +295,37 @@ class Linker:
         return np.where(keep, np.cumsum(keep), 0).astype(np.int32)
 
 
+def _small_ids(plane: Any) -> Labels:
+    """Labels of a plane as numbers that can be counted by."""
+    labels = whole(np.asarray(plane))
+    # Memory grows with the largest id, which may be anything in a file.
+    if labels.size and labels.max() > max(labels.size, 1_000_000):
+        return numbered_anew([labels])[0]
+    # Numbers without a sign of 64 bits are no indices for numpy.
+    return labels.astype(np.int64, copy=False)
+
+
 def link_labels(planes: Iterable[Labels], settings: LinkSettings | None = None) -> NDArray[np.int32]:
     """Link the planes of a stack that were segmented one by one.
 
     Parameters
     ----------
     planes : iterable of ndarray of int, shape (H, W)
-        For example an array of shape (N, H, W).
+        For example an array of shape (N, H, W). Ids of any size; 0 is background.
     settings : LinkSettings, optional
 
     Returns
     -------
     ndarray of int32, shape (N, H, W)
         One id an object, without gaps.
+
+    Raises
+    ------
+    ValueError
+        If there is no plane, the planes have different shapes, or an id is negative or no whole number.
     """
     linker = Linker(settings)
-    # Numbers without a sign of 64 bits are no indices for numpy, and truth values are others.
-    numbers = (np.asarray(plane).astype(np.int64, casting="same_kind", copy=False) for plane in planes)
-    linked = [linker.add(plane)[plane] for plane in numbers]
+    linked = [linker.add(plane)[plane] for plane in map(_small_ids, planes)]
     if not linked:
         raise ValueError("There is no plane to link. Give at least one label plane.")
     return linker.relabelling()[np.stack(linked)]

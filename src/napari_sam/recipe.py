@@ -79,7 +79,7 @@ class Recipe:
 
     def digest(self) -> str:
         """Return a short code that changes with every setting."""
-        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        text = json.dumps(asdict(self), sort_keys=True, default=_plain)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -126,12 +126,17 @@ def save_recipe(recipe: Recipe, path: str | Path) -> None:
 
     from napari_sam.export.atomic import replacing
 
-    plain = json.loads(json.dumps(asdict(recipe)))
+    plain = json.loads(json.dumps(asdict(recipe), default=_plain))
     default = json.loads(json.dumps(asdict(Recipe())))
     changed = {name: value for name, value in plain.items() if value != default[name] or name == "model"}
     text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True)
     with replacing(Path(path)) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Bring numbers and arrays of numpy to plain ones, and anything else to text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _recipe(found: dict[str, Any]) -> Recipe:

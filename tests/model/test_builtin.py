@@ -1,5 +1,7 @@
 """The built-in model: shapes, windows, and what must not depend on where an object lies."""
 
+import json
+
 import pytest
 import torch
 
@@ -188,3 +190,43 @@ def test_a_foreign_file_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="says nothing of its architecture"):
         load_builtin(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"width": 48}, r"does not fit the built-in model: .*of another shape \['decoder"),
+        ({"depths": [1]}, r"does not fit the built-in model: .*unexpected \['encoder.stages"),
+        ({"channels": []}, r"its architecture \(.*\) cannot be built"),
+        ({"channels": [4, 8]}, "cannot be built"),
+        ({"channels": [4, 8, 8, 8, "16"]}, "cannot be built"),
+        ({"width": -32}, "cannot be built"),
+        ({"depth": 1}, "cannot be built"),
+    ],
+)
+def test_a_file_of_another_architecture_is_refused(model, tmp_path, changes, words):
+    path = tmp_path / "weights.safetensors"
+    save_builtin(model.state_dict(), model.config | changes, path)
+    with pytest.raises(ValueError, match=f"weights.safetensors .*{words}"):
+        load_builtin(path)
+
+
+@pytest.mark.parametrize("config", ["vit", "[1, 2]", "null", ""])
+def test_a_file_that_says_something_else_of_itself_is_refused(model, tmp_path, config):
+    from safetensors.torch import save_file
+
+    save_file(model.state_dict(), tmp_path / "other.safetensors", {"config": config})
+    with pytest.raises(ValueError, match="cannot be built"):
+        load_builtin(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, None])
+def test_weights_that_are_no_finite_numbers_are_refused(model, tmp_path, wrong):
+    from safetensors.torch import save_file
+
+    state = {n: t.half() for n, t in model.state_dict().items() if t.is_floating_point()}
+    name = "encoder.top.weight"
+    state[name] = state[name].int() if wrong is None else torch.full_like(state[name], wrong)
+    save_file(state, tmp_path / "wrong.safetensors", {"config": json.dumps(model.config)})
+    with pytest.raises(ValueError, match=r"wrong.safetensors .*finite numbers .* in encoder\.top\.weight"):
+        load_builtin(tmp_path / "wrong.safetensors")

@@ -39,6 +39,18 @@ def test_safetensors_are_told_apart_by_what_they_say(tmp_path):
     assert isinstance(load_model(tmp_path / "sam.safetensors", device="cpu"), SamPredictor)
 
 
+@pytest.mark.parametrize("config", ['{"a": 1}', "vit", "[1, 2]"])
+def test_a_sam_may_have_notes_of_any_name(config, tmp_path):
+    save_file(small_sam().state_dict(), tmp_path / "sam.safetensors", {"config": config})
+    assert isinstance(load_model(tmp_path / "sam.safetensors", device="cpu"), SamPredictor)
+
+
+def test_a_built_in_model_may_have_any_ending(tmp_path):
+    model = BuiltIn((8, 8, 8, 8, 8), (1, 1, 1, 1), 16)
+    save_builtin(model.state_dict(), model.config, tmp_path / "tuned.pth")
+    assert isinstance(load_model(tmp_path / "tuned.pth", device="cpu"), BuiltInPredictor)
+
+
 def test_the_same_weights_have_the_same_identity(checkpoint, tmp_path):
     copy = tmp_path / "copy.pth"
     copy.write_bytes(checkpoint.read_bytes())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,124 @@ def test_truncated_file(model: Sam, suffix: str, kept: float, tmp_path: Path) ->
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
     with pytest.raises(CheckpointError, match=r"Expected .* model\..*(damaged|another kind)"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
+def test_a_bit_that_flipped_on_the_disk(model: Sam, place: float, tmp_path: Path) -> None:
+    path = saved(model.state_dict(), tmp_path / "model.pth")
+    contents = bytearray(path.read_bytes())
+    contents[int(len(contents) * place)] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(CheckpointError, match=r"model\.pth is damaged: its part model/data/\d+ .*checksum"):
+        load_checkpoint(path)
+
+
+def test_files_without_checksums_are_loaded(model: Sam, tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = saved(model.state_dict(), tmp_path / "model.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert zipfile.ZipFile(path).testzip() is not None
+    load_checkpoint(path)
+
+
+def test_files_of_the_past_and_names_of_all_languages(model: Sam, tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=False)
+    load_checkpoint(path)
+    load_checkpoint(saved(model.state_dict(), tmp_path / "größe 細胞.pth"))
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("half", [False, True])
+def test_numbers_that_are_not_finite(model: Sam, wrong: float, half: bool, tmp_path: Path) -> None:
+    state = {key: value.half() if half else value.clone() for key, value in model.state_dict().items()}
+    for key in ("image_encoder.neck.0.weight", "mask_decoder.iou_token.weight"):
+        state[key].view(-1)[3] = wrong
+    with pytest.raises(CheckpointError, match=r"finite numbers .* NaN in image_encoder\.neck\.0\.weight"):
+        load_checkpoint(saved(state, tmp_path / "diverged.pth"))
+
+
+def test_large_numbers_are_finite_though_their_sum_is_not(model: Sam, tmp_path: Path) -> None:
+    state = dict(model.state_dict())
+    key = "image_encoder.neck.0.weight"
+    state[key] = torch.full_like(state[key], 3e38)
+    found = load_checkpoint(saved(state, tmp_path / "large.pth"))
+    assert torch.equal(found.state_dict()[key], state[key])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "key", "value", "words"),
+    [
+        (VIT, "image_encoder.pos_embed", torch.ones(3), r"4 axes named .*pos_embed.*\(3,\)"),
+        (VIT, "mask_decoder.iou_token.weight", torch.ones(5), r"2 axes named .*iou_token.*\(5,\)"),
+        (VIT, "image_encoder.blocks.0.attn.rel_pos_h", torch.ones(5), "2 axes named .*rel_pos_h"),
+        (VIT, "image_encoder.blocks.0.attn.rel_pos_h", torch.ones(5, 0), "found none in .*rel_pos_h"),
+        (VIT, "image_encoder.blocks.0.attn.rel_pos_h", torch.ones(5, 99), "shapes that do not fit"),
+        (VIT, "image_encoder.patch_embed.proj.weight", torch.ones(5), "4 axes named .*patch_embed"),
+        (VIT, "image_encoder.neck.0.weight", torch.tensor(1.0), "shapes that do not fit"),
+        (
+            VIT,
+            "mask_decoder.mask_tokens.weight",
+            torch.ones(4, 128, device="meta"),
+            "found none in .*mask_tok",
+        ),
+        (VIT, "mask_decoder.mask_tokens.weight", torch.ones(4, 128).to_sparse(), "found none in .*mask_tok"),
+        (TINY, "image_encoder.layers.0.blocks.0.conv1.c.weight", torch.ones(5, 0, 1, 1), "found none in"),
+        (TINY, "image_encoder.layers.1.blocks.0.attn.attention_biases", torch.ones(5), "2 axes named"),
+        (TINY, "image_encoder.layers.1.blocks.0.attn.norm.weight", torch.ones(1), "a tensor of shape|fit"),
+    ],
+)
+def test_tensors_of_impossible_shapes(
+    encoder: Any, key: str, value: torch.Tensor, words: str, tmp_path: Path
+) -> None:
+    state = {**small_sam(encoder).state_dict(), key: value}
+    with pytest.raises(CheckpointError, match=f"wrong.pth cannot be used. Expected .*{words}"):
+        load_checkpoint(saved(state, tmp_path / "wrong.pth"))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.complex64, torch.bool])
+def test_numbers_of_another_kind(model: Sam, dtype: torch.dtype, tmp_path: Path) -> None:
+    kind = str(dtype).removeprefix("torch.")
+    state = {key: value.to(dtype) for key, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=f"Expected floating-point numbers in .* but found {kind}"):
+        load_checkpoint(saved(state, tmp_path / "kind.pth"))
+
+
+def test_what_a_file_is_it_says_itself(model: Sam, tmp_path: Path) -> None:
+    save_file(model.state_dict(), tmp_path / "model.pth")
+    saved(model.state_dict(), tmp_path / "model.safetensors")
+    for name in ("model.pth", "model.safetensors"):
+        found = load_checkpoint(tmp_path / name).state_dict()
+        assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())
+
+
+def test_archives_of_other_things(tmp_path: Path) -> None:
+    script = tmp_path / "script.pt"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *_, **__: None)  # that torch will give up this kind of file
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), script)
+    with pytest.raises(CheckpointError, match=r"script\.pt is another kind of file: a program.*state dict"):
+        load_checkpoint(script)
+    np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
+    with pytest.raises(CheckpointError, match=r"arrays\.npz is another kind of file: an archive"):
+        load_checkpoint(tmp_path / "arrays.npz")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_disk_that_does_not_give_the_file_is_not_called_damage(
+    model: Sam, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(model.state_dict(), tmp_path / f"model{suffix}")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\)"):
         load_checkpoint(path)
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,6 +46,11 @@ class Server:
     status: int = 200
     requests: list[str] = field(default_factory=list)
     """The ``Range`` header of each request, or nothing."""
+    gate: threading.Event = field(default_factory=threading.Event)
+    """Until it is set, answers stop in the middle."""
+
+    def __post_init__(self) -> None:
+        self.gate.set()
 
 
 @pytest.fixture
@@ -61,7 +72,12 @@ def server() -> Iterator[Server]:
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body[: state.break_after.pop(0)] if state.break_after else body)
+            body = body[: state.break_after.pop(0)] if state.break_after else body
+            self.wfile.write(body[: len(body) // 2])
+            if not state.gate.wait(60):
+                return
+            with suppress(ConnectionError):  # who asked may have been killed meanwhile
+                self.wfile.write(body[len(body) // 2 :])
 
         def log_message(self, *_: object) -> None:
             pass
@@ -71,6 +87,7 @@ def server() -> Iterator[Server]:
     thread.start()
     state.address = f"http://127.0.0.1:{http.server_port}/model.pt"
     yield state
+    state.gate.set()
     http.shutdown()
     thread.join()
     http.server_close()
@@ -96,7 +113,7 @@ def entry(server: Server) -> Entry:
 
 def files() -> list[str]:
     folder = cache_folder()
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock") if folder.exists() else []
 
 
 def test_download(entry: Entry, server: Server) -> None:
@@ -250,3 +267,144 @@ def test_use_a_file_i_have(entry: Entry, server: Server, tmp_path: Path) -> None
     with pytest.raises(ValueError, match="found nothing at"):
         use_file(entry, tmp_path / "missing")
     assert files() == []
+
+
+class Downloads:
+    """Downloads in threads of their own."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.pool = ThreadPoolExecutor(4)
+        self.stop = threading.Event()
+        """Cancels the first."""
+
+    def first(self, at_least: int = 1) -> Future[Path]:
+        """Start one and return when some bytes have come."""
+        under_way = threading.Event()
+        future = self.pool.submit(
+            fetch,
+            self.entry,
+            progress=lambda done, _: under_way.set() if done >= at_least else None,
+            cancelled=self.stop.is_set,
+        )
+        assert under_way.wait(30)
+        return future
+
+    def second(self) -> Future[Path]:
+        """Start another and return when it has seen how far the first is."""
+        seen = threading.Event()
+        future = self.pool.submit(fetch, self.entry, progress=lambda *_: seen.set())
+        assert seen.wait(30)
+        return future
+
+
+@pytest.fixture
+def downloads(entry: Entry, server: Server) -> Iterator[Downloads]:
+    server.gate.clear()
+    started = Downloads(entry)
+    yield started
+    server.gate.set()
+    started.pool.shutdown()
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="Windows locks otherwise")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_who_comes_second_waits_for_the_first(downloads: Downloads, server: Server) -> None:
+    started = [downloads.first(), downloads.second()]
+    server.gate.set()
+    assert [future.result(30).read_bytes() == CONTENTS for future in started] == [True, True]
+    assert server.requests == [""]
+    assert files() == ["model.pt"]
+
+
+def test_who_comes_second_takes_over_from_a_first_that_stops(downloads: Downloads, server: Server) -> None:
+    first, second = downloads.first(), downloads.second()
+    downloads.stop.set()
+    server.gate.set()
+    with pytest.raises(DownloadCancelled):
+        first.result(30)
+    assert second.result(30).read_bytes() == CONTENTS
+    assert [asked.partition("=")[0] for asked in server.requests] == ["", "bytes"]
+    assert files() == ["model.pt"]
+
+
+def test_waiting_may_be_cancelled(downloads: Downloads, entry: Entry, server: Server) -> None:
+    first = downloads.first()
+    with pytest.raises(DownloadCancelled):
+        fetch(entry, cancelled=lambda: True)
+    server.gate.set()
+    assert first.result(30).read_bytes() == CONTENTS
+    assert server.requests == [""]
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_each_downloads_to_a_file_of_its_own(downloads: Downloads, server: Server) -> None:
+    started = [downloads.first(200_000), downloads.first(200_000)]
+    server.gate.set()
+    assert [future.result(30).read_bytes() == CONTENTS for future in started] == [True, True]
+    assert server.requests == ["", ""]
+    assert files() == ["model.pt"]
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_one_alone_continues_what_is_left(downloads: Downloads, server: Server) -> None:
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / "model.pt.part").write_bytes(CONTENTS[:1000])
+    started = [downloads.first(2000), downloads.first(2000)]
+    assert server.requests == ["bytes=1000-", ""]
+    downloads.stop.set()
+    server.gate.set()
+    for future in started:
+        with pytest.raises(DownloadCancelled):
+            future.result(30)
+    assert files() == ["model.pt.part"]
+    assert fetch(downloads.entry).read_bytes() == CONTENTS
+    assert server.requests[-1].startswith("bytes=")
+    assert files() == ["model.pt"]
+
+
+def test_what_a_killed_process_left_is_continued_at_once(entry: Entry, server: Server) -> None:
+    server.gate.clear()
+    script = (
+        "from dataclasses import replace; from napari_sam.weights.fetch import fetch\n"
+        "from napari_sam.weights.registry import find_entry\n"
+        f"entry = replace(find_entry('vit_b'), file='model.pt', urls=({server.address!r},))\n"
+        "fetch(entry, progress=lambda done, _: done > 200_000 and print('under way', flush=True))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == b"under way"
+    process.kill()
+    process.communicate()
+    server.gate.set()
+    assert fetch(entry).read_bytes() == CONTENTS
+    assert int(server.requests[1].removeprefix("bytes=").rstrip("-")) > 190_000
+    assert files() == ["model.pt"]
+
+
+def test_remove_takes_all_that_is_left_but_not_from_who_downloads(
+    downloads: Downloads, entry: Entry, server: Server
+) -> None:
+    cache_folder().mkdir(parents=True)
+    for name in ("model.pt", "model.pt.part", "model.pt.0123.part", "model.pt.0123.copy", "model.pth"):
+        (cache_folder() / name).write_bytes(b"x")
+    remove(entry)
+    assert files() == ["model.pth"]
+    first = downloads.first()
+    remove(entry)
+    server.gate.set()
+    assert first.result(30).read_bytes() == CONTENTS
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(entry: Entry, tmp_path: Path) -> None:
+    (tmp_path / "ours").write_text("a file where the folder should be")
+    with pytest.raises(DownloadError, match=r"the file cannot be written \(.*choose it here"):
+        fetch(entry)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari.layers import Image, Labels, Points, Shapes
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_sam._napari.binding import PromptBinding
 from napari_sam._napari.commit import CommitError, check_target
@@ -176,8 +176,21 @@ class Workbench(QObject):
         self.session.look_at(place, self.lookout.turn_to(self.image, plane, *picture))
         if moved:
             self.read_prompts()
-            self.preview.prepare(self.image, plane.index)
+            self._prepare_preview()
             self.plane_changed.emit()
+
+    def _on_model(self) -> None:
+        QTimer.singleShot(0, self._prepare_preview)  # first the window says that the model is there
+
+    def _prepare_preview(self) -> None:
+        """Make the preview's layer before it is needed, once the model is there.
+
+        The first of its kind costs napari a third of a second (it imports pandas): beside the first embedding
+        nobody waits for it, beside the loading of the model, which needs the interpreter as well, all would.
+        """
+        ready = not self.closed and self.session.predictor is not None
+        if ready and self.image is not None and self.plane is not None:
+            self.preview.prepare(self.image, self.plane.index)
 
     def planes_along(self, axis: int, *, at_level: bool = False) -> Iterator[Plane]:
         """Walk along an axis as the image is seen now; at full resolution, or ``at_level`` of the pyramid."""
@@ -306,6 +319,7 @@ class Workbench(QObject):
     def _connect(self) -> None:
         session, follower = self.session, self.follower
         session.failed.connect(self.failed.emit)
+        session.model_changed.connect(self._on_model)
         session.offers_changed.connect(self.show)
         session.hover_changed.connect(self.show)
         self.lookout.moved.connect(self._on_view)

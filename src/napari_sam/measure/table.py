@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.axes import Axes, make_axes, unit_symbol
+from napari_sam.axes import Axes, AxesError, make_axes, unit_symbol
 from napari_sam.measure.shape import axis_lengths, border, equivalent_diameter
 from napari_sam.measure.sums import MeasureError, Sums, count
 
@@ -83,6 +83,11 @@ def region_table(
     labels = _readable(labels)
     if isinstance(axes, Axes):
         known = axes
+        if len(known.names) != len(labels.shape):
+            raise AxesError(
+                f"Expected a letter for each of the {len(labels.shape)} axes of the labels, "
+                f"found {known.names}."
+            )
     else:
         given = tuple(spacing) if isinstance(spacing, Iterable) else spacing
         known = make_axes(len(labels.shape), axes, given, units)

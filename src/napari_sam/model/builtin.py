@@ -221,7 +221,7 @@ def load_builtin(path: Path | str | None = None) -> BuiltIn:
     Raises
     ------
     ValueError
-        If the file does not hold a built-in model.
+        If the file does not hold a built-in model, or numbers that are not finite.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -242,13 +242,46 @@ def load_builtin(path: Path | str | None = None) -> BuiltIn:
                 f"{path} was expected to hold weights of the built-in model, but says nothing of "
                 "its architecture. Choose a file written by `napari-sam train`."
             )
-        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    model = BuiltIn(**json.loads(metadata["config"]))
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing or unexpected:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    model = _build(metadata["config"], path)
+    expected = model.state_dict()
+    missing = [n for n in expected.keys() - state.keys() if not n.endswith("num_batches_tracked")]
+    misfits = [n for n in expected.keys() & state.keys() if expected[n].shape != state[n].shape]
+    unexpected = state.keys() - expected.keys()
+    if missing or unexpected or misfits:
         raise ValueError(
-            f"{path} does not fit the built-in model: missing {missing[:3]}, "
-            f"unexpected {unexpected[:3]}. It was probably written by another version."
+            f"{path} does not fit the built-in model: missing {sorted(missing)[:3]}, unexpected "
+            f"{sorted(unexpected)[:3]}, of another shape {sorted(misfits)[:3]}. "
+            "It was probably written by another version."
         )
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise ValueError(
+                f"{path} was expected to hold finite numbers as weights, but has infinite ones, NaN, or no "
+                f"floating-point numbers in {name}. The file is damaged, or the training that wrote it had "
+                "failed: choose an earlier one."
+            )
+    weights = {name: tensor.float() for name, tensor in state.items()}
+    counters = {n: torch.zeros_like(expected[n], device="cpu") for n in expected.keys() - state.keys()}
+    model.load_state_dict(weights | counters, assign=True)
     return model.eval()
+
+
+def _build(config: str, path: Path | str) -> BuiltIn:
+    """Build the model that a file's metadata describe, as yet without numbers.
+
+    Raises
+    ------
+    ValueError
+        If they describe none.
+    """
+    try:
+        # Nothing is allocated or drawn at random for weights that are replaced at once.
+        with torch.device("meta"):
+            return BuiltIn(**json.loads(config))
+    # Sizes that do not fit together fail in whichever layer comes first.
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} was expected to hold weights of the built-in model, but its architecture "
+            f"({config[:80]}) cannot be built. Choose a file written by `napari-sam train`."
+        ) from error

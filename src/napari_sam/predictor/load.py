@@ -135,18 +135,20 @@ def _load_file_or_registry(
             f"Expected the name of a model ({known}) or a checkpoint file, "
             f"found {str(name)!r}, which is neither."
         )
-    if path.suffix == ".safetensors" and _is_built_in(path):
+    if _is_built_in(path):
         return _load_built_in(path, title, place, precision)
     model = optimise(load_checkpoint(path), place, precision)
     return SamPredictor(model, title, model_hash(path), place)
 
 
 def _is_built_in(path: Path) -> bool:
-    """Whether a safetensors file says that it holds a built-in model's architecture."""
+    """Whether a safetensors file says of what architecture it is, and has the names of a built-in model."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return "config" in (file.metadata() or {})
-    except SafetensorError:
+            # Others, too, note a "config" of their own.
+            ours = all(name.startswith(("encoder.", "decoder.")) for name in file.keys())  # noqa: SIM118
+            return ours and "config" in (file.metadata() or {})
+    except (SafetensorError, OSError):
         return False

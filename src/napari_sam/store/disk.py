@@ -98,18 +98,25 @@ class EmbeddingStore:
         """Return the embedding of a picture, or None if it is not there.
 
         A damaged one is reported in the log, deleted (unless read-only) and counts as not there, so that it
-        is computed again.
+        is computed again. One that the disk does not give now is reported and kept, and counts as not there.
         """
         folder = self._folder(key)
-        if not (folder / MARK).is_file():
-            return None
         try:
+            if not (folder / MARK).is_file():
+                return None
             embedding = read_entry(folder)
         except DAMAGE as error:
             if (folder / MARK).is_file():  # else another process has just deleted it
                 _log.warning("The stored embedding %s is damaged and is computed again (%s).", folder, error)
                 if not self.read_only:
                     self._delete(folder)
+            return None
+        except OSError as error:
+            _log.warning(
+                "The stored embedding %s cannot be read now (%s). It is kept, and computed again this time.",
+                folder,
+                error.strerror or error,
+            )
             return None
         self.touch(key)
         return embedding
@@ -213,7 +220,13 @@ class EmbeddingStore:
         return sum(1 for _ in self.entries())
 
     def verify(self) -> list[Path]:
-        """Read everything and return the folders of damaged entries."""
+        """Read everything and return the folders of damaged entries.
+
+        Raises
+        ------
+        OSError
+            If the disk does not give an entry: nothing is known of it then.
+        """
         damaged = []
         for entry in self.entries():
             try:

@@ -14,14 +14,16 @@ import torch
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.core.buffer import Buffer, cpu
+from zarr.storage import MemoryStore
 
 from napari_sam.embedding import Embedding
 from napari_sam.geometry import Frame
 
 MARK = "zarr.json"
 """File of a group's metadata. An entry is complete when it has one."""
-DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
-"""What reading a damaged entry may raise."""
+DAMAGE = (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+"""What reading a damaged entry may raise. Any other OSError says that the disk does not give it now."""
 
 
 def write_entry(folder: Path, embedding: Embedding) -> None:
@@ -64,11 +66,13 @@ def read_entry(folder: Path) -> Embedding:
     ------
     One of `DAMAGE`
         If a file is missing, cannot be decoded, or does not have the digest that was recorded.
+    OSError
+        If a file cannot be read now; nothing is known of what is in it.
     """
     attributes = json.loads((folder / MARK).read_text(encoding="utf-8"))["attributes"]
     features = {}
     for name, about in attributes["features"].items():
-        values = np.asarray(zarr.open_array(folder / name, mode="r")[...])
+        values = np.asarray(zarr.open_array(_in_memory(folder / name), mode="r")[...])
         if _digest(values) != about["digest"]:
             raise ValueError(f"the array {name} does not have the digest that was recorded")
         tensor = torch.from_numpy(values)
@@ -84,6 +88,19 @@ def read_entry(folder: Path) -> Embedding:
         attributes["pixels"],
         attributes["seconds"],
     )
+
+
+def _in_memory(folder: Path) -> MemoryStore:
+    """Files of an array: zarr takes some that it may not read for missing, and fills in zeros."""
+
+    def give_up(error: OSError) -> None:
+        raise error
+
+    held: dict[str, Buffer] = {}
+    for at, _, names in os.walk(folder, onerror=give_up):
+        for file in (Path(at, name) for name in names):
+            held[file.relative_to(folder).as_posix()] = cpu.Buffer.from_bytes(file.read_bytes())
+    return MemoryStore(held)
 
 
 def _to_numpy(tensor: torch.Tensor) -> tuple[NDArray[np.generic], str]:

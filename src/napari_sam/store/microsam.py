@@ -73,7 +73,13 @@ class MicroSamStore:
         self.signature = str(about.get("data_signature") or "")
         self.tiled = isinstance(found, zarr.Group)
         self._features = found
-        self.planes, self.shape, self._tile, self._halo = self._layout(about)
+        try:
+            self.planes, self.shape, self._tile, self._halo = self._layout(about)
+        except (LookupError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"Expected the shapes of planes and tiles in the embedding store of micro-sam at {self.path} "
+                f"and could not read them ({error}). It was probably interrupted: compute it anew."
+            ) from error
 
     def parts(self, shape: tuple[int, int]) -> Iterator[tuple[str, Part]]:
         """Walk through what the store covers: the name of the array, and the place in the image.
@@ -108,10 +114,16 @@ class MicroSamStore:
             As of `parts`.
         pixels : str
             Fingerprint of the picture (see `picture`).
+
+        Raises
+        ------
+        StoreError
+            If the array is none of feature maps.
         """
         if self.tiled and name not in self._features:
             return None
         array = self._features[name] if self.tiled else self._features
+        self._refuse_no_maps(array)
         values = np.asarray(array[part.plane] if array.ndim == 5 else array[...], np.float32)
         if not values.any():
             return None
@@ -119,6 +131,15 @@ class MicroSamStore:
         # SAM's encoders make one position of 16 x 16 model pixels.
         frame = Frame.longest_side(shape, 16 * max(values.shape[-2:]))
         return Embedding({"image": torch.from_numpy(values)}, frame, self.model_id, pixels)
+
+    def _refuse_no_maps(self, array: Any) -> None:
+        """Raise StoreError for what is not feature maps of a plane, or of several."""
+        shape = getattr(array, "shape", ())
+        if len(shape) not in (4, 5):
+            raise StoreError(
+                "Expected feature maps of shape (1, channels, height, width), or such for each plane, in the "
+                f"store {self.path}, found an array of shape {shape}. It is no embedding store of micro-sam."
+            )
 
     def _layout(
         self, about: dict[str, Any]
@@ -128,8 +149,11 @@ class MicroSamStore:
             tiled = dict(self._features.attrs)
             shape = tuple(int(n) for n in tiled["shape"])
             (y, x), (dy, dx) = tiled["tile_shape"], tiled["halo"]
+            if min(y, x) < 1 or min(dy, dx) < 0:
+                raise ValueError(f"tiles of {y} x {x} pixels with a halo of {dy} x {dx}")
             planes = shape[0] if len(shape) == 3 else 1
             return planes, (shape[-2], shape[-1]), (int(y), int(x)), (int(dy), int(dx))
+        self._refuse_no_maps(self._features)
         planes = self._features.shape[0] if self._features.ndim == 5 else 1
         size = about.get("original_size")  # written last
         return planes, (int(size[0]), int(size[1])) if size else None, (0, 0), (0, 0)

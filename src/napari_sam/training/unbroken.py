@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,13 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from filelock import FileLock, Timeout
+from napari_sam.locks import take_lock
 
 __all__ = ["interrupts_held", "only_writer"]
 
 LOCK = ".training.lock"
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-"""What a disk says that knows no locks."""
 
 
 @contextmanager
@@ -56,16 +53,11 @@ def only_writer(folder: Path) -> Iterator[None]:
     ValueError
         If another training writes there.
     """
-    lock = FileLock(folder / LOCK, timeout=0, thread_local=False, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except Timeout:
+    lock = take_lock(folder / LOCK)
+    if lock is None:
         raise ValueError(
             f"Another training writes into {folder}. Wait until it is finished, or choose another output."
-        ) from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
+        )
     try:
         yield
     finally:

@@ -1,18 +1,25 @@
 """Get a model's file: find it on this machine, download it, or take a file the user has.
 
 A download is written beside its place under another name and moved there, in one step, only when
-its hash is right. What an interrupted or cancelled download leaves is continued by the next one.
+its hash is right. What an interrupted or cancelled download leaves is continued by the next one. Of several
+that want the same file at once one downloads, and the others wait for it.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
+from uuid import uuid4
 
 import pooch
 import requests
+
+from napari_sam.locks import take_lock
 
 from .folders import cache_folder, micro_sam_folder
 from .registry import Entry
@@ -27,6 +34,8 @@ TIMEOUT = (15.0, 30.0)
 """Seconds to wait for a connection, and for the next bytes."""
 ATTEMPTS = 3
 """How often one address is tried; each attempt continues where the last one stopped."""
+LOOK_AGAIN = 0.2
+"""Seconds between looking whether another has finished downloading."""
 BROKEN = (
     requests.ConnectionError,
     requests.Timeout,
@@ -49,8 +58,8 @@ def find_downloaded(entry: Entry) -> Path | None:
     Looks in our own folder, where only verified files are put, and in micro-sam's, whose file is
     used where it lies if its hash is right.
     """
-    ours = cache_folder() / entry.file
-    if ours.is_file() and entry.size in (None, ours.stat().st_size):
+    ours = _ours(entry)
+    if ours is not None:
         return ours
     theirs = micro_sam_folder() / entry.name
     if theirs.is_file() and entry.size in (None, theirs.stat().st_size) and _verified(theirs, entry):
@@ -65,9 +74,9 @@ def fetch(entry: Entry, *, progress: Progress | None = None, cancelled: Cancelle
     ----------
     entry : Entry
     progress : callable, optional
-        Called with (bytes done, bytes in all).
+        Called with (bytes done, bytes in all), also while another process or thread downloads the file.
     cancelled : callable, optional
-        Asked between chunks; when it says yes, the download stops.
+        Asked between chunks and while waiting for another; when it says yes, the download stops.
 
     Returns
     -------
@@ -85,17 +94,24 @@ def fetch(entry: Entry, *, progress: Progress | None = None, cancelled: Cancelle
     if found is not None:
         return found
     target = cache_folder() / entry.file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
+    progress, cancelled = progress or _silent, cancelled or _never
     problems = []
-    for url in entry.urls:
-        try:
-            _download(url, entry, part, progress or _silent, cancelled or _never)
-        except (OSError, DownloadError) as error:  # what requests raises is an OSError too
-            problems.append(f"{url}: {_in_words(error)}")
-            continue
-        os.replace(part, target)
-        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _own_part(target, entry, progress, cancelled) as part:
+            found = _ours(entry)  # another may have downloaded it meanwhile
+            if found is not None:
+                return found
+            for url in entry.urls:
+                try:
+                    _download(url, entry, part, progress, cancelled)
+                    os.replace(part, target)
+                except (OSError, DownloadError) as error:  # what requests raises is an OSError too
+                    problems.append(f"{url}: {_in_words(error)}")
+                    continue
+                return target
+    except OSError as error:
+        problems.append(_in_words(error))
     raise DownloadError(
         f"Expected to download the model {entry.name}, but found: {'; '.join(problems)}. "
         "Check the network and try again, or download the file elsewhere and choose it here."
@@ -130,17 +146,73 @@ def use_file(entry: Entry, path: Path) -> Path:
         )
     target = cache_folder() / entry.file
     target.parent.mkdir(parents=True, exist_ok=True)
-    copy = target.with_name(f"{target.name}.copy")
-    shutil.copyfile(path, copy)
-    os.replace(copy, target)
+    copy = target.with_name(f"{target.name}.{uuid4().hex}.copy")
+    try:
+        shutil.copyfile(path, copy)
+        os.replace(copy, target)
+    finally:
+        copy.unlink(missing_ok=True)
     return target
 
 
 def remove(entry: Entry) -> None:
-    """Delete the model's file, and what an unfinished download left, from our own folder."""
+    """Delete the model's file, and what unfinished downloads left, from our own folder.
+
+    A download that goes on meanwhile is left alone.
+    """
     target = cache_folder() / entry.file
-    for path in (target, target.with_name(f"{target.name}.part")):
-        path.unlink(missing_ok=True)
+    target.unlink(missing_ok=True)
+    if not target.parent.is_dir():
+        return
+    lock = take_lock(_lock_of(target))
+    if lock is None:
+        return
+    try:
+        for left in target.parent.glob(f"{escape(target.name)}.*"):
+            left.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _ours(entry: Entry) -> Path | None:
+    """The model's file in our own folder, where only verified files are put."""
+    ours = cache_folder() / entry.file
+    return ours if ours.is_file() and entry.size in (None, ours.stat().st_size) else None
+
+
+def _lock_of(target: Path) -> Path:
+    """The file that stands for the right to download another."""
+    return target.with_name(f".{target.name}.lock")
+
+
+@contextmanager
+def _own_part(target: Path, entry: Entry, progress: Progress, cancelled: Cancelled) -> Iterator[Path]:
+    """Give a file to download to, in which nobody else writes meanwhile; wait for who does.
+
+    Where the disk knows no locks nobody is waited for: each has a file of its own name. It is what an earlier
+    download left, which one alone can rename, and is given the common name again when it is not completed.
+    """
+    part = target.with_name(f"{target.name}.part")
+    while (lock := take_lock(_lock_of(target))) is None:
+        with suppress(FileNotFoundError):
+            progress(part.stat().st_size, entry.size or 0)
+        if cancelled():
+            raise DownloadCancelled(f"The download of {entry.name} was cancelled.")
+        time.sleep(LOOK_AGAIN)
+    try:
+        if lock.is_locked:
+            yield part
+            return
+        own = target.with_name(f"{target.name}.{uuid4().hex}.part")
+        with suppress(FileNotFoundError):
+            part.rename(own)
+        try:
+            yield own
+        finally:
+            with suppress(FileNotFoundError):
+                os.replace(own, part)
+    finally:
+        lock.release()
 
 
 def _download(url: str, entry: Entry, part: Path, progress: Progress, cancelled: Cancelled) -> None:
