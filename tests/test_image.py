@@ -104,7 +104,7 @@ def test_flat_planes_are_black_and_do_not_divide_by_zero():
         (np.zeros((0, 5)), "one plane"),
         (np.zeros((4, 4), complex), "real pixel values, found dtype complex128"),
         (np.full((4, 4), np.nan), "no finite pixel"),
-        (np.zeros((5, 16, 20)), r"stack of planes use napari_sam.segment_stack"),
+        (np.zeros((5, 16, 20)), r"stack of planes use napari_sam.stack.segment_stack"),
         (np.zeros((2, 16, 20)), r"numpy.moveaxis"),
         (np.zeros((5, 20, 16)), r"numpy.moveaxis"),
     ],
@@ -116,6 +116,12 @@ def test_what_is_no_plane_is_refused(plane, message):
 
 def test_many_channels_are_taken_where_they_are_named():
     assert plane_to_rgb(np.zeros((5, 16, 20)), channels=(0, 7, 19)).shape == (5, 16, 3)
+
+
+@pytest.mark.parametrize("contrast", [(230, 30), (np.nan, 200), [(0, 10), (0, 10), (9, 3)]])
+def test_contrast_the_wrong_way_round_is_refused(contrast):
+    with pytest.raises(ImageError, match="dark end first, found"):
+        plane_to_rgb(np.zeros((4, 5, 3), np.uint16), contrast=contrast)
 
 
 @pytest.mark.parametrize("gamma", [0, -1, np.nan, np.inf])

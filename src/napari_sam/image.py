@@ -97,7 +97,8 @@ def plane_to_rgb(
     Raises
     ------
     ImageError
-        If the array is not a plane, is empty, is complex, or a channel does not exist; or, where nothing says
+        If the array is not a plane, is empty, is complex, a channel does not exist, or a contrast window is
+        the wrong way round; or, where nothing says
         which channels are meant, if it has so many that it rather is a stack, or has its channels first.
     """
     plane = np.asarray(plane)
@@ -123,6 +124,11 @@ def plane_to_rgb(
         windows: dict[int, Contrast] = dict.fromkeys(range(stack.shape[-1]), Contrast(0, 255))
     else:
         windows = _windows(stack, contrast, picks)
+    if inverted := [tuple(w) for w in windows.values() if not w.low <= w.high]:
+        raise ImageError(
+            f"Expected a contrast window (low, high) with the dark end first, found {inverted[0]}. Exchange "
+            "its ends, or leave contrast out."
+        )
     out = np.zeros((*stack.shape[:2], 3), np.uint8)
     scaled: dict[int, NDArray[np.uint8]] = {}
     for colour, channel in enumerate(picks):
@@ -139,7 +145,7 @@ def _refuse_stack(plane: NDArray[np.generic]) -> None:
     if plane.ndim == 3 and plane.shape[2] > max(4, min(plane.shape[:2])):
         raise ImageError(
             f"Expected a plane of shape (H, W) or (H, W, channels), found {plane.shape}. For a stack of "
-            "planes use napari_sam.segment_stack; where channels come first, numpy.moveaxis(plane, 0, -1); "
+            "planes use napari_sam.stack.segment_stack; where channels come first, numpy.moveaxis(plane, 0, -1); "
             "or say with channels= which are red, green and blue."
         )
 
