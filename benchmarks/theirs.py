@@ -38,11 +38,11 @@ def encode_tinyvit() -> Job:
 
 
 def click(side: int) -> Job:
-    """One click to the three masks at full resolution, as ``SamPredictor.predict`` gives them."""
+    """One click to the three masks at full resolution and their logits, from ``SamPredictor.predict``."""
     predictor = segment_anything().SamPredictor(reference("vit_b"))
     predictor.set_image(picture(side))
     point, label = np.array([[0.55 * side, 0.4 * side]]), np.array([1])
-    return lambda: predictor.predict(point, label)[0]
+    return lambda: predictor.predict(point, label)[::2]
 
 
 def automatic() -> Job:

@@ -98,8 +98,8 @@ def plane_to_rgb(
     ------
     ImageError
         If the array is not a plane, is empty, is complex, a channel does not exist, or a contrast window is
-        the wrong way round; or, where nothing says
-        which channels are meant, if it has so many that it rather is a stack, or has its channels first.
+        the wrong way round; or, where nothing says which channels are meant, if it has so many that it
+        rather is a stack, or has its channels first.
     """
     plane = np.asarray(plane)
     if not 0 < gamma < np.inf:
@@ -145,8 +145,8 @@ def _refuse_stack(plane: NDArray[np.generic]) -> None:
     if plane.ndim == 3 and plane.shape[2] > max(4, min(plane.shape[:2])):
         raise ImageError(
             f"Expected a plane of shape (H, W) or (H, W, channels), found {plane.shape}. For a stack of "
-            "planes use napari_sam.stack.segment_stack; where channels come first, numpy.moveaxis(plane, 0, -1); "
-            "or say with channels= which are red, green and blue."
+            "planes use napari_sam.stack.segment_stack; where channels come first, "
+            "numpy.moveaxis(plane, 0, -1); or say with channels= which are red, green and blue."
         )
 
 
