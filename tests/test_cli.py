@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 import napari_sam.predictor
 from napari_sam import cli
 from napari_sam.axes import Axes
+from napari_sam.export import export as write
 from napari_sam.files import open_image
 from napari_sam.predictor import load_model
 
@@ -315,6 +317,54 @@ def test_a_pixel_size_leaves_the_time_between_frames_alone(tmp_path):
         assert image.axes.spacing == (2, 0.5, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("units", "seconds"),
+    [(("--units", "um"), 5), (("--units", "s, um,um"), 5), (("--units", "min,um,um"), 300)],
+)
+def test_the_time_between_frames_is_given_with_the_pixel_size(units, seconds, tmp_path):
+    np.save(tmp_path / "movie.npy", np.zeros((4, 20, 30), np.uint16))
+    command = ["export", tmp_path / "movie.npy", "--axes", "TYX", "-o", tmp_path / "new.tif"]
+    assert invoke(*command, "--spacing", "5,0.5,0.25", *units).exit_code == 0
+    with open_image(tmp_path / "new.tif") as image:
+        assert image.axes.units == ("second", "micrometer", "micrometer")
+        np.testing.assert_allclose(image.axes.spacing, (seconds, 0.5, 0.25))
+
+
+def test_units_that_do_not_fit_the_axes_are_refused(tmp_path):
+    np.save(tmp_path / "movie.npy", np.zeros((4, 20, 30), np.uint16))
+    command = ["export", tmp_path / "movie.npy", "--axes", "TYX", "-o", tmp_path / "new.tif"]
+    for units, words in (
+        ("um,um", "Expected one unit for each of the axes T, Y, X, found ['um', 'um']"),
+        ("um,um,um", "Expected a unit of time, such as s, for the axis T, found micrometer"),
+        ("frame,um,um", "Expected a unit of time, such as s, for the axis T, found frame"),
+        ("s", "Expected a unit of length, such as um, for the axis Y, found second"),
+    ):
+        result = invoke(*command, "--spacing", "5,0.5,0.5", "--units", units)
+        assert result.exit_code == 2
+        assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "new.tif").exists()
+
+
+def test_of_the_zarr_of_an_image_its_labels_are_exported(tmp_path):
+    pixels = disc_image((40, 60), [(12, 14, 7)])
+    labels = (pixels > 100).astype(np.uint8) * 7
+    image = write(labels, tmp_path / "cells.ome.zarr", image=pixels)
+    result = invoke("export", image, "-o", tmp_path / "a.tif")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), labels)
+    assert f"the labels that lie in it are taken, {image / 'labels' / 'objects'}" in result.stderr
+    shutil.copytree(image / "labels" / "objects", image / "labels" / "nuclei")
+    refused = invoke("export", image, "-o", tmp_path / "b.tif")
+    assert refused.exit_code == 2
+    said = "".join(refused.stderr.replace("│", "").split())
+    assert all(str(image / "labels" / name) in said for name in ("nuclei", "objects"))
+    assert invoke("export", image / "labels" / "nuclei", "-o", tmp_path / "b.tif").exit_code == 0
+    # Without labels in it, it may be a label image that does not say so.
+    shutil.rmtree(image / "labels")
+    assert invoke("export", image, "-o", tmp_path / "c.tif").exit_code == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "c.tif"), pixels)
+
+
 def test_labels_are_not_exported_over_their_image(tmp_path):
     pixels = np.arange(400, dtype=np.uint16).reshape(20, 20)
     tifffile.imwrite(tmp_path / "cells.tif", pixels)
@@ -394,6 +444,27 @@ def test_what_nobody_foresaw_says_how_to_see_more(monkeypatch, capsys, images, t
     monkeypatch.setattr(sys, "argv", ["napari-sam", *map(str, words)])
     with pytest.raises(KeyError, match="surprise"):
         cli.main()
+
+
+@pytest.mark.parametrize("command", ["segment", "embed", "evaluate"])
+def test_where_an_error_happened_is_shown_when_asked(command, monkeypatch, capsys, discs, tmp_path):
+    (tmp_path / "broken.tif").write_text("no image")
+    words = {
+        "segment": ["segment", tmp_path / "broken.tif", "-o", tmp_path / "out"],
+        "embed": ["embed", tmp_path / "broken.tif", "-o", tmp_path / "store"],
+        "evaluate": ["evaluate", tmp_path / "broken.tif", "--labels", tmp_path / "broken.tif"],
+    }[command]
+    code, printed = run_main(monkeypatch, capsys, *words)
+    assert code == 1
+    assert "broken.tif cannot be read" in printed.err
+    assert "Traceback" not in printed.err
+    monkeypatch.setenv("NAPARI_SAM_DEBUG", "1")
+    code, printed = run_main(monkeypatch, capsys, *words)
+    assert code == 1
+    assert "Traceback" in printed.err
+    assert "in open_image" in printed.err
+    monkeypatch.delenv("NAPARI_SAM_DEBUG")
+    assert "Traceback" not in run_main(monkeypatch, capsys, *words)[1].err
 
 
 def test_stopping_keeps_what_is_finished(monkeypatch, capsys, images, tmp_path):

@@ -96,3 +96,8 @@ def test_every_crop_holds_its_prompts_and_lies_in_the_plane(rng):
 def test_nothing_to_look_for_is_refused():
     with pytest.raises(PromptError, match="nothing says which object"):
         ask(Prompts((Point(10, 10, positive=False),)))
+
+
+def test_what_is_no_height_and_width_is_refused():
+    with pytest.raises(ValueError, match=r"height and width of a plane, found the shape \(900, 1200, 3\)"):
+        predict_anywhere(DiscPredictor(), Reader(), (*SHAPE, 3), Prompts((Point(450, 610),)))

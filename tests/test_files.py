@@ -13,7 +13,8 @@ from PIL import Image
 
 from napari_sam.axes import Axes
 from napari_sam.export import export
-from napari_sam.files import ImageFileError, find_images, open_image
+from napari_sam.files import ImageFileError, find_images, open_image, open_labels
+from napari_sam.files.zarr_folder import labels_within
 
 UM = "micrometer"
 
@@ -291,6 +292,37 @@ def test_zarr_that_holds_no_image_says_what_it_holds(tmp_path):
         open_image(tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_labels_within_an_image_are_those_that_are_there(version, tmp_path):
+    form = 2 if version == "0.4" else 3
+    root = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=form)
+    image = root.create_group("0")
+
+    def describe(group, **more):
+        level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0]}]}
+        axes = [{"name": name, "type": "space"} for name in "yx"]
+        about = {"multiscales": [{"axes": axes, "datasets": [level]}], **more}
+        group.attrs.update(about if form == 2 else {"ome": {"version": version, **about}})
+        group.create_array("0", data=np.full((4, 5), 3, np.uint8))
+
+    describe(image)
+    assert labels_within(tmp_path / "a.zarr") == []
+    labels = image.create_group("labels")
+    about = {"labels": ["gone", "cells"]}
+    labels.attrs.update(about if form == 2 else {"ome": about})
+    describe(labels.create_group("cells"), **{"image-label": {}})
+    place = tmp_path / "a.zarr" / "0" / "labels" / "cells"
+    assert labels_within(tmp_path / "a.zarr") == labels_within(tmp_path / "a.zarr" / "0") == [place]
+    assert labels_within(place) == []
+    assert labels_within(tmp_path) == []
+    with open_labels(tmp_path / "a.zarr") as found:
+        assert found.label_plane(0).max() == 3
+        assert str(place) in found.note
+    describe(labels.create_group("nuclei"))
+    with pytest.raises(ImageFileError, match=f"Name the one that is meant: {place}, "):
+        open_labels(tmp_path / "a.zarr")
+
+
 def test_a_plain_zarr_array(movie, tmp_path):
     zarr.save_array(tmp_path / "a.zarr", movie[0, :, 0])
     np.testing.assert_array_equal(open_image(tmp_path / "a.zarr").plane(1), movie[0, 1, 0])
@@ -353,6 +385,9 @@ def test_damaged_and_foreign_files_are_refused_in_words(movie, tmp_path):
     (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
     with open_image(tmp_path / "cut.tif") as cut, pytest.raises(ImageFileError, match="cannot be read"):
         list(cut.planes())
+    (tmp_path / "garbage.tif").write_bytes(b"II*\0garbage")
+    with pytest.raises(ImageFileError, match=r"garbage.tif cannot be read \(the entry 0 is missing\)"):
+        open_image(tmp_path / "garbage.tif")
     (tmp_path / "a.docx").write_text("")
     with pytest.raises(ImageFileError, match=r"ends in \.tif, .*found 'a.docx'"):
         open_image(tmp_path / "a.docx")

@@ -109,6 +109,25 @@ def test_labels_with_axes_of_length_one_are_planes(tmp_path, truth, rng):
         np.testing.assert_array_equal(image.label_plane(1), truth)
 
 
+def test_a_stack_that_does_not_say_its_axes_has_those_of_its_labels(tmp_path, truth, rng):
+    for depth in (3, 4):
+        stack = rng.integers(0, 255, (depth, *SHAPE)).astype(np.uint8)
+        tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="rgb", planarconfig="separate")
+        with open_image(tmp_path / "stack.tif") as image:
+            assert image.names == "SYX", "taken for colours"
+        about = {"imagej": True, "metadata": {"axes": "ZYX"}}
+        tifffile.imwrite(tmp_path / "labels.tif", np.stack([truth] * depth), **about)
+        planes, labels, found = read_stack_pair(tmp_path / "stack.tif", tmp_path / "labels.tif")
+        assert found == depth
+        np.testing.assert_array_equal(planes, stack)
+        np.testing.assert_array_equal(labels, [truth] * depth)
+    # Colours of one plane stay colours, also beside labels with an axis of one position.
+    colours = rng.integers(0, 255, (*SHAPE, 3)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", colours, photometric="rgb")
+    tifffile.imwrite(tmp_path / "labels.tif", truth[None], **about)
+    np.testing.assert_array_equal(read_pair(tmp_path / "stack.tif", tmp_path / "labels.tif")[0], colours)
+
+
 def test_what_is_no_label_image_is_refused_by_name(tmp_path, truth):
     Image.fromarray(truth).save(tmp_path / "i.png")
     for labels, words in (

@@ -266,6 +266,11 @@ def test_another_run_in_the_same_place_is_refused(tmp_path):
     ):
         with pytest.raises(TilingError, match="made with other settings, another model"):
             segment(PLANE, path, **changed)
+    other = PLANE.copy()
+    other[140:160, 10:30] = 200
+    with pytest.raises(TilingError, match="or from another image"):
+        segment(other, path)
+    assert len(segment(PLANE, path).table) == len(ON_SEAMS)
     (tmp_path / "photo.png").write_bytes(b"x")
     with pytest.raises(TilingError, match="no label image"):
         segment(PLANE, tmp_path / "photo.png")
@@ -281,6 +286,13 @@ def test_killed_at_any_moment_the_labels_are_the_same(tmp_path):
     for file in sorted(p for p in whole.path.rglob("*") if p.is_file() and p.name != "zarr.json"):
         other = tmp_path / "killed.zarr" / file.relative_to(whole.path)
         assert file.read_bytes() == other.read_bytes(), file
+
+
+def test_what_is_no_height_and_width_is_refused(tmp_path):
+    for shape in ((165, 230, 3), (165,)):
+        steps = segment_plane(DiscPredictor(), rgb_reader(PLANE), shape, tmp_path / "l.zarr", SETTINGS)
+        with pytest.raises(ValueError, match="Expected the height and width of a plane, found the shape"):
+            finish(steps)
 
 
 def test_boxes_of_the_grid():

@@ -130,3 +130,10 @@ def test_a_run_that_is_killed_anywhere_goes_on(planes, tmp_path):
     assert not list(tmp_path.glob(".*"))
     with pytest.raises(TilingError, match="other settings"):
         finish(segment(planes, path, link=False))
+
+
+def test_another_stack_in_the_same_place_is_refused(planes, tmp_path):
+    finish(segment(planes, tmp_path / "s.ome.zarr"))
+    planes[2] = Counting(disc_image(SHAPE, discs(0)))
+    with pytest.raises(TilingError, match="or from another image"):
+        finish(segment(planes, tmp_path / "s.ome.zarr"))

@@ -344,6 +344,23 @@ def test_volumes_in_time_are_tracked_with_their_spacing(tmp_path):
         assert f"{count} tracks" in done.output
 
 
+def test_planes_and_their_distance_may_have_different_units(tmp_path):
+    movie = np.zeros((2, 20, 40, 40), np.uint16)
+    movie[0, 2:6, 10:20, 10:20] = 1
+    movie[1, 12:16, 10:20, 10:20] = 1  # 10 planes of 500 nm further
+    about = {"axes": "TZYX", "PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0, "PhysicalSizeZ": 500.0}
+    about |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm", "PhysicalSizeZUnit": "nm"}
+    tifffile.imwrite(tmp_path / "movie.ome.tif", movie, metadata=about)
+    for distance, count in ((6, 1), (3, 2)):
+        words = ["track", str(tmp_path / "movie.ome.tif"), "--max-distance", str(distance), "-o"]
+        done = CliRunner().invoke(app, [*words, str(tmp_path / "t.csv")])
+        assert f"{count} tracks" in done.output
+    tifffile.imwrite(tmp_path / "movie.ome.tif", movie, metadata={**about, "PhysicalSizeZUnit": "pt"})
+    refused = CliRunner().invoke(app, [*words, str(tmp_path / "t.csv")])
+    assert refused.exit_code == 2
+    assert "Give all axes the same unit" in " ".join(refused.output.replace("│", "").split())
+
+
 def test_a_movie_with_one_channel_is_tracked_where_it_lies(tmp_path):
     movie = np.zeros((2, 1, 3, 30, 40), np.uint16)
     movie[:, 0, 1, 5:9, 20:30] = 1

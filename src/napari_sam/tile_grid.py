@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from napari_sam.masks import Box
+
+
+def check_plane(shape: Sequence[int]) -> None:
+    """Refuse what is no height and width.
+
+    Raises
+    ------
+    ValueError
+    """
+    if len(shape) != 2:
+        raise ValueError(
+            f"Expected the height and width of a plane, found the shape {tuple(shape)}. "
+            "Give these two numbers, without channels and planes."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,7 @@ class TileGrid:
 
     def __post_init__(self) -> None:
         """Refuse grids that cannot be stitched."""
+        check_plane(self.shape)
         if min(self.shape) < 1:
             raise ValueError(f"Expected a plane of at least one pixel, found the shape {self.shape}.")
         if not 0 < self.halo <= self.side:

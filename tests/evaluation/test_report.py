@@ -118,6 +118,9 @@ def test_command_writes_json(monkeypatch, planes, tmp_path):
     assert numbers["n_images"] == 1
     assert "automatic" not in numbers
     assert CliRunner().invoke(app, [str(tmp_path / "nowhere")]).exit_code == 1
+    # An older file stays as it is where nothing was measured.
+    assert CliRunner().invoke(app, [str(tmp_path / "nowhere"), "--json", str(out)]).exit_code == 1
+    assert json.loads(out.read_text()) == numbers
     # What cannot be written is refused before everything is measured.
     monkeypatch.setattr(napari_sam.predictor, "load_model", lambda *a, **k: pytest.fail("measured"))
     for option, file in (("--json", "nodir/x.json"), ("--worst", "nodir/w.png"), ("--worst", "w.foo")):

@@ -120,6 +120,9 @@ def test_the_command_reports_stacks_and_movies(tmp_path, monkeypatch):
         (tmp_path / "movie" / name).mkdir(parents=True)
         for t, plane in enumerate(planes_):
             tifffile.imwrite(tmp_path / "movie" / name / f"t{t}.tif", plane)
+    refused = run(app, ["evaluate", str(tmp_path / "movie"), *asked[2:]])
+    assert refused.exit_code == 2
+    assert "is a folder, and --labels is for one stack" in " ".join(refused.output.replace("│", "").split())
     done = run(app, ["evaluate", str(tmp_path / "movie"), "--movie"])
     assert done.exit_code == 0, done.output
     assert "(2 true, 2 found)" in done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,7 +13,9 @@ import tifffile
 import zarr
 from tests.fakes import DiscPredictor, disc_image
 from tests.folder.test_work import RECIPE, write_stack
+from typer.testing import CliRunner
 
+from napari_sam.cli import app
 from napari_sam.everything import AutomaticSettings
 from napari_sam.files.refused import in_plain_words
 from napari_sam.folder import plan, segment_files
@@ -143,9 +146,23 @@ def test_a_damaged_chunk_names_its_plane_and_a_repaired_image_is_seen_anew(tmp_p
         (OSError(28, "No space left on device", "a.tif"), "The disk is full: a.tif"),
         (OSError(30, "Read-only file system", "a.tif"), "the disk is read-only"),
         (PermissionError(13, "Permission denied", "a.tif"), "you have no permission"),
+        (OSError(2, "No such file or directory", "a.tif"), "a.tif is not there"),
+        (OSError(20, "Not a directory", "a.tif"), "a.tif cannot be reached: on the way to it is a file"),
+        (OSError(errno.EISDIR, "Is a directory", "a.tif"), "a.tif is a folder"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "a.tif"), "a.tif is too long a name"),
         (OSError("plain"), "plain"),
         (RuntimeError(), "RuntimeError"),
     ],
 )
 def test_what_a_disk_refuses_is_said_in_words(error, words):
     assert words in in_plain_words(error)
+    assert "[Errno" not in in_plain_words(error)
+
+
+def test_numbers_that_cannot_be_written_are_refused_before_everything_is_measured(mount, tmp_path):
+    disk = mount("size=40k,ro")
+    for option, name in (("--json", "score.json"), ("--worst", "worst.png")):
+        refused = CliRunner().invoke(app, ["evaluate", str(tmp_path), option, str(disk / name)])
+        assert refused.exit_code == 2
+        said = "".join(refused.output.replace("│", "").split())
+        assert f"{disk / name}cannotbewritten" in said

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 import zarr
 from tests.fakes import DiscPredictor, disc_image
 from tests.folder.test_run import lines, run, write_images
 
-from napari_sam.export import FORMATS, ExportError, export
+from napari_sam.export import FORMATS, ExportError, atomic, export, table
 from napari_sam.folder import MANIFEST, images_among, plan, read_manifest, segment_files
+from napari_sam.folder import run as segmenting
 from napari_sam.folder.annotate import AnnotationFolder, Snapshot
+from napari_sam.folder.manifest import stamp_output
 from napari_sam.folder.ours import mark
 from napari_sam.progress import finish
 from napari_sam.recipe import Recipe
@@ -35,6 +39,16 @@ def draw(path):
     labels[4:9, 4:9] = 42
     path.parent.mkdir(exist_ok=True)
     tifffile.imwrite(path, labels)
+
+
+def mark_all(job):
+    """Marks as a run leaves them that is killed before its line."""
+    for output in job.outputs:
+        mark(job.source, output, [stamp_output(output)])
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def top(path):
@@ -142,14 +156,124 @@ def test_a_run_that_was_killed_before_its_line_knows_its_files_again(tmp_path, o
     (image,) = write_images(tmp_path / "in", 1)
     jobs = plan([image], out)
     draw(jobs[0].outputs[0])
-    mark(image, jobs[0].outputs)
+    mark_all(jobs[0])
     assert run(jobs, out)[0].status == "done"
     assert sorted(p.name for p in out.iterdir()) == ["img0_labels.tif", MANIFEST]
-    mark(image, jobs[0].outputs)
+    mark_all(jobs[0])
     folder = AnnotationFolder(tmp_path / "in", out)
     opened = folder.open(0)
     folder.save(Snapshot(0, opened.labels * 5, None, opened.axes))
     assert run(jobs, out)[0].status == "failed", "somebody worked on them since"
+
+
+@pytest.mark.parametrize("place", ["_move", "add_to_manifest"])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_killed_run_knows_what_it_wrote_and_not_what_somebody_made_of_it(
+    tmp_path, out, monkeypatch, place, corrected
+):
+    (image,) = write_images(tmp_path / "in", 1)
+    jobs = plan([image], out, ["tiff"])
+    module = atomic if place == "_move" else segmenting
+    usual = getattr(module, place)
+
+    def kill(*args):
+        if place == "_move":
+            usual(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, place, kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(jobs, out)
+    if corrected:
+        draw(jobs[0].outputs[0])
+    (report,) = run(jobs, out)
+    assert report.status == ("failed" if corrected else "done")
+    assert top(jobs[0].outputs[0]) == (42 if corrected else 1)
+    if not corrected:
+        assert names_in(out) == ["img0_labels.tif", MANIFEST]
+
+
+def test_labels_that_a_killed_run_was_to_replace_stay_with_those_who_made_them(tmp_path, out, monkeypatch):
+    (image,) = write_images(tmp_path / "in", 1)
+    jobs = plan([image], out)
+    draw(jobs[0].outputs[0])
+
+    def kill(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "_move", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(jobs, out, overwrite=True)
+    assert run(jobs, out)[0].status == "failed"
+    assert top(jobs[0].outputs[0]) == 42
+
+
+def test_after_two_kills_the_labels_of_the_first_are_still_the_runs_own(tmp_path, out, monkeypatch):
+    (image,) = write_images(tmp_path / "in", 1)
+    jobs = plan([image], out)
+
+    def kill(*args):
+        raise KeyboardInterrupt
+
+    for module, name in ((segmenting, "add_to_manifest"), (atomic, "_move")):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, kill)
+            with pytest.raises(KeyboardInterrupt):
+                run(jobs, out)
+    assert run(jobs, out)[0].status == "done"
+
+
+def test_what_was_written_before_a_format_failed_is_the_runs_until_somebody_corrects_it(
+    tmp_path, out, monkeypatch
+):
+    (image,) = write_images(tmp_path / "in", 1)
+    jobs = plan([image], out, ["tiff", "table"])
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    for corrected in (False, True):
+        with monkeypatch.context() as patched:
+            patched.setattr(table, "write", full)
+            assert run(jobs, out)[0].status == "failed"
+        assert [p for p in names_in(out) if p.endswith(".writing")] == []
+        if corrected:
+            draw(jobs[0].outputs[0])
+        (report,) = run(plan([image], out), out)
+        assert report.status == ("failed" if corrected else "done")
+    assert "was changed after it was written" in report.error
+    assert top(jobs[0].outputs[0]) == 42
+
+
+def test_a_format_that_holds_no_stack_is_refused_before_the_work(tmp_path, out):
+    tifffile.imwrite(
+        tmp_path / "stack.tif", np.zeros((4, 48, 80), np.uint8), imagej=True, metadata={"axes": "ZYX"}
+    )
+    predictor = DiscPredictor()
+    (report,) = run(plan([tmp_path / "stack.tif"], out, ["tiff", "png"]), out, predictor=predictor)
+    assert report.status == "failed"
+    assert "A PNG holds one plane, found an array of shape (4, 48, 80)" in report.error
+    assert predictor.encoded == 0
+    assert names_in(out) == [MANIFEST]
+
+
+def test_the_docks_table_goes_with_the_labels_that_it_tells_of(tmp_path, out):
+    (image,) = write_images(tmp_path / "in", 1)
+    folder = AnnotationFolder(tmp_path / "in", out)
+    labels = np.zeros((48, 80), np.uint16)
+    labels[30:40, 60:70] = 1
+    known = pd.DataFrame({"index": [1], "note": ["mitosis"]})
+    folder.save(Snapshot(0, labels, known, folder.open(0).axes))
+    jobs = plan([image], out)
+    assert run(jobs, out)[0].status == "failed"
+    assert folder.open(0).features is not None, "nothing was written, and the table stays"
+    (report,) = run(jobs, out, overwrite=True)
+    assert AnnotationFolder(tmp_path / "in", out).open(0).features is None
+    aside = out / "img0_labels.features.csv.other"
+    assert pd.read_csv(aside)["note"].tolist() == ["mitosis"]
+    assert f"is now {aside}" in report.note
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
@@ -162,7 +286,7 @@ def test_an_image_whose_name_is_no_text_is_one_like_any_other(tmp_path, out):
     for output in jobs[0].outputs:
         assert output.exists()
     (out / MANIFEST).unlink()
-    mark(image, jobs[0].outputs)
+    mark_all(jobs[0])
     assert run(jobs, out)[0].status == "done"
 
 
@@ -183,9 +307,35 @@ def test_an_image_is_never_replaced_by_its_labels(tmp_path, overwrite):
 
 def test_labels_are_added_to_the_zarr_of_their_image(tmp_path):
     pixels = disc_image((48, 80), [(12, 14, 7)])
-    path = export(np.zeros_like(pixels), tmp_path / "a.ome.zarr", image=pixels)
-    (report,) = finish(segment_files(DiscPredictor(), plan([path], path), Recipe()))
-    assert (report.status, report.objects) == ("done", 1)
+    path = export(np.full_like(pixels, 42), tmp_path / "a.ome.zarr", image=pixels)
+    labels = path / "labels" / "objects"
+
+    def add(**options):
+        return finish(segment_files(DiscPredictor(), plan([path], path), Recipe(), **options))[0]
+
+    report = add()
+    assert report.status == "failed", "these labels are somebody's, and nobody named them"
+    assert f"{labels} is there already and was not written by this run" in report.error
+    assert zarr.open_array(labels / "0", mode="r")[0, 0] == 42
+    assert (add(overwrite=True).status, zarr.open_array(labels / "0", mode="r")[0, 0]) == ("done", 0)
+    shutil.rmtree(labels)
+    assert (add().status, add().status) == ("done", "failed")
+
+
+def test_labels_in_the_zarr_of_an_image_are_the_runs_own_until_somebody_changes_them(tmp_path):
+    (image,) = write_images(tmp_path / "in", 1)
+    out = tmp_path / "out"
+    path = export(np.zeros((48, 80), np.uint8), out / "img0_labels.ome.zarr", image=tifffile.imread(image))
+    shutil.rmtree(path / "labels")
+    jobs = plan([image], out, ["ome-zarr"])
+    assert [run(jobs, out)[0].status for _ in range(2)] == ["done", "done"]
+    (path / "note.txt").write_text("mine")  # beside them, and not in them
+    assert run(jobs, out)[0].status == "done"
+    zarr.open_array(path / "labels" / "objects" / "0", mode="r+")[0, 0] = 42
+    assert "was changed after it was written" in run(jobs, out)[0].error
+    assert run(jobs, out, resume=True)[0].status == "kept"
+    shutil.rmtree(path / "labels")
+    assert run(jobs, out, resume=True)[0].status == "done", "the image alone is not what was made"
 
 
 def test_files_are_known_by_whatever_way_they_are_reached(tmp_path, out, monkeypatch):

@@ -15,6 +15,7 @@ from tests.interrupt import kill_until_done
 
 from napari_sam.export import ExportError
 from napari_sam.folder import MANIFEST, FileDone, Job, plan, read_manifest, segment_files
+from napari_sam.folder.manifest import stamp_output
 from napari_sam.folder.ours import mark
 from napari_sam.progress import finish
 from napari_sam.recipe import Recipe
@@ -100,7 +101,9 @@ def test_a_line_that_was_cut_off_is_no_line(tmp_path):
     run(jobs, out)
     text = (out / MANIFEST).read_text()
     (out / MANIFEST).write_text(text[: len(text) - 30])
-    mark(images[1], jobs[1].outputs)  # taken away only after the line is whole
+    mark(
+        images[1], jobs[1].outputs[0], [stamp_output(jobs[1].outputs[0])]
+    )  # taken away only after the line is whole
     assert list(read_manifest(out / MANIFEST)) == [str(images[0])]
     assert [r.status for r in run(jobs, out, resume=True)] == ["kept", "done"]
     assert len(read_manifest(out / MANIFEST)) == 2, "the next line is readable although one was cut off"
@@ -198,3 +201,24 @@ def test_one_file_for_several_images_and_a_file_of_another_kind_are_refused(tmp_
         with pytest.raises(ExportError, match=r"notes.doc is a file, and of no format .* Name a folder"):
             plan(sources, notes)
     assert notes.read_text() == "mine"
+
+
+@pytest.mark.parametrize("contrast", ["stack", "plane", "range"])
+def test_a_plane_without_a_value_does_not_end_its_stack(tmp_path, contrast):
+    """A scan that broke off leaves planes of NaN; what the others hold is wanted all the same."""
+    stack = np.stack([disc_image((40, 50), [(20, 24, 8)], 200)] * 3).astype(np.float32)
+    stack[1] = np.nan
+    tifffile.imwrite(tmp_path / "scan.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    recipe = Recipe(contrast=contrast)
+    (report,) = finish(
+        segment_files(DiscPredictor(), plan([tmp_path / "scan.tif"], tmp_path / "out"), recipe)
+    )
+    assert (report.status, report.error) == ("done", "")
+    labels = tifffile.imread(tmp_path / "out" / "scan_labels.tif")
+    assert [int((plane > 0).sum() > 100) for plane in labels] == [1, 0, 1]
+    # Alone, such a plane is a mistake that is told.
+    tifffile.imwrite(tmp_path / "empty.tif", stack[1])
+    (report,) = finish(
+        segment_files(DiscPredictor(), plan([tmp_path / "empty.tif"], tmp_path / "out"), Recipe())
+    )
+    assert "no finite pixel value" in report.error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,11 +22,11 @@ from napari_sam.cli.options import (
     Model,
     SettingsOption,
     load,
-    read_numbers,
     read_recipe,
     read_table,
+    resized,
 )
-from napari_sam.cli.show import DONE, FAILED, list_models, show, stop, tell_report
+from napari_sam.cli.show import DONE, FAILED, list_models, places_shown, show, stop, tell_report
 from napari_sam.cli.track import track_command
 from napari_sam.evaluation.command import evaluate_command
 from napari_sam.training.command import train_command
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from napari_sam.progress import Progress
 
 DEBUG = "NAPARI_SAM_DEBUG"
+
+_log = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="napari-sam",
@@ -51,11 +55,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    debug = bool(os.environ.get(DEBUG))
     try:
-        app()
+        with places_shown() if debug else nullcontext():
+            app()
     # Whatever goes wrong, a person at a terminal gets a sentence and not a traceback.
     except Exception as error:
-        if os.environ.get(DEBUG):
+        if debug:
             raise
         plain = isinstance(error, (ValueError, OSError)) or type(error).__module__.startswith("napari_sam")
         from napari_sam.files.refused import in_plain_words
@@ -301,13 +307,16 @@ def embed(
             typer.echo(f"{source}: {done}")
         except ValueError as error:
             failed = True
+            _log.debug("%s failed:", source, exc_info=True)
             typer.echo(f"{source}: failed. {error}", err=True)
     raise typer.Exit(FAILED if failed else DONE)
 
 
 @app.command()
 def export(
-    labels: Annotated[Path, typer.Argument(help="Label image: TIFF, PNG, NumPy array or OME-Zarr.")],
+    labels: Annotated[
+        Path, typer.Argument(help="Label image: TIFF, PNG, NumPy array, OME-Zarr (also that of an image).")
+    ],
     out: Annotated[
         list[Path], typer.Option("--out", "-o", help="File to write; its ending says the format. Repeat it.")
     ],
@@ -317,20 +326,25 @@ def export(
     spacing: Annotated[
         str | None, typer.Option(help="Pixel size, one number or one for each axis: '2,0.5,0.5'.")
     ] = None,
-    units: Annotated[str | None, typer.Option(help="Unit of the pixel size, for example um.")] = None,
+    units: Annotated[
+        str | None, typer.Option(help="Unit of the pixel size, one or one for each axis: 's,um,um'.")
+    ] = None,
     axes: AxesOption = None,
     features: Annotated[
         Path | None, typer.Option(help="CSV with a column 'index' or 'label', e.g. of predicted IoUs.")
     ] = None,
     image: Annotated[Path | None, typer.Option(help="The labelled image, for its intensities.")] = None,
 ) -> None:
-    """Write a label image for Fiji, QuPath and Python."""
+    """Write a label image for Fiji, QuPath and Python.
+
+    Of the OME-Zarr of an image, the labels that lie in it are taken.
+    """
     from contextlib import ExitStack
 
     from napari_sam.axes import AxesError
     from napari_sam.export import ExportError, format_of
     from napari_sam.export import export as write
-    from napari_sam.files import ImageFileError, open_image
+    from napari_sam.files import ImageFileError, open_beside, open_labels
 
     with ExitStack() as stack:
         try:
@@ -340,21 +354,12 @@ def export(
                 from napari_sam.folder import refuse_sources
 
                 refuse_sources([image], out)
-            found = stack.enter_context(open_image(labels, axes=axes))
+            found = stack.enter_context(open_labels(labels, axes=axes))
             if found.note:
                 typer.echo(f"{labels}: {found.note}", err=True)
             array = found.labels()
-            known = found.axes
-            pictured = None if image is None else stack.enter_context(open_image(image))
-            if (
-                image is not None
-                and pictured is not None
-                and (pictured.array.ndim == len(known.names) and pictured.shape != tuple(array.shape))
-            ):
-                # A file that says nothing about its axes has those of its labels.
-                pictured = stack.enter_context(open_image(image, axes=known.names))
-            sizes = None if spacing is None else read_numbers(spacing)
-            known = known.resized(sizes[0] if sizes is not None and len(sizes) == 1 else sizes, units)
+            pictured = None if image is None else stack.enter_context(open_beside(image, found))
+            known = resized(found.axes, spacing, units)
         except (ExportError, AxesError, ImageFileError) as error:
             raise typer.BadParameter(str(error)) from error
         for path in out:

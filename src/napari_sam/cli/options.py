@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from napari_sam.axes import Axes
     from napari_sam.predictor import Predictor
     from napari_sam.recipe import Recipe
 
@@ -100,6 +101,38 @@ def read_numbers(text: str) -> list[float]:
         return [float(word) for word in text.split(",")]
     except ValueError as error:
         raise typer.BadParameter(f"Expected numbers such as '2,0.5,0.5', found {text!r}.") from error
+
+
+def resized(axes: Axes, spacing: str | None, units: str | None) -> Axes:
+    """Axes with the pixel size and the units of the command line, one for space or one for each axis.
+
+    Raises
+    ------
+    AxesError
+        If they do not fit the axes; if a unit of time is given for space, or another one for time.
+    """
+    from napari_sam.axes import SECONDS, Axes, AxesError
+
+    sizes = None if spacing is None else read_numbers(spacing)
+    words = None if units is None else [word.strip() for word in units.split(",")]
+    found = axes.resized(
+        sizes[0] if sizes is not None and len(sizes) == 1 else sizes,
+        words[0] if words is not None and len(words) == 1 else words,
+    )
+    for letter, unit in zip(found.names, found.units, strict=True):
+        # Any other unit of time would be lost; one of space is written as it is called.
+        wrong = unit not in (*SECONDS, "pixel") if letter == "T" else unit in SECONDS
+        if units is not None and wrong:
+            kind = "time, such as s," if letter == "T" else "length, such as um,"
+            raise AxesError(f"Expected a unit of {kind} for the axis {letter}, found {unit}.")
+    if sizes is None or len(sizes) == 1 or (words is not None and len(words) > 1):
+        return found
+    # A number that is given for the time between frames is one of time: without a unit it would be lost.
+    timed = (
+        "second" if letter == "T" and unit == "pixel" else unit
+        for letter, unit in zip(found.names, found.units, strict=True)
+    )
+    return Axes(found.names, found.spacing, tuple(timed))
 
 
 def load(model: str, device: str) -> Predictor:

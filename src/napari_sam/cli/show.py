@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -14,6 +17,20 @@ if TYPE_CHECKING:
 
 DONE, FAILED, STOPPED = 0, 1, 130
 """Exit codes; a mistake of usage is 2."""
+
+
+@contextmanager
+def places_shown() -> Iterator[None]:
+    """Within this block, show where an error happened that is said in a sentence and not raised."""
+    log, handler = logging.getLogger("napari_sam"), logging.StreamHandler()
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def list_models(everything: bool) -> None:

@@ -28,7 +28,7 @@ def track_command(
     ],
     axes: AxesOption = None,
     max_distance: Annotated[
-        float | None, typer.Option(help="How far an object moves at most, in the units of the pixel size.")
+        float | None, typer.Option(help="How far an object moves at most, in the unit of X's pixel size.")
     ] = None,
     max_gap: Annotated[
         int, typer.Option(min=0, help="Frames in which an object may be missing in between.")
@@ -38,23 +38,26 @@ def track_command(
     ] = True,
 ) -> None:
     """Link the objects of a movie into tracks, with divisions."""
+    from napari_sam.axes import AxesError
     from napari_sam.export import ExportError
-    from napari_sam.files import ImageFileError, open_image
+    from napari_sam.files import ImageFileError, open_labels
     from napari_sam.tracks import TrackError, TrackSettings, find_tracks, format_of_tracks, save_tracks
 
     try:
         for path in out:
             format_of_tracks(path)  # refuses a name before all the work
-        with open_image(labels, axes=axes) as movie:
+        with open_labels(labels, axes=axes) as movie:
             if movie.note:
                 typer.echo(f"{labels}: {movie.note}", err=True)
             frames = _Frames(movie)
             settings = TrackSettings(max_distance, max_gap, divisions)
-            tracks = find_tracks(frames, settings, spacing=movie.axes.spacing[1:])
+            # Z may be in another unit than Y and X.
+            spacing, _ = movie.axes.pick(movie.axes.names[1:]).pixel_size()
+            tracks = find_tracks(frames, settings, spacing=spacing)
             for path in out:
                 save_tracks(tracks, path, frames=frames, axes=movie.axes)
                 typer.echo(str(path))
-    except (ImageFileError, TrackError, ExportError) as error:
+    except (AxesError, ImageFileError, TrackError, ExportError) as error:
         raise typer.BadParameter(str(error)) from error
     typer.echo(f"{tracks.count} tracks, {tracks.divisions} divisions")
 

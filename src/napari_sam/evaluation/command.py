@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryFile
+from typing import Annotated, NoReturn
 
 import typer
 
 __all__ = ["evaluate_command"]
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate_command(
@@ -42,8 +46,16 @@ def evaluate_command(
     ] = 1,
 ) -> None:
     """Measure how well a model segments your images, against your labels."""
+    from napari_sam.files.find import is_zarr
+
     _refuse(json_file, "--json")
     _refuse(worst, "--worst", ".png")
+    if labels is not None and folder.is_dir() and not is_zarr(folder):
+        raise typer.BadParameter(
+            f"{folder} is a folder, and --labels is for one stack. Name the image of the stack; a folder has "
+            "its labels in labels/, beside images/.",
+            param_hint="--labels",
+        )
     if labels is not None or movie:
         unused = {"--worst": worst, "--prompted-only": prompted_only or None, "--limit": limit}
         for option, given in unused.items():
@@ -63,8 +75,7 @@ def evaluate_command(
         planes = list(drawn_planes(limit or 20) if drawn else read_planes(folder, limit))
         predictor = load_model(model, device=device)
     except ValueError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+        _fail(error)
     steps = evaluate(predictor, planes, diameter=diameter, automatic=not prompted_only)
     results = list(tqdm(steps, total=len(planes), unit="image", disable=None))
     numbers = summary(results)
@@ -112,8 +123,7 @@ def _evaluate_stack(
 
             score = finish(steps, report)
     except ValueError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+        _fail(error)
     volume = score.volume
     typer.echo(
         f"planes  AP50 {score.planes:.3f}\n"
@@ -123,6 +133,13 @@ def _evaluate_stack(
     )
     if json_file:
         json_file.write_text(json.dumps(score.numbers(), indent=2) + "\n")
+
+
+def _fail(error: ValueError) -> NoReturn:
+    """Say what is wrong with the images or the model, and end."""
+    _log.debug("It happened here:", exc_info=True)
+    typer.echo(str(error), err=True)
+    raise typer.Exit(1) from None
 
 
 def _refuse(file: Path | None, option: str, ending: str = "") -> None:
@@ -138,3 +155,12 @@ def _refuse(file: Path | None, option: str, ending: str = "") -> None:
             f"Expected the name of a file{f' that ends in {ending}' if ending else ''}, found {file}.",
             param_hint=option,
         )
+    try:
+        # An older file is only opened, and keeps what is in it.
+        with file.open("ab") if file.exists() else TemporaryFile(dir=file.absolute().parent):
+            pass
+    except OSError as error:
+        why = error.strerror or error
+        raise typer.BadParameter(
+            f"{file} cannot be written ({why}). Choose another folder.", param_hint=option
+        ) from error

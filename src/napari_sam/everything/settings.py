@@ -36,7 +36,7 @@ class AutomaticSettings:
     crop_nms_thresh : float
         The same as ``box_nms_thresh`` between crops; there the mask of the smaller crop is kept.
     crop_overlap_ratio : float
-        Overlap of neighbouring crops, as part of the plane's shorter side, in layer 1.
+        Overlap of neighbouring crops, as part of the plane's shorter side, in layer 1; from 0 to below 1.
     crop_n_points_downscale_factor : int
         The grid of layer i has ``points_per_side / factor**i`` points along each side.
     min_mask_region_area : int
@@ -103,6 +103,8 @@ class AutomaticSettings:
                 raise ValueError(f"{field.name} must be 1 or less, found {value}.")
             if field.name in least and value < least[field.name]:
                 raise ValueError(f"{field.name} must be {least[field.name]} or more, found {value}.")
+        if self.crop_overlap_ratio >= 1:
+            raise ValueError(f"crop_overlap_ratio must be below 1, found {self.crop_overlap_ratio}.")
         if not isinstance(self.adaptive, (bool, np.bool_)):
             raise ValueError(f"adaptive must be true or false, found {self.adaptive!r}.")
         if self.prompts not in ("auto", "grid", "seeds"):

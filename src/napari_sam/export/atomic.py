@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from napari_sam.export.formats import ExportError
+
+_tell: ContextVar[Callable[[Path], None] | None] = ContextVar("tell", default=None)
+
+
+@contextmanager
+def before_placing(tell: Callable[[Path], None]) -> Iterator[None]:
+    """Within this block, hear of each result that is complete, just before it is put in place.
+
+    Parameters
+    ----------
+    tell : callable
+        Gets the file or folder beside, which keeps its bytes and times when it is put in place.
+    """
+    token = _tell.set(tell)
+    try:
+        yield
+    finally:
+        _tell.reset(token)
 
 
 @contextmanager
@@ -37,6 +57,9 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(beside)  # what a run that was killed has left
         yield beside
+        tell = _tell.get()
+        if tell is not None:
+            tell(beside)
         _move(beside, path)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -62,6 +85,12 @@ def _move(source: Path, target: Path) -> None:
         os.replace(aside, target)
         raise
     remove(aside)
+
+
+def free_name(path: Path) -> Path:
+    """Name beside a file that nothing has and that is no image's, to keep the file under."""
+    names = (path.with_name(f"{path.name}.other{number or ''}") for number in itertools.count())
+    return next(name for name in names if not name.exists())
 
 
 def remove(path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_sam.export.labelled import Labelled
 
@@ -31,12 +32,28 @@ class Format:
         Endings of file names, the usual one first.
     module : str
         Module of this folder with ``write(labelled, path)``.
+    stacks : bool
+        Whether it holds more than one plane.
     """
 
     name: str
     title: str
     suffixes: tuple[str, ...]
     module: str
+    stacks: bool = True
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Refuse labels of a shape, (..., H, W), that it cannot hold; known before there are any.
+
+        Raises
+        ------
+        ExportError
+        """
+        if not self.stacks and prod(shape[:-2]) != 1:
+            raise ExportError(
+                f"A {self.name.upper()} holds one plane, found an array of shape {tuple(shape)}. "
+                "Export the stack to TIFF or OME-Zarr, or one plane at a time."
+            )
 
     def writer(self) -> Callable[[Labelled, Path], None]:
         """Return the function that writes it; its libraries are imported only now."""
@@ -47,7 +64,7 @@ class Format:
 FORMATS = (
     Format("tiff", "Label image, calibrated (ImageJ TIFF)", (".tif", ".tiff"), "tiff"),
     Format("ome-tiff", "Label image (OME-TIFF)", (".ome.tif", ".ome.tiff"), "ome_tiff"),
-    Format("png", "Label image of one plane (16-bit PNG)", (".png",), "png"),
+    Format("png", "Label image of one plane (16-bit PNG)", (".png",), "png", stacks=False),
     Format("imagej", "Outlines for the ROI Manager of ImageJ and Fiji", (".zip",), "imagej"),
     Format("geojson", "Outlines for QuPath (GeoJSON)", (".geojson",), "geojson"),
     Format("coco", "Masks with scores (COCO JSON)", (".json",), "coco"),

@@ -61,6 +61,11 @@ def holds_image(path: Path) -> bool:
     return "multiscales" in present and "image-label" not in present
 
 
+def labels_at(path: Path) -> Path:
+    """Place at which labels lie that are written to a path: in the OME-Zarr of an image, a folder in it."""
+    return path / "labels" / NAME if holds_image(path) else path
+
+
 def _add_to_image(labelled: Labelled, path: Path) -> None:
     """Add labels to the OME-Zarr of an image, in its version of the format."""
     _check_shape(labelled, path)

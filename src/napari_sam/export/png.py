@@ -8,17 +8,13 @@ import numpy as np
 from PIL import Image
 
 from napari_sam.export.atomic import replacing
-from napari_sam.export.formats import ExportError
+from napari_sam.export.formats import ExportError, format_of
 from napari_sam.export.labelled import Labelled
 
 
 def write(labelled: Labelled, path: Path) -> None:
     """Write a grey picture whose values are the ids."""
-    if int(np.prod(labelled.shape[:-2])) != 1:
-        raise ExportError(
-            f"A PNG holds one plane, found an array of shape {labelled.shape}. "
-            "Export the stack to TIFF or OME-Zarr, or one plane at a time."
-        )
+    format_of(path, "png").check(labelled.shape)
     if labelled.top > 65535:
         raise ExportError(
             f"A PNG holds ids up to 65,535, found {labelled.top:,}. "

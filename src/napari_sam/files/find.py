@@ -50,6 +50,11 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() == ".zarr" or path.is_file()
 
 
+def is_zarr(folder: Path) -> bool:
+    """Whether a folder is a Zarr, of version 2 or 3, whatever its name."""
+    return any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
 def natural_key(path: Path) -> list[tuple[bool, int, str]]:
     """Key that sorts numbers in names by their value."""
     parts = re.split(r"(\d+)", str(path).lower())
@@ -84,7 +89,7 @@ def _images_at(place: str) -> list[Path]:
         return [path]
     if path.is_dir():
         # A folder without the ending of a Zarr may still be one.
-        if (path / "zarr.json").exists() or (path / ".zgroup").exists() or (path / ".zarray").exists():
+        if is_zarr(path):
             return [path]
         candidates = list(path.iterdir())
     elif path.is_file():

@@ -204,4 +204,7 @@ class _Intensities:
 def in_words(error: Exception) -> str:
     """First line of an error's text, or its kind where it says nothing."""
     text = str(error).strip().splitlines()
+    # All that it says, as a rule, is the name or number of what was looked for.
+    if isinstance(error, LookupError) and text and " " not in text[0]:
+        return f"the entry {text[0]} is missing"
     return text[0] if text else type(error).__name__

@@ -14,7 +14,7 @@ from scipy import ndimage
 from napari_sam.export.formats import without_suffix
 from napari_sam.files.find import SUFFIXES, is_image, natural_key
 from napari_sam.files.image_file import ImageFileError
-from napari_sam.files.read import open_image
+from napari_sam.files.read import open_beside, open_labels
 from napari_sam.image import ImageError
 
 MADE_SUFFIX = "_labels"
@@ -90,7 +90,7 @@ def read_pair(image: Path, labels: Path) -> tuple[NDArray[Any], NDArray[np.integ
     ImageFileError
         If one cannot be read, or the two do not fit.
     """
-    with open_image(image) as picture, open_image(labels) as known:
+    with open_labels(labels) as known, open_beside(image, known) as picture:
         truth = known.label_ids()
         truth = truth.reshape(truth.shape[-2:]) if truth.size == np.prod(truth.shape[-2:]) else truth
         stored = tuple(picture.array.shape)
@@ -125,7 +125,7 @@ def read_stack_pair(image: Path, labels: Path) -> tuple[list[NDArray[Any]], list
     ImageFileError
         If one cannot be read, or the two do not fit.
     """
-    with open_image(image) as picture, open_image(labels) as known:
+    with open_labels(labels) as known, open_beside(image, known) as picture:
         truth = known.label_ids()
         stored = tuple(picture.array.shape)
         flat = list(truth.reshape(-1, *truth.shape[-2:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,6 +88,57 @@ def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
             close()
         raise
     return ImageFile(path, content.array, names, known, close or (lambda: None), content.note, content.ids)
+
+
+def open_labels(path: str | Path, *, axes: str | None = None) -> ImageFile:
+    """Open a label image; of the OME-Zarr of an image, the labels that lie in it.
+
+    Parameters
+    ----------
+    path, axes
+        See `open_image`.
+
+    Raises
+    ------
+    ImageFileError
+        See `open_image`; also if several label images lie in the OME-Zarr.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return open_image(path, axes=axes)
+    from napari_sam.files.zarr_folder import labels_within
+
+    found = labels_within(path)
+    if len(found) > 1:
+        raise ImageFileError(
+            f"{path.name} is an image in which several label images lie. Name the one that is meant: "
+            f"{', '.join(map(str, found))}."
+        )
+    if not found:
+        return open_image(path, axes=axes)
+    opened = open_image(found[0], axes=axes)
+    note = f"It is an image; the labels that lie in it are taken, {found[0]}. {opened.note}".strip()
+    return replace(opened, note=note)
+
+
+def open_beside(image: str | Path, labels: ImageFile) -> ImageFile:
+    """Open the image that some labels belong to; a file that does not say its axes has those of its labels.
+
+    Parameters
+    ----------
+    image : str or Path
+    labels : ImageFile
+
+    Raises
+    ------
+    ImageFileError
+        See `open_image`.
+    """
+    opened = open_image(image)
+    if opened.shape != labels.shape == tuple(opened.array.shape):
+        opened.close()
+        return open_image(image, axes=labels.axes.names)
+    return opened
 
 
 def _reader(path: Path) -> Callable[[Path], Content]:

@@ -11,6 +11,10 @@ _WORDS = {
     errno.EROFS: "{path} cannot be written: the disk is read-only. Choose another folder",
     errno.EACCES: "{path} cannot be opened: you have no permission. Choose another folder or ask for it",
     errno.EPERM: "{path} cannot be changed: you have no permission. Choose another folder or ask for it",
+    errno.ENOENT: "{path} is not there, or a folder on the way to it is not. Check the name",
+    errno.ENOTDIR: "{path} cannot be reached: on the way to it is a file, no folder. Choose another place",
+    errno.EISDIR: "{path} is a folder, where a file was expected. Choose another name",
+    errno.ENAMETOOLONG: "{path} is too long a name for the disk. Choose a shorter one",
     errno.EIO: "The disk failed at {path}. Check it, or choose another",
 }
 

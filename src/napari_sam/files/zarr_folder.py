@@ -26,11 +26,8 @@ def read_zarr(path: Path) -> Content:
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
         return Content(node, _named(node) or _DEFAULT.get(node.ndim, "?" * node.ndim), {})
+    node = _first_image(node)
     described = _metadata(node)
-    if "multiscales" not in described and "0" in node and isinstance(node["0"], zarr.Group):
-        # What bioformats2raw writes: a folder of images, counted from 0.
-        node = node["0"]
-        described = _metadata(node)
     if "multiscales" not in described:
         names = sorted(node.group_keys())
         hint = f" It holds the folders {', '.join(names)}: name one of them." if names else ""
@@ -46,6 +43,37 @@ def read_zarr(path: Path) -> Content:
                 factors = factors * np.asarray(transform["scale"], float)
     sizes = {n: (float(f), u) for n, f, u in zip(letters, factors, units, strict=True)}
     return Content(array, letters, sizes)
+
+
+def labels_within(path: Path) -> list[Path]:
+    """Return the label images that lie in the OME-Zarr of an image; of anything else there are none.
+
+    Parameters
+    ----------
+    path : Path
+    """
+    try:
+        node = zarr.open(path, mode="r")
+    # What is wrong with it is said when it is read.
+    except Exception:  # noqa: BLE001
+        return []
+    if not isinstance(node, zarr.Group):
+        return []
+    image = _first_image(node)
+    described = _metadata(image)
+    labels = image.get("labels")
+    if "multiscales" not in described or "image-label" in described or not isinstance(labels, zarr.Group):
+        return []
+    # A group that is listed may have been taken away, and one that is there may not be listed.
+    names = sorted({*map(str, _metadata(labels).get("labels", ())), *labels.group_keys()})
+    places = [path / image.path / "labels" / name for name in names]
+    return [place for place in places if place.is_dir()]
+
+
+def _first_image(node: zarr.Group) -> zarr.Group:
+    """Return the image that a folder of images begins with, as bioformats2raw writes it; else the node."""
+    first = node.get("0") if "multiscales" not in _metadata(node) else None
+    return first if isinstance(first, zarr.Group) else node
 
 
 def _named(array: zarr.Array[Any]) -> str:

@@ -9,7 +9,6 @@ state stays.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,14 +22,15 @@ from numpy.typing import NDArray
 
 from napari_sam.axes import Axes
 from napari_sam.export import export
-from napari_sam.export.atomic import replacing
+from napari_sam.export.atomic import free_name, replacing
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import ImageFileError, find_images, open_image
 from napari_sam.files.image_file import in_words
 from napari_sam.folder.manifest import MANIFEST, STATE_FILE, read_manifest, stamp_output
+from napari_sam.folder.names import numbered
 from napari_sam.folder.opened import Opened, read_whole
-from napari_sam.folder.ours import unmark
-from napari_sam.folder.run import numbered, plan
+from napari_sam.folder.ours import features_of, unmark
+from napari_sam.folder.run import plan
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -72,7 +72,7 @@ class Entry:
     @property
     def features(self) -> Path:
         """Where the table of its objects is."""
-        return self.labels.with_suffix(".features.csv")
+        return features_of(self.labels)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -292,8 +292,7 @@ def _rows_of(features: DataFrame | None, ids: NDArray[np.integer]) -> DataFrame 
 
 def _keep_aside(path: Path) -> Path:
     """Copy labels that would be replaced to a name that is free and no image's."""
-    names = (path.with_name(f"{path.name}.other{n or ''}") for n in itertools.count())
-    aside = next(name for name in names if not name.exists())
+    aside = free_name(path)
     with replacing(aside) as beside:
         copy2(path, beside)
     return aside

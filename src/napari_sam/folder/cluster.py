@@ -219,7 +219,8 @@ def _tiles_of(
             windows = plane_contrast(PlaneView(image, number))
             if windows is not None:
                 known = replace(recipe, contrast=tuple((w.low, w.high) for w in windows))
-        job, source = (whole, "") if len(image) == 1 else (plane_job(whole, n), plane_source("", n))
+        alone = len(image) == 1
+        job, source = (whole, work.name) if alone else (plane_job(whole, n), plane_source(work.name, n))
         if not open_job(job, job.identity(predictor.model_id, source)).get("complete"):
             for tile in job.tiles.missing(len(grid)):
                 yield Piece(image.path.absolute(), axes, known, work, number, depth, job, tile)

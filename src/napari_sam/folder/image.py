@@ -170,6 +170,7 @@ def _segment_huge(
         tiled_path(work),
         recipe.settings(predictor),
         diameter=recipe.diameter,
+        source=work.name,
         kept=kept,
     )
     # Read once, for the writers: the labels of a plane are a few bytes a pixel.
@@ -190,6 +191,7 @@ def _segment_huge_volume(
         recipe.settings(predictor),
         link=link,
         diameter=recipe.diameter,
+        source=work.name,
         kept=kept,
     )
     labels = zarr.open_array(result.path / "0", mode="r")

@@ -25,7 +25,7 @@ class Report:
     status : {"done", "failed", "kept"}
         ``"kept"`` where it was finished before.
     outputs : tuple of str
-        Names of the files that were written.
+        Names of the files that were written; of an image that failed, those before the one that failed.
     seconds : float
     planes, objects : int
         What was found.

@@ -1,23 +1,22 @@
 """Which files a run may replace: what a run before it has written for the same image, as it left it.
 
 Everything else that bears an output's name stays: images, labels that were drawn or corrected by hand, labels
-of another image. Between the first file and the image's line in the manifest a run may be killed; a mark
-beside each output says until then whose labels it holds.
+of another image, labels that lie in the OME-Zarr of an image. Between a file and the image's line in the
+manifest a run may be killed; a mark beside the output says until then which labels it has written there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari_sam.export import ExportError, format_of
+from napari_sam.export.atomic import before_placing, free_name
 from napari_sam.export.formats import without_suffix
 from napari_sam.files.pairs import MADE_SUFFIX
 from napari_sam.folder.manifest import MANIFEST, STATE_FILE, Report, known_as, read_writers, stamp_output
-
-NAMES = "surrogateescape"
-"""How bytes of a file's name that are no text are written and read again, as they are."""
 
 
 def images_among(files: Sequence[Path], named: Iterable[Path], out: Path) -> tuple[list[Path], list[Path]]:
@@ -81,37 +80,73 @@ def objection(source: Path, outputs: Sequence[Path], before: Mapping[str, Report
     before : mapping of str to Report
         Who wrote a file last (`napari_sam.folder.manifest.read_writers`).
     named : bool
-        Whether a person gave the file's name: one of which nothing is known may then be replaced.
+        Whether a person gave the file's name: one of which nothing is known may then be replaced, but not
+        labels within an image, for it is the image that has the name.
     """
     for output in outputs:
-        if output.exists():
-            why = _objection(known_as(source), output, before.get(known_as(output)), named)
+        place = labels_at(output)
+        if place.exists():
+            may = named and place == output
+            why = _objection(known_as(source), output, place, before.get(known_as(output)), may)
             if why:
                 return (
-                    f"{output} is there already and {why}. Choose another place for the labels, or add "
+                    f"{place} is there already and {why}. Choose another place for the labels, or add "
                     "--overwrite to replace it."
                 )
     return ""
 
 
-def mark(source: Path, outputs: Sequence[Path]) -> None:
-    """Say beside each output that its labels are those of this image, before they are written."""
-    for output in outputs:
-        _mark_of(output).write_text(known_as(source), encoding="utf-8", errors=NAMES)
+@contextmanager
+def placing(source: Path, output: Path) -> Iterator[list[Path]]:
+    """Mark what is exported to an output within this block as the labels of an image.
+
+    The mark is made when the labels are complete and not yet in place: whenever the run is killed, it knows
+    what it has written, and takes nothing else for it.
+
+    Parameters
+    ----------
+    source, output : Path
+
+    Yields
+    ------
+    list of Path
+        Filled with the tables of the dock that told of the objects before: a new object of the same number is
+        another one, so that they are kept under another name.
+    """
+    place = labels_at(output)
+    aside: list[Path] = []
+
+    def tell(beside: Path) -> None:
+        before = stamp_output(place)
+        stamps = [before] if (known_as(source), before) in _marked(output) else []
+        mark(source, output, [*stamps, stamp_output(beside)])
+        if place.suffix.lower() in (".tif", ".tiff") and features_of(output).is_file():
+            aside.append(free_name(features_of(output)))
+            features_of(output).replace(aside[-1])
+
+    with before_placing(tell):
+        yield aside
 
 
-def unmark(outputs: Sequence[Path]) -> None:
+def mark(source: Path, output: Path, stamps: Iterable[tuple[int, int]]) -> None:
+    """Say beside an output that it holds labels of an image, if it has one of some stamps."""
+    noted = {"source": known_as(source), "written": list(stamps)}
+    _mark_of(output).write_text(json.dumps(noted), encoding="utf-8")
+
+
+def unmark(outputs: Iterable[Path]) -> None:
     """Take the marks away: the manifest says now what they said."""
     for output in outputs:
         _mark_of(output).unlink(missing_ok=True)
 
 
-def _objection(source: str, output: Path, last: Report | None, named: bool) -> str:
+def _objection(source: str, output: Path, place: Path, last: Report | None, named: bool) -> str:
     """Why one file may not be replaced."""
     state = _state(output)
     if state == "done":
         return f"is marked as done ({STATE_FILE})"
-    if _marked(output) == source:
+    found = stamp_output(place)
+    if (source, found) in _marked(output):
         return ""
     by_hand = f"was worked on in the dock ({STATE_FILE})" if state == "in work" else ""
     if last is None:
@@ -123,7 +158,7 @@ def _objection(source: str, output: Path, last: Report | None, named: bool) -> s
     known = stamps.get(known_as(output))
     if known is None:
         return by_hand
-    return "" if known == stamp_output(output) else "was changed after it was written"
+    return "" if known == found else "was changed after it was written"
 
 
 def _state(output: Path) -> str:
@@ -140,12 +175,30 @@ def _mark_of(output: Path) -> Path:
     return output.with_name(f".{output.name}.writing")
 
 
-def _marked(output: Path) -> str:
-    """The image of which an output holds labels, although no manifest says so yet."""
+def _marked(output: Path) -> set[tuple[str, tuple[int, int]]]:
+    """The image of which an output holds labels although no manifest says so yet, with each of their stamps.
+
+    Marks of earlier versions say nothing of what the files are like, and hence nothing here.
+    """
     try:
-        return _mark_of(output).read_text(encoding="utf-8", errors=NAMES)
-    except (OSError, ValueError):
-        return ""
+        noted = json.loads(_mark_of(output).read_text(encoding="utf-8"))
+        return {(str(noted["source"]), (int(size), int(time))) for size, time in noted["written"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def labels_at(output: Path) -> Path:
+    """Place at which the labels of an output lie: itself, but in the OME-Zarr of an image a folder in it."""
+    if not output.is_dir():
+        return output
+    from napari_sam.export import ome_zarr
+
+    return ome_zarr.labels_at(output)
+
+
+def features_of(labels: Path) -> Path:
+    """Table in which the dock keeps what is known of the objects of a label image."""
+    return labels.with_suffix(".features.csv")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -46,8 +46,10 @@ class Pictures(_Planes, Sequence[RGB]):
     """The planes of an image as 8-bit RGB, read and converted when they are asked for."""
 
     def __getitem__(self, number: Any) -> Any:
-        """Read one plane."""
+        """Read one plane; black where one of several has no value, as at the end of a broken-off scan."""
         plane = self._image.plane(self._numbers[number])
+        if len(self._image) > 1 and plane.dtype.kind == "f" and not np.isfinite(plane).any():
+            return np.zeros((*plane.shape[:2], 3), np.uint8)
         return recipe_picture(plane, self._recipe)
 
 

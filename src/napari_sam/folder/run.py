@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
 from napari_sam.export import ExportError, Format, export, format_of
 from napari_sam.export.formats import is_file_name, without_suffix
-from napari_sam.files import open_image
+from napari_sam.files import ImageFile, open_image
 from napari_sam.files.pairs import MADE_SUFFIX
 from napari_sam.files.refused import in_plain_words
 from napari_sam.folder.ahead import embedded
@@ -30,12 +28,15 @@ from napari_sam.folder.manifest import (
     stamp,
     stamp_output,
 )
-from napari_sam.folder.ours import mark, objection, refuse_sources, unmark
+from napari_sam.folder.names import longer_names, twice
+from napari_sam.folder.ours import labels_at, objection, placing, refuse_sources, unmark
 from napari_sam.folder.work import forget_others, work_folder
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Notice, Progress, Steps
 from napari_sam.recipe import Recipe
 from napari_sam.store import Embeddings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,8 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] | None = Non
         return [Job(sources[0], (out,))]
     endings = [known.suffixes[0] for known in chosen]
     names = [without_suffix(source) for source in sources]
-    if _twice(names):
-        names = _longer_names(sources)
+    if twice(names):
+        names = longer_names(sources)
     return [
         Job(source, tuple(out / f"{name}{MADE_SUFFIX}{ending}" for ending in endings))
         for source, name in zip(sources, names, strict=True)
@@ -221,9 +222,10 @@ def segment_files(
             report = yield from _counted(steps, number, len(jobs), job.source.name)
             if manifest is not None:
                 add_to_manifest(manifest, report)
+        # Only now: a run that is killed before its line is written must know its files again.
+        if manifest is not None or report.status != "failed":
+            unmark(map(Path, report.outputs))
         if report.status != "failed":
-            # Only now: a run that is killed before its line is written must know its files again.
-            unmark(job.outputs)
             shutil.rmtree(_work_of(job, recipe, predictor, axes), ignore_errors=True)
         reports.append(report)
         yield FileDone(number + 1, len(jobs), job.source.name, report=report)
@@ -255,7 +257,7 @@ def _is_kept(job: Job, known: Mapping[str, Report], writers: Mapping[str, Report
         and before.model in ("", made.model)
         and before.axes == made.axes
         and before.outputs == tuple(map(known_as, job.outputs))
-        and all(output.exists() for output in job.outputs)
+        and all(labels_at(output).exists() for output in job.outputs)
         # Another image's labels may have replaced this one's.
         and all(writers[output].source == before.source for output in before.outputs)
         and (before.size, before.modified) == stamp(job.source)
@@ -273,11 +275,18 @@ def _pieces(
         work = _work_of(job, recipe, predictor, axes)
         try:
             with open_image(job.source, axes=axes) as image:
+                _refuse_shape(job, image)
                 found = pieces_of(predictor, image, axes, recipe, work)
                 pieces += [replace(piece, store=store) for piece in found]
         except Exception:  # noqa: BLE001
             continue
     return pieces
+
+
+def _refuse_shape(job: Job, image: ImageFile) -> None:
+    """Refuse an image whose labels one of the formats cannot hold, before all the work."""
+    for output in job.outputs:
+        format_of(output).check(image.shape)
 
 
 def _segment_file(
@@ -288,34 +297,40 @@ def _segment_file(
     size, modified = stamp(job.source)
     planes = objects = 0
     error = note = ""
+    written: list[Path] = []
     try:
         with open_image(job.source, axes=axes) as image:
             planes, note = len(image), image.note
+            _refuse_shape(job, image)
             job.outputs[0].parent.mkdir(parents=True, exist_ok=True)
             work = _work_of(job, recipe, predictor, axes)
             forget_others(work)
             steps = segment_image(predictor, image, recipe, job.outputs[0].parent, work=work, kept=kept)
             found = yield from steps
             objects = found.count
-            mark(job.source, job.outputs)
             for output in job.outputs:
                 with_image = format_of(output).name in ("table", "geojson")
-                export(
-                    found.labels,
-                    output,
-                    axes=found.axes,
-                    features=found.table if len(found.table) else None,
-                    image=image.intensities() if with_image else None,
-                    image_name=job.source.name,
-                    linked=found.linked,
-                )
+                with placing(job.source, output) as aside:
+                    export(
+                        found.labels,
+                        output,
+                        axes=found.axes,
+                        features=found.table if len(found.table) else None,
+                        image=image.intensities() if with_image else None,
+                        image_name=job.source.name,
+                        linked=found.linked,
+                    )
+                written.append(output)
+                for table in aside:
+                    note = f"{note} The table of the objects that were there before is now {table}.".strip()
     # One bad image, whatever is wrong with it, must not end a night's work.
     except Exception as problem:  # noqa: BLE001
+        _log.debug("%s failed:", job.source, exc_info=True)
         error = in_plain_words(problem)
     return Report(
         known_as(job.source),
         "failed" if error else "done",
-        () if error else tuple(map(known_as, job.outputs)),
+        tuple(map(known_as, written)),
         round(time.monotonic() - started, 3),
         planes,
         objects,
@@ -323,7 +338,7 @@ def _segment_file(
         recipe.digest(),
         size,
         modified,
-        () if error else tuple(stamp_output(output) for output in job.outputs),
+        tuple(stamp_output(labels_at(output)) for output in written),
         predictor.model_id,
         (axes or "").upper(),
         note,
@@ -342,44 +357,3 @@ def _counted(steps: Steps[Report], number: int, total: int, name: str) -> Steps[
             yield step
         else:
             yield Progress(number, total, f"{name}: {step.message or f'{step.done} of {step.total}'}")
-
-
-def _longer_names(sources: Sequence[Path]) -> list[str]:
-    """Names that differ: with the folders that the images do not share, and the endings where they must."""
-    paths = [source.absolute() for source in sources]
-    common = Path(os.path.commonpath([path.parent for path in paths]))
-    names = ["_".join([*p.parent.relative_to(common).parts, without_suffix(p)]) for p in paths]
-    twice = _twice(names)
-    longer = [
-        f"{name}_{_ending(path)}" if name.casefold() in twice else name
-        for name, path in zip(names, paths, strict=True)
-    ]
-    return numbered(longer)
-
-
-def _twice(names: Sequence[str]) -> set[str]:
-    """Names that come up more than once, in lower case."""
-    counts = Counter(name.casefold() for name in names)
-    return {name for name, count in counts.items() if count > 1}
-
-
-def _ending(path: Path) -> str:
-    """All that follows the stem: ``"ome_tif"`` of ``"cells.ome.tif"``."""
-    return path.name[len(without_suffix(path)) :].strip(".").replace(".", "_")
-
-
-def numbered(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
-    """Put a number behind each name that is there already, in upper or lower case.
-
-    Examples
-    --------
-    >>> numbered(["a", "b", "A"]), numbered(["a"], ["a", "a_2"])
-    (['a', 'b', 'A_2'], ['a_3'])
-    """
-    seen = {name.casefold() for name in taken}
-    found = []
-    for name in names:
-        tries = chain([name], (f"{name}_{number}" for number in count(2)))
-        found.append(next(t for t in tries if t.casefold() not in seen))
-        seen.add(found[-1].casefold())
-    return found

@@ -16,6 +16,7 @@ from napari_sam.candidates import Candidate, Candidates
 from napari_sam.masks import Box, Mask
 from napari_sam.prompts import Point, Prompts
 from napari_sam.store import Embeddings, embed_once
+from napari_sam.tile_grid import check_plane
 from napari_sam.tiling.tile import Read
 
 if TYPE_CHECKING:
@@ -77,7 +78,13 @@ def crop_around(
     -------
     Box
         Square, or what the plane leaves of it; the prompts' points, negative ones too, lie in it.
+
+    Raises
+    ------
+    ValueError
+        If the shape is not that of a plane.
     """
+    check_plane(shape)
     extent = extent_of(prompts)
     if current is not None and lies_well_inside(prompts, current, shape):
         return current

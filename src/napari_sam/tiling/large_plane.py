@@ -8,7 +8,6 @@ wherever they were seen.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,7 @@ from napari_sam.levels import Factors, box_to_level, mask_to_full, mask_to_level
 from napari_sam.masks import Box, Mask
 from napari_sam.prompts import PromptError, Prompts
 from napari_sam.tiling.crop import FILL, SIDE, crop_around, lies_well_inside, move_prompts, runs_out
-from napari_sam.tiling.tile import Read
+from napari_sam.tiling.tile import Read, fingerprint
 
 if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
@@ -37,8 +36,6 @@ GRID = 64
 """Sights begin at multiples of so many of their pixels, so that those near each other are the same."""
 SHARPER = 1.5
 """How much more sharply the canvas has to show a plane before it is encoded anew."""
-BLOCKS, BLOCK = 6, 128
-"""A plane is known again by so many blocks down and to the right, of this side in pixels."""
 SMALLEST = 22.0
 """Smallest object diameter, in pixels of a picture, for which a view is brought to a model's scale."""
 
@@ -147,15 +144,8 @@ class LargePlane:
 
     def fingerprint(self) -> str:
         """Digest of what blocks spread over the plane look like: tells planes and contrasts apart."""
-        digest = blake2b(repr([level.shape for level in self.levels]).encode(), digest_size=16)
-        height, width = self.levels[-1].shape
-        tops, lefts = (np.linspace(0, max(n - BLOCK, 0), BLOCKS).astype(int) for n in (height, width))
-        for y in tops.tolist():
-            for x in lefts.tolist():
-                digest.update(
-                    self.levels[-1].read(Box(y, x, y + BLOCK, x + BLOCK).clip((height, width))).tobytes()
-                )
-        return digest.hexdigest()
+        coarsest = self.levels[-1]
+        return fingerprint(coarsest.read, coarsest.shape, repr([level.shape for level in self.levels]))
 
     def diameter(
         self, predictor: Predictor, sight: Sight, picture: RGB, diameter: float | None

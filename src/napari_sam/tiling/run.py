@@ -22,7 +22,7 @@ from napari_sam.store import Embeddings
 from napari_sam.tile_grid import TileGrid
 from napari_sam.tiling.pyramid import LabelPyramid
 from napari_sam.tiling.seams import Load, Seams, find_seams, paint_tile
-from napari_sam.tiling.tile import Read, segment_tile
+from napari_sam.tiling.tile import Read, fingerprint, segment_tile
 from napari_sam.units import Unit, UnitFolder
 
 if TYPE_CHECKING:
@@ -190,7 +190,8 @@ def segment_plane(
     axes : Axes, optional
         Pixel size of Y and X.
     source : str
-        What tells this image from others, such as its path and time; a run is not continued on another.
+        What tells this image from others, such as its path and time; a run is not continued on another. A
+        digest of blocks spread over the plane if not given.
     first : tuple of float, optional
         Place (y, x) to begin at, such as the middle of the view.
     kept : sequence of Embeddings
@@ -218,6 +219,7 @@ def segment_plane(
         yield Progress(0, len(grid), "looking how large the objects are")
         diameter = tile_diameter(predictor, read, grid)
     job = TiledJob(grid, settings, Path(path).absolute(), diameter)
+    source = source or fingerprint(read, grid.shape, most=side)
     notes = open_job(job, job.identity(predictor.model_id, source), axes)
     if notes.get("complete"):
         job.tiles.clear()  # there still, where a run was killed between its last two steps

@@ -30,7 +30,7 @@ from napari_sam.tiling.run import (
     segment_plane,
     tile_diameter,
 )
-from napari_sam.tiling.tile import Read
+from napari_sam.tiling.tile import Read, fingerprint
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from napari_sam.everything import AutomaticSettings
     from napari_sam.predictor import Predictor
     from napari_sam.store import Embeddings
+
+LOOKS = 9
+"""A stack is known again by so many of its planes."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -83,7 +86,7 @@ def segment_tiled_stack(
         (H, W) of a plane.
     path : str or Path
         OME-Zarr label image to write, of shape (planes, H, W); it fills tile by tile.
-    settings, side, halo, source, kept
+    settings, side, halo, kept
         See `segment_plane`.
     link : LinkSettings or bool
         How objects are linked through the planes; False numbers each plane by itself.
@@ -94,6 +97,8 @@ def segment_tiled_stack(
         The axis of the planes, Y and X.
     voxel : tuple of (float, str), optional
         Volume of a voxel and the unit of its sides, where it is known.
+    source : str
+        What tells this image from others; a digest of some of its planes if not given.
 
     Yields
     ------
@@ -123,6 +128,9 @@ def segment_tiled_stack(
         diameter = tile_diameter(predictor, planes[len(planes) // 2], grid)
     job = TiledJob(grid, settings, Path(path).absolute(), diameter)
     linker = Linker(LinkSettings() if link is True else link) if link else None
+    if not source:
+        looked_at = sorted({int(n) for n in np.linspace(0, len(planes) - 1, LOOKS)})
+        source = " ".join(fingerprint(planes[number], grid.shape, most=side) for number in looked_at)
     about = [source, len(planes), asdict(linker.settings) if linker is not None else None]
     identity = job.identity(predictor.model_id, repr(about))
     stack = open_labels(job.path, (len(planes), *shape), side, identity, axes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,10 +21,37 @@ if TYPE_CHECKING:
 Read = Callable[[Box], RGB]
 """Gives the picture of a whole-pixel box of the plane, of shape (box height, box width, 3)."""
 
+BLOCKS, BLOCK = 6, 128
+"""A plane is known again by so many blocks down and to the right, of this side in pixels."""
+
 
 def is_blank(picture: RGB) -> bool:
     """Whether there is nothing to see, all black or all white: slides are empty for the most part."""
     return bool(picture.max() == 0 or picture.min() == 255)
+
+
+def fingerprint(read: Read, shape: tuple[int, int], about: str = "", *, most: int = BLOCK) -> str:
+    """Digest of what blocks spread over a plane look like: tells planes and contrasts apart.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the picture of a box of the plane; only the blocks are read.
+    shape : tuple of int
+        (H, W) of the plane.
+    about : str
+        What else tells it from others.
+    most : int
+        Side of the largest box that may be read.
+    """
+    block = min(BLOCK, most)
+    digest = blake2b(about.encode(), digest_size=16)
+    height, width = shape
+    tops, lefts = (np.linspace(0, max(n - block, 0), BLOCKS).astype(int) for n in (height, width))
+    for y in tops.tolist():
+        for x in lefts.tolist():
+            digest.update(read(Box(y, x, y + block, x + block).clip(shape)).tobytes())
+    return digest.hexdigest()
 
 
 def segment_tile(
