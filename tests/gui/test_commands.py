@@ -57,10 +57,13 @@ def test_segment_stack_fills_every_plane(window, qtbot):
 
 
 def filled(viewer) -> int:
-    """Count the planes of the topmost Labels layer that hold objects."""
+    """Count the planes of the topmost Labels layer, the preview aside, that hold objects."""
     from napari.layers import Labels
 
-    labels = [layer for layer in viewer.layers if isinstance(layer, Labels) and layer.ndim == 3]
+    from napari_sam._napari.layers import role_of
+
+    stacks = [layer for layer in viewer.layers if isinstance(layer, Labels) and layer.ndim == 3]
+    labels = [layer for layer in stacks if role_of(layer) != "preview"]
     return int(sum(plane.any() for plane in labels[-1].data)) if labels else 0
 
 
