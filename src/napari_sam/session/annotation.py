@@ -391,12 +391,16 @@ class AnnotationSession(JobDesk):
 
     def _plan(self, wanted: Sequence[Prompts], offers: Sequence[Offer]) -> tuple[Request, ...]:
         """What there is to predict; see `plan`."""
-        return plan(wanted, offers, self._ready.source if self._ready else None)
+        return plan(wanted, offers, self._source)
 
     def _holds(self, moment: Moment) -> bool:
         """Whether what was offered at a moment was seen in what is looked at now."""
-        source = self._ready.source if self._ready else None
-        return all(offer.source == source for offer in moment.offers or ())
+        return all(offer.source == self._source for offer in moment.offers or ())
+
+    @property
+    def _source(self) -> Hashable:
+        """What masks are seen in now; see `Offer.source`."""
+        return self._ready.source if self._ready else None
 
     @contextmanager
     def _replayed(self) -> Iterator[None]:
