@@ -3,7 +3,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from napari_sam.linking import Linker, LinkSettings, Overlaps, best_pairs, link_labels, overlaps
+from napari_sam.linking import MOVIE, Linker, LinkSettings, Overlaps, best_pairs, link_labels, overlaps
 
 
 def disc(shape, y, x, r):
@@ -119,6 +119,14 @@ def test_a_cap_belongs_to_its_cell_but_not_in_a_movie():
     planes = stack_of([(20, 20, 9)], [(20, 22, 3)])
     assert link_labels(planes).max() == 1
     assert link_labels(planes, LinkSettings(min_inside=2)).max() == 2
+
+
+def test_what_grows_fast_over_time_stays_one():
+    """A bud that becomes twice as large from frame to frame overlaps by less than a half with itself."""
+    planes = stack_of([(20, 20, 5)], [(20, 20, 8)], [(20, 20, 12)])
+    assert link_labels(planes, MOVIE).max() == 1
+    assert MOVIE.min_iou < LinkSettings().min_iou == 0.5
+    assert LinkSettings(min_iou=0.1).over_time().min_iou == 0.1
 
 
 def test_one_object_does_not_become_two_of_the_same_id_in_a_plane():
