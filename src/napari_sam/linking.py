@@ -102,7 +102,7 @@ class LinkSettings:
         return cls(max_gap=floor(gap / step + almost), min_length=max(ceil(length / step - almost), 1))
 
     def over_time(self) -> LinkSettings:
-        """Return the same for a movie: what moves and grows overlaps less, and neither tapers nor is stacked."""
+        """Return the same for a movie: what moves overlaps less, and neither tapers nor is stacked."""
         return replace(self, min_iou=min(self.min_iou, MOVING), min_inside=2.0, swell=0.0)
 
 

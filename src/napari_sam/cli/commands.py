@@ -334,6 +334,9 @@ def export(
         Path | None, typer.Option(help="CSV with a column 'index' or 'label', e.g. of predicted IoUs.")
     ] = None,
     image: Annotated[Path | None, typer.Option(help="The labelled image, for its intensities.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace labels that lie in the OME-Zarr of an image, too.")
+    ] = False,
 ) -> None:
     """Write a label image for Fiji, QuPath and Python.
 
@@ -350,6 +353,10 @@ def export(
         try:
             for path in out:
                 format_of(path, format_name)
+                if path.is_dir() and not overwrite:
+                    from napari_sam.export.ome_zarr import refuse_labels_within
+
+                    refuse_labels_within(path)
             if image is not None:
                 from napari_sam.folder import refuse_sources
 

@@ -66,6 +66,21 @@ def labels_at(path: Path) -> Path:
     return path / "labels" / NAME if holds_image(path) else path
 
 
+def refuse_labels_within(path: Path) -> None:
+    """Refuse a place at which labels lie in the OME-Zarr of an image: it is the image that a person named.
+
+    Raises
+    ------
+    ExportError
+    """
+    place = labels_at(path)
+    if place != path and place.exists():
+        raise ExportError(
+            f"{place} is there already. Choose another place for the labels, or "
+            "add --overwrite to replace it."
+        )
+
+
 def _add_to_image(labelled: Labelled, path: Path) -> None:
     """Add labels to the OME-Zarr of an image, in its version of the format."""
     _check_shape(labelled, path)
