@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +13,16 @@ from napari_sam.masks import Mask
 from napari_sam.prompts import Prompts
 from napari_sam.session import work
 from napari_sam.session.history import Decision, History
-from napari_sam.session.jobs import Job, JobDesk
+from napari_sam.session.jobs import Job
 from napari_sam.session.moments import Deed, Moment, Write
 from napari_sam.session.offers import Annotation, LevelMemory, Offer, Request, plan
-from napari_sam.session.status import Status
+from napari_sam.session.view import ViewSession
 
 if TYPE_CHECKING:
-    from napari_sam.embedding import Embedding
     from napari_sam.everything import AutomaticResult, AutomaticSettings
-    from napari_sam.image import RGB
-    from napari_sam.predictor import Predictor
 
 
-class AnnotationSession(JobDesk):
+class AnnotationSession(ViewSession):
     """One person's work on one image: plane, embedding, prompts, candidates, choices, commits.
 
     Nothing heavy runs in it: it asks for work as `JobDesk` says, and takes what comes back.
@@ -43,8 +39,6 @@ class AnnotationSession(JobDesk):
     All coordinates are image pixels (y, x) of the current plane.
     """
 
-    status_changed = Signal()
-    model_changed = Signal()
     offers_changed = Signal()
     hover_changed = Signal()
     automatic_changed = Signal()
@@ -52,44 +46,18 @@ class AnnotationSession(JobDesk):
     history_changed = Signal()
 
     def __init__(self, cache: work.Kept, load_model: work.Load | None = None) -> None:
-        super().__init__()
-        self.cache = cache
+        super().__init__(cache, load_model)
         self.levels = LevelMemory()
         self.history = History()
-        self.status = Status()
-        self.predictor: Predictor | None = None
-        self.asked_model: tuple[str, str] | None = None
-        """Name and device, as they were asked for, of the model that is loaded."""
-        self.automatic_settings: AutomaticSettings | None = None
         self.automatic: AutomaticResult | None = None
         self._automatic_by = ""
         self.sifted: work.Sifted | None = None
         self.hovered: Mask | None = None
-        self._load_model = load_model
-        self._read: work.Read | None = None
-        self.diameter: float | None = None
-        self._ready: work.Embedded | None = None
         self._moment = Moment()
         self._hover_next: tuple[float, float] | None = None
         self._replaying = False
-        self.finished.connect(self._on_finished)
 
     # --- what is known -------------------------------------------------------------------------------
-
-    @property
-    def embedding(self) -> Embedding | None:
-        """Embedding of the current plane; None until it is there."""
-        return self._ready.embedding if self._ready else None
-
-    @property
-    def rgb(self) -> RGB | None:
-        """Picture of the current plane as the model sees it, uint8, shape (H, W, 3)."""
-        return self._ready.rgb if self._ready else None
-
-    @property
-    def place(self) -> Hashable:
-        """Identity of the current plane."""
-        return self._moment.place
 
     @property
     def prompts(self) -> tuple[Prompts, ...]:
@@ -100,46 +68,6 @@ class AnnotationSession(JobDesk):
     def offers(self) -> tuple[Offer, ...]:
         """What is offered for the current prompts, one for each object."""
         return self._moment.offers or ()
-
-    # --- image and model -----------------------------------------------------------------------------
-
-    def use_model(self, name: str, device: str = "auto") -> None:
-        """Load a model by name or file; the current plane is embedded with it as soon as it is there."""
-        self._set_status(phase="loading", message="")
-        take = partial(self._take_model, asked=(name, device))
-        self.request("load", partial(work.load, self._load_model, name, device), take)
-
-    def look_at(self, place: Hashable, read: work.Read) -> None:
-        """Turn to a plane, or to the same plane with another contrast.
-
-        Parameters
-        ----------
-        place : hashable
-            Which plane of which image this is. The prompts are dropped when it changes.
-        read : callable
-            Gives the picture; called in the worker. A `View` of a plane that is too large to be read whole:
-            prompts and masks are in its full-resolution pixels, wherever on the plane they lie.
-        """
-        if place != self.place:
-            self._leave(place)
-        self._read = read
-        self._embed()
-
-    def look_away(self, reason: str = "") -> None:
-        """There is no plane to look at; ``reason`` says why, if it is not for want of an image."""
-        self._leave(None)
-        self._read = None
-        self.cancel("embed")
-        if self.status.phase != "loading":
-            self._set_status(phase="failed" if reason else "no image", message=reason)
-
-    def set_diameter(self, diameter: float | None) -> None:
-        """Typical object diameter in image pixels, for models that scale by it; None means estimated."""
-        if diameter == self.diameter:
-            return
-        self.diameter = diameter
-        if self.predictor is not None and self.predictor.uses_diameter:
-            self._embed()
 
     # --- prompts and choice --------------------------------------------------------------------------
 
@@ -281,49 +209,16 @@ class AnnotationSession(JobDesk):
 
     # --- inside --------------------------------------------------------------------------------------
 
-    def _set_status(self, **changes: Any) -> None:
-        self.status = replace(self.status, **changes)
-        self.status_changed.emit()
-
     def receive_failure(self, job: Job, message: str) -> None:
-        """Take the reason, in plain words, why a job failed; the status line says so too."""
+        """Take the reason, in plain words, why a job failed."""
         if job.kind == "hover":
             # A mouse that passes over the rim of the image is no reason for a message.
             self.receive(job, None)
             return
-        if job.kind in ("load", "embed") and self._is_awaited(job):
-            self._set_status(phase="failed", message=message)
         super().receive_failure(job, message)
 
-    def _on_finished(self, kind: str, outcome: Any) -> None:
-        """Work is over; where a model was given up, the status goes back to what is there."""
-        if kind == "load" and self.status.phase == "loading":
-            if self.predictor is None:
-                self._set_status(phase="failed", message="no model was loaded: choose one")
-            elif "embed" in self.running:
-                self._set_status(phase="embedding")
-            else:
-                self._set_status(phase="ready" if self._ready else "no image")
-
-    def _take_model(self, loaded: work.Loaded, asked: tuple[str, str]) -> None:
-        self.asked_model = asked
-        self.predictor, self.automatic_settings = loaded.predictor, loaded.settings
-        self._ready = None
-        self._set_status(model=loaded.predictor.name, device=str(loaded.predictor.device), phase="no image")
-        self.model_changed.emit()
-        self._embed()
-
-    def _embed(self) -> None:
-        """Ask for the embedding of the current plane; the present one serves until then."""
-        if self.predictor is None or self._read is None:
-            return
-        self._set_status(phase="embedding", message="")
-        args = (self.predictor, self._read, self.cache, self.diameter)
-        self.request("embed", partial(work.embed, *args), self._take_embedding)
-
     def _take_embedding(self, ready: work.Embedded) -> None:
-        self._ready = ready
-        self._set_status(phase="ready", **ready.told)
+        super()._take_embedding(ready)
         # Who moves on over a large plane has not said anything new about the object that is on offer.
         if self._moment.offers is None or not self._holds(self._moment):
             self._predict(self._plan(self.prompts, self.offers))
@@ -353,9 +248,9 @@ class AnnotationSession(JobDesk):
             self.sifted_changed.emit()
 
     def _leave(self, place: Hashable) -> None:
-        """Leave the current plane for another."""
+        """Leave the current plane, and what was said on it, for another."""
         self.end_hover()
-        self._ready = None
+        super()._leave(place)
         self.history.leave_plane()
         self.history_changed.emit()
         self._show(Moment(place), ())
@@ -391,16 +286,11 @@ class AnnotationSession(JobDesk):
 
     def _plan(self, wanted: Sequence[Prompts], offers: Sequence[Offer]) -> tuple[Request, ...]:
         """What there is to predict; see `plan`."""
-        return plan(wanted, offers, self._source)
+        return plan(wanted, offers, self.source)
 
     def _holds(self, moment: Moment) -> bool:
         """Whether what was offered at a moment was seen in what is looked at now."""
-        return all(offer.source == self._source for offer in moment.offers or ())
-
-    @property
-    def _source(self) -> Hashable:
-        """What masks are seen in now; see `Offer.source`."""
-        return self._ready.source if self._ready else None
+        return all(offer.source == self.source for offer in moment.offers or ())
 
     @contextmanager
     def _replayed(self) -> Iterator[None]:
