@@ -118,6 +118,17 @@ def test_many_channels_are_taken_where_they_are_named():
     assert plane_to_rgb(np.zeros((5, 16, 20)), channels=(0, 7, 19)).shape == (5, 16, 3)
 
 
+def test_a_channel_that_was_not_taken_in_a_plane_is_black(rng):
+    plane = rng.random((8, 9, 2)).astype(np.float32)
+    both = plane_to_rgb(plane)
+    plane[..., 1] = np.nan
+    found = plane_to_rgb(plane)
+    np.testing.assert_array_equal(found[..., 0], both[..., 0])
+    assert not found[..., 1:].any()
+    with pytest.raises(ImageError, match="no finite pixel"):
+        plane_to_rgb(plane, channels=(1, 1, 1))
+
+
 @pytest.mark.parametrize("contrast", [(230, 30), (np.nan, 200), [(0, 10), (0, 10), (9, 3)]])
 def test_contrast_the_wrong_way_round_is_refused(contrast):
     with pytest.raises(ImageError, match="dark end first, found"):

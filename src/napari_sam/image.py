@@ -26,6 +26,10 @@ class Contrast(NamedTuple):
     high: float
 
 
+BLACK = Contrast(0.0, 1.0)
+"""Of a channel without a finite pixel, whose pixels all become black."""
+
+
 def percentile_contrast(plane: NDArray[np.generic], low: float = 0.5, high: float = 99.8) -> Contrast:
     """Contrast window between two percentiles of a channel.
 
@@ -64,7 +68,7 @@ def range_contrast(plane: NDArray[np.generic]) -> list[Contrast]:
     limits = []
     for c in range(flat.shape[1]):
         finite = flat[:, c] if flat.dtype.kind != "f" else flat[np.isfinite(flat[:, c]), c]
-        limits.append(Contrast(float(finite.min()), float(finite.max())) if finite.size else Contrast(0, 1))
+        limits.append(Contrast(float(finite.min()), float(finite.max())) if finite.size else BLACK)
     return limits
 
 
@@ -172,7 +176,9 @@ def _windows(
     """Contrast window of every channel that is used."""
     used = sorted({c for c in picks if c is not None})
     if contrast is None:
-        return {c: percentile_contrast(stack[..., c]) for c in used}
+        # A channel that was not taken in this plane is black, where another one was.
+        taken = [c for c in used if stack.dtype.kind != "f" or np.isfinite(stack[..., c]).any()] or used
+        return {c: percentile_contrast(stack[..., c]) if c in taken else BLACK for c in used}
     if len(contrast) == 2 and np.ndim(contrast[0]) == 0:  # one window for all
         return dict.fromkeys(used, Contrast(*cast("tuple[float, float]", contrast)))
     if len(contrast) != stack.shape[-1]:
