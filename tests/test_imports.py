@@ -81,6 +81,21 @@ def test_importing_the_package_loads_neither_torch_nor_qt():
     assert not heavy.intersection(loaded)
 
 
+def test_loading_a_model_brings_in_no_compiler():
+    """Numbers of the meta device are described in Python: some bring in torch's compiler, or sympy."""
+    loaded = run_python(
+        "import sys, napari_sam\n"
+        "from napari_sam.model.variants import VARIANTS, build\n"
+        "from napari_sam.model.unfilled import unfilled\n"
+        "napari_sam.load_model(device='cpu')\n"
+        "with unfilled():\n"
+        "    for variant in VARIANTS.values(): build(variant)\n"
+        "print(*sys.modules)"
+    ).split()
+    assert "torch" in loaded
+    assert not {"torch._dynamo", "sympy"}.intersection(loaded)
+
+
 def test_core_needs_neither_napari_nor_qt():
     """Using the public names from a script or on a cluster opens no window."""
     loaded = run_python(

@@ -31,6 +31,7 @@ from napari_sam._napari.shortcuts import Shortcuts, listing
 from napari_sam._napari.signs import POSITIVE
 from napari_sam._napari.stack_work import StackWork
 from napari_sam._napari.workbench import Workbench
+from napari_sam.session.libraries import collecting_seldom
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -267,6 +268,7 @@ class SegmentAnythingDock(Docked):
         self._waiting = act if put_off else None
         return put_off
 
+    @collecting_seldom()
     def _begin(self, model: str, device: str) -> None:
         self.many.begin(self)
         self.bench.start()

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from napari_sam.model.builtin_decoder import Decoded, Decoder
 from napari_sam.model.builtin_encoder import DENSE_CHANNELS, Encoder, Features
 from napari_sam.model.builtin_window import CELL, LOGIT_STRIDE, WINDOW_CELLS
+from napari_sam.model.unfilled import unfilled
 
 __all__ = [
     "CELL",
@@ -262,7 +263,10 @@ def load_builtin(path: Path | str | None = None) -> BuiltIn:
                 "failed: choose an earlier one."
             )
     weights = {name: tensor.float() for name, tensor in state.items()}
-    counters = {n: torch.zeros_like(expected[n], device="cpu") for n in expected.keys() - state.keys()}
+    counters = {
+        n: torch.zeros(tuple(expected[n].shape), dtype=expected[n].dtype)
+        for n in expected.keys() - state.keys()
+    }
     model.load_state_dict(weights | counters, assign=True)
     return model.eval()
 
@@ -276,8 +280,7 @@ def _build(config: str, path: Path | str) -> BuiltIn:
         If they describe none.
     """
     try:
-        # Nothing is allocated or drawn at random for weights that are replaced at once.
-        with torch.device("meta"):
+        with unfilled():
             return BuiltIn(**json.loads(config))
     # Sizes that do not fit together fail in whichever layer comes first.
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:

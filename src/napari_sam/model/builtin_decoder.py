@@ -128,8 +128,8 @@ class Decoder(nn.Module):
         super().__init__()
         fine8, fine4 = width // 2, width // 4
         self.prompts = PromptEncoder(width)
-        self.iou_token = nn.Parameter(torch.randn(1, width) * 0.1)
-        self.mask_tokens = nn.Parameter(torch.randn(MASKS, width) * 0.1)
+        self.iou_token = nn.Parameter(nn.init.normal_(torch.empty(1, width), std=0.1))
+        self.mask_tokens = nn.Parameter(nn.init.normal_(torch.empty(MASKS, width), std=0.1))
         self.blocks = nn.ModuleList(_TwoWay(width) for _ in range(2))
         self.last_attention = _Attention(width, width // 2)
         self.last_norm = _Norm(width)

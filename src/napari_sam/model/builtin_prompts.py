@@ -40,7 +40,7 @@ class PromptEncoder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.register_buffer("frequencies", torch.randn(2, width // 2) * 1.5)
+        self.register_buffer("frequencies", nn.init.normal_(torch.empty(2, width // 2), std=1.5))
         self.kinds = nn.Embedding(5, width)
         self.patches = nn.Sequential(nn.Linear(16 * MAPS, 64), nn.GELU(), nn.Linear(64, width))
 

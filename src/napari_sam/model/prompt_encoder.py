@@ -95,7 +95,7 @@ class FourierPositions(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, features))
+        self.register_buffer("positional_encoding_gaussian_matrix", nn.init.normal_(torch.empty(2, features)))
 
     def forward(self, xy: Tensor) -> Tensor:
         """Encode positions xy (..., 2) in [0, 1] as (..., 2 * features)."""

@@ -1,13 +1,22 @@
-"""Load torch's libraries so that the window stays live meanwhile."""
+"""Load torch and what needs it quickly, and so that the window stays live meanwhile."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
+
+SELDOM = 200_000
+"""So many new objects make Python look for those that nobody needs any more; 700 or 2,000 otherwise."""
+
+_lock = Lock()
+_usual: list[tuple[int, int, int]] = []
 
 SUFFIX = {"linux": ".so", "darwin": ".dylib"}
 
@@ -31,3 +40,23 @@ def load_torch_libraries() -> None:
             path = folder / f"{name}{suffix}"
             if path.is_file():
                 dlopen(os.fsencode(path), os.RTLD_LAZY | os.RTLD_LOCAL)
+
+
+@contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """Within it, in whichever thread, Python seldom looks for objects that nobody needs any more.
+
+    Importing torch and building the dock make some hundred thousand objects that stay. While they come,
+    Python would look through all that the program holds again and again, napari's objects among them: a
+    quarter of the time until the model is ready.
+    """
+    with _lock:
+        _usual.append(gc.get_threshold() if not _usual else _usual[0])
+        gc.set_threshold(SELDOM, *_usual[0][1:])
+    try:
+        yield
+    finally:
+        with _lock:
+            usual = _usual.pop()
+            if not _usual:
+                gc.set_threshold(*usual)

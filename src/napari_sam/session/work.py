@@ -23,7 +23,7 @@ from napari_sam.image import RGB
 from napari_sam.masks import Mask
 from napari_sam.progress import Progress, Steps
 from napari_sam.prompts import Point, Prompts
-from napari_sam.session.libraries import load_torch_libraries
+from napari_sam.session.libraries import collecting_seldom, load_torch_libraries
 from napari_sam.session.offers import Annotation, Offer, Request, describe
 from napari_sam.store import EmbeddingCache, Shelf, embed_once
 
@@ -120,6 +120,7 @@ class Embedded:
 def load(load_model: Load | None, name: str, device: str) -> Steps[Loaded]:
     """Load a model by name or file, with the progress of its download."""
 
+    @collecting_seldom()
     def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Loaded:
         load_torch_libraries()
         from napari_sam.everything import settings_for

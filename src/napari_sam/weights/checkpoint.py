@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from napari_sam.model import Sam, Variant, build, detect_variant
+from napari_sam.model.unfilled import unfilled
 
 WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 """Where training checkpoints keep the weights."""
@@ -35,6 +36,7 @@ FOREIGN = {
     "sam_mask_decoder.": "a SAM 2 model",
     "vision_encoder.layers.": "a SAM in the naming of the transformers library",
     "decoder.samplers.": "only the segmentation decoder of a micro-sam model",
+    "decoder.prompts.kinds.": "the state of a training, whose weights are in weights.safetensors beside it",
 }
 """Parts of names that tell what else a file may be."""
 AXES = {
@@ -101,9 +103,8 @@ def assemble(variant: Variant, weights: Mapping[str, Tensor]) -> Sam:
     ValueError
         If a tensor is missing, unknown, of the wrong shape, or does not hold real numbers.
     """
-    # Nothing is allocated or drawn at random for weights that are replaced at once.
     try:
-        with torch.device("meta"):
+        with unfilled():
             model = build(variant)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(MISFIT) from error
