@@ -157,9 +157,40 @@ def test_no_objects_is_an_empty_table_with_its_columns():
     assert {"label", "area_px", "perimeter_px"} <= set(table)
 
 
+def test_ids_may_be_whole_floats(blobs, tmp_path):
+    """As our own TIFF for ImageJ has them where there are more than 65,535 objects."""
+    import tifffile
+    from pandas.testing import assert_frame_equal
+
+    from napari_sam.export import export
+
+    high = blobs * 70_000
+    export(high, tmp_path / "labels.tif")
+    floats = tifffile.imread(tmp_path / "labels.tif")
+    assert floats.dtype == np.float32
+    assert_frame_equal(region_table(floats), region_table(high))
+
+
+def test_pixels_that_are_no_numbers_spoil_their_own_object_only(blobs):
+    """Whichever of its pixels comes first."""
+    image = np.ones(blobs.shape)
+    image[blobs == 6] = np.inf
+    image[blobs == 8] = np.nan
+    rows, columns = np.nonzero(blobs == 10)
+    image[rows[3], columns[3]] = np.inf
+    table = region_table(blobs, image).set_index("label")
+    assert table.loc[[6, 10], ["intensity_mean", "intensity_max", "intensity_sum"]].to_numpy().tolist() == (
+        [[np.inf] * 3] * 2
+    )
+    assert table.loc[8, "intensity_mean":].isna().all()
+    assert (table.loc[[1, 12], "intensity_mean"] == 1).all()
+
+
 def test_what_is_no_label_image_is_refused():
-    with pytest.raises(MeasureError, match="whole numbers as labels, found dtype float64"):
-        region_table(np.zeros((4, 4)))
+    with pytest.raises(MeasureError, match="whole numbers as labels, found fractions: is this an image"):
+        region_table(np.full((4, 4), 0.5))
+    with pytest.raises(MeasureError, match="whole numbers as labels, found dtype complex128"):
+        region_table(np.zeros((4, 4), complex))
     with pytest.raises(MeasureError, match="0 and above, found -1"):
         region_table(np.array([[0, -1]]))
     with pytest.raises(MeasureError, match="image of the labels' shape"):

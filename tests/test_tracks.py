@@ -215,6 +215,45 @@ def test_tracks_of_any_layer(tmp_path):
         write_ctc(other, [], tmp_path)
 
 
+def test_a_mother_that_lives_on(tmp_path):
+    """As a yeast that buds, in somebody's layer: edges go on in time, and every track ends at a birth."""
+    rows = [[1, 0, 30, 50], [1, 1, 30, 50], [1, 2, 30, 50], [2, 1, 30, 80], [2, 2, 30, 80], [3, 0, 5, 5]]
+    graph = {2: [1], 3: [2], 9: [1]}  # the third begins before its mother, the last is not there
+    tracks = Tracks.of_napari(rows, graph, {"label": [1, 1, 1, 2, 2, 2]})
+    write_geff(tracks, tmp_path / "tracks.geff")
+    checks = ValidationConfig(graph=True, tracklet=True, lineage=True)
+    found, about = geff.read(tmp_path / "tracks.geff", structure_validation=True, data_validation=checks)
+    times = dict(found.nodes(data="t"))
+    assert sorted((times[a], times[b]) for a, b in found.edges) == [(0, 1), (0, 1), (1, 2), (1, 2)]
+    assert about.track_node_props == {"lineage": "lineage"}
+    budding = [frame((30, 50, 9), (5, 5, 3)), *[frame((30, 50, 9), (30, 80, 5))] * 2]
+    write_ctc(tracks, budding, tmp_path / "RES")
+    lines = (tmp_path / "RES" / "res_track.txt").read_text().splitlines()
+    assert lines == ["1 0 0 0", "2 1 2 1", "3 1 2 1", "4 0 0 0"]
+
+
+@pytest.mark.parametrize("depth", [3, 4, 5])
+def test_masks_of_volumes_are_stacks_and_no_colours(tmp_path, depth):
+    volume = np.repeat(frame((30, 50, 9))[None], depth, axis=0)
+    write_ctc(find_tracks([volume, volume]), [volume, volume], tmp_path)
+    with tifffile.TiffFile(tmp_path / "mask000.tif") as file:
+        assert len(file.pages) == depth
+        assert file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISBLACK
+        assert file.series[0].axes == "ZYX"
+        np.testing.assert_array_equal(file.asarray(), volume)
+
+
+def test_features_of_any_name_are_kept_in_a_graph(tmp_path):
+    """Each is a folder, hence what a name of a folder cannot have is replaced."""
+    names = ["area/px", "area:px", "area_px", "", "..", "mean (a.u.)"]
+    tracks = Tracks.of_napari([[1, 0, 5, 5], [1, 1, 5, 6]], {}, {n: [k, k] for k, n in enumerate(names)})
+    write_geff(tracks, tmp_path / "tracks.geff")
+    graph, _ = geff.read(tmp_path / "tracks.geff", structure_validation=True)
+    found = {k: v for k, v in graph.nodes[0].items() if k not in ("t", "y", "x", "track", "lineage")}
+    expected = ["area_px", "area_px_2", "area_px_3", "feature", "feature_2", "mean (a.u.)"]
+    assert found == {name: k for k, name in enumerate(expected)}
+
+
 def test_a_folder_holds_the_new_result_and_what_is_not_ours(tmp_path):
     place = tmp_path / "RES"
     long = [*DIVIDING, DIVIDING[-1]]

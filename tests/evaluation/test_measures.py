@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from napari_sam.evaluation.measures import THRESHOLDS, iou_table, match, score_plane, without_small
 
@@ -52,6 +53,35 @@ def test_one_hit_one_miss_one_false():
 def test_more_matches_win_over_better_ones():
     iou = np.array([[0.9, 0.6], [0.6, 0.0]])
     assert len(match(iou, 0.5)) == 2
+
+
+def test_matches_are_those_of_one_great_assignment(rng):
+    """Pairs that stand alone are taken without it; there are ties, and chains of pairs."""
+    for threshold in (0.2, 0.5, 0.7):
+        for _ in range(40):
+            iou = np.round(rng.random(rng.integers(0, 9, 2)) ** 3, 1)
+            found = match(iou, threshold)
+            rows, columns = linear_sum_assignment((iou >= threshold) * (100 + iou), maximize=True)
+            expected = iou[rows, columns]
+            expected = expected[expected >= threshold]
+            assert (len(found), found.sum()) == (len(expected), pytest.approx(expected.sum()))
+
+
+def test_what_is_sure_is_not_assigned(monkeypatch):
+    """To assign thousands of objects to each other would take minutes, and above one half nothing is open."""
+    sizes = []
+
+    def assign(costs):
+        sizes.append(costs.shape)
+        return linear_sum_assignment(costs)
+
+    monkeypatch.setattr("napari_sam.evaluation.measures.linear_sum_assignment", assign)
+    iou = np.diag(np.full(50, 0.8))
+    iou[3, 4] = iou[4, 3] = 0.3
+    iou[7, 7:9] = 0.5
+    iou[8, 8] = 0.5
+    assert len(match(iou, 0.5)) == 50
+    assert sizes == [(2, 2)]
 
 
 def test_shapes_must_agree():

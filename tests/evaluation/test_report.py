@@ -1,6 +1,7 @@
 """Evaluation from folder to JSON, with a predictor that needs no weights."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -127,6 +128,22 @@ def test_command_writes_json(monkeypatch, planes, tmp_path):
         refused = CliRunner().invoke(app, [str(tmp_path), option, str(tmp_path / file)])
         assert refused.exit_code == 2, file
         assert file.split("/")[0] in refused.output.replace("\n", "").replace("│", "")
+
+
+def test_what_is_for_others_is_refused_before_everything_is_measured(monkeypatch, tmp_path):
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / name / "a.png")
+    monkeypatch.setattr("napari_sam.predictor.load_model", lambda *a, **k: pytest.fail("measured"))
+    refused = CliRunner().invoke(app, [str(tmp_path), "--min-planes", "2"])
+    assert refused.exit_code == 2
+    assert "This is for stacks" in refused.output
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    refused = CliRunner().invoke(app, [str(tmp_path), "--worst", str(tmp_path / "worst.png")])
+    assert refused.exit_code == 2
+    assert "The sheet needs matplotlib: pip install" in refused.output
 
 
 def test_planes_are_spread_over_the_folder(tmp_path):

@@ -13,9 +13,16 @@ from napari_sam.session.libraries import SELDOM, collecting_seldom
 
 def test_garbage_is_collected_as_before_afterwards():
     before = gc.get_threshold()
-    with pytest.raises(LookupError), collecting_seldom():
-        assert gc.get_threshold() == (SELDOM, *before[1:])
+    seen = []
+
+    @collecting_seldom()
+    def fail():
+        seen.append(gc.get_threshold())
         raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert seen == [(SELDOM, *before[1:])]
     assert gc.get_threshold() == before
     assert gc.isenabled()
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,8 @@ from typer.testing import CliRunner
 
 from napari_sam.cli import app
 from napari_sam.model.builtin import load_builtin
-from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS, DataEntry, load_config
+from napari_sam.predictor import load_model
+from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS, DataEntry
 from napari_sam.training.examples import Recipe
 from napari_sam.training.loop import train
 from napari_sam.training.metrics import plot_metrics, read_metrics
@@ -68,6 +68,19 @@ def test_a_checkpoint_that_cannot_be_used_is_named(config):
         list(train(dataclasses.replace(config, width=2 * config.width)))
 
 
+def test_the_settings_of_a_run_that_goes_on_are_those_of_now(config):
+    list(train(dataclasses.replace(config, steps=1)))
+    list(train(dataclasses.replace(config, steps=2, weight_decay=0.5)))
+    muon, adam = torch.load(config.output / CHECKPOINT, weights_only=True)["optimizers"]
+    assert [group["weight_decay"] for group in muon["param_groups"] + adam["param_groups"]] == [0.5, 0.5, 0]
+
+
+def test_an_output_that_is_a_file_is_refused(config):
+    config.output.write_text("mine")
+    with pytest.raises(ValueError, match="Expected a folder as output, found the file"):
+        next(train(config))
+
+
 def test_weights_may_be_read_by_whoever_may_read_other_files(config):
     list(train(dataclasses.replace(config, steps=1)))
     modes = {path.stat().st_mode for path in (config.output / WEIGHTS, config.output / METRICS)}
@@ -110,6 +123,15 @@ def test_weights_can_be_fine_tuned(config, tmp_path):
     for (name, a), b in zip(weights(config.output).items(), weights(tuned.output).values(), strict=True):
         if "running" not in name and a.is_floating_point():
             assert torch.equal(a, b), name
+
+
+def test_the_state_of_a_training_is_told_from_its_weights(config, tmp_path):
+    list(train(dataclasses.replace(config, steps=1)))
+    state = config.output / CHECKPOINT
+    with pytest.raises(ValueError, match=r"found the state of a training, .* choose weights\.safetensors"):
+        next(train(dataclasses.replace(config, output=tmp_path / "more", start_from=str(state))))
+    with pytest.raises(ValueError, match=r"of a training, whose weights are in weights\.safetensors"):
+        load_model(str(state))
 
 
 def test_norms_settle_at_the_end(config):
@@ -178,81 +200,6 @@ def test_a_share_of_the_weights_to_start_from_is_kept(config, tmp_path):
     assert any((new[name] != old[name]).any() for name in new)
 
 
-def test_config_file_is_read(tmp_path):
-    path = tmp_path / "run.toml"
-    path.write_text(
-        'data_root = "data"\nsteps = 7\n[recipe]\nprompts = 5\nsides = [64, 96]\n'
-        '[[data]]\nname = "a"\nfolder = "b"\nweight = 0.5\n'
-    )
-    (config,) = load_config(path, minutes=3.0)
-    assert config.output == tmp_path / "run"
-    assert config.data_root == tmp_path / "data"
-    assert (config.steps, config.minutes, config.recipe.sides) == (7, 3.0, (64, 96))
-    assert config.data[0].weight == 0.5
-
-
-def test_a_file_of_notepad_is_read(tmp_path):
-    (tmp_path / "train.toml").write_text('output = "out"\nsteps = 7\n', encoding="utf-8-sig")
-    assert load_config(tmp_path / "train.toml")[0].steps == 7
-
-
-def test_weights_to_start_from_lie_beside_the_file(tmp_path):
-    path = tmp_path / "run.toml"
-    path.write_text('start_from = "first/weights.safetensors"\n')
-    assert load_config(path)[0].start_from == str(tmp_path / "first/weights.safetensors")
-    path.write_text('start_from = "built-in"\n')
-    assert load_config(path)[0].start_from == "built-in"
-
-
-def test_unknown_settings_are_named(tmp_path):
-    path = tmp_path / "run.toml"
-    path.write_text("stepz = 7\n")
-    with pytest.raises(ValueError, match=r"unknown settings \['stepz'\]"):
-        load_config(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("steps = 0", "Say how long to train"),
-        ("minutes = -1.0", "Say how long to train"),
-        ("warmup = -1", "warmup = 0 steps or more"),
-        ('steps = "2"', "Expected steps in .*run.toml to be of the type int, found '2'"),
-        ("[recipe]\ndrawn = true", "Expected drawn in .* to be of the type float or int, found True"),
-        ('[data]\nname = "a"', r"Expected \[\[data\]\] with two brackets"),
-        ("steps = = 2", "run.toml is no TOML file"),
-        ('[[data]]\nfolder = "a"', r"\[\[data\]\] 1 of .* has no name"),
-        ('[[data]]\nfolder = "a"\n[[part]]', r"\[\[data\]\] 1 of .* has no name"),
-        ('[[data]]\nname = "a"', "a folder, or an image and its labels, found neither in the data 'a'"),
-        ('[[data]]\nname = "a"\nfolder = "a"\nevery = 0', "every = 1 or more"),
-        ('[[data]]\nname = "a"\nfolder = "a"\nweight = 0.0', "a weight above 0 of the data 'a', found 0.0"),
-        ('[[data]]\nname = "a"\nfolder = "a"\nweight = nan', "a weight above 0"),
-        ('[[data]]\nname = "a"\nfolder = "a"\ncrowding = 2.0', "crowding between 0 and 1"),
-        ('precision = "fp16"', "a precision out of auto, bfloat16, float32, found 'fp16'"),
-        ("keep = 3.0", "keep between 0 and 1, found 3.0"),
-        ("ema = 1.5", "ema between 0 and 1"),
-        ("settle = -1.0", "settle between 0 and 1"),
-        ("rounds = 0", "rounds of 1 or more"),
-        ("workers = -1", "workers of 0 or more"),
-        ("learning_rate = nan", "learning_rate of 0 or more"),
-        ("recipe = 5", r"Expected \[recipe\] with settings of its own in .*run.toml, found 5"),
-        ("[recipe]\ndrawn = -1.0", "drawn between 0 and 1"),
-        ("[recipe]\nbox_share = 2", "box_share between 0 and 1"),
-        ("[recipe]\nexact = -0.5", "exact between 0 and 1"),
-        ("[recipe]\nwide = nan", "wide between 0 and 1"),
-        ("[recipe]\nprompts = 0", "prompts of 1 or more, found 0"),
-        ("[recipe]\nsides = [250]", r"sides that are multiples of 32, one or more, found \[250\]"),
-        ("[recipe]\nsides = []", "multiples of 32, one or more"),
-        ('[recipe]\nsides = ["a"]', "multiples of 32"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(tmp_path, text, message):
-    path = tmp_path / "run.toml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        load_config(path)
-
-
 def test_a_run_may_go_without_warm_up(config):
     rates = [progress.measures["rate"] for progress in train(dataclasses.replace(config, warmup=0, steps=2))]
     assert rates[0] == pytest.approx(config.learning_rate)
@@ -277,48 +224,6 @@ def test_a_run_that_fails_in_its_first_step_leaves_no_weights(config, monkeypatc
         next(train(config))
     assert not (config.output / WEIGHTS).exists()
     assert not (config.output / CHECKPOINT).exists()
-
-
-def test_the_shipped_configuration_is_valid(request):
-    parts = load_config(request.config.rootpath / "configs/builtin.toml")
-    for before, part in pairwise(parts):
-        assert part.start_from == str(before.output.absolute() / WEIGHTS)
-    for part in parts:
-        assert part.data
-        assert "val" not in {name for entry in part.data for name in entry.folder.split("/")}
-
-
-def test_a_run_of_several_parts(tmp_path):
-    path = tmp_path / "run.toml"
-    path.write_text(
-        'steps = 7\n[recipe]\nprompts = 5\nspread = 0.3\n[[data]]\nname = "a"\nfolder = "b"\nweight = 0.5\n'
-        '[[part]]\nname = "first"\n[[part]]\nsteps = 9\nrecipe = {spread = 0.6}\n'
-        "data = {a = {weight = 2.0, crowding = 1.0}}\n"
-    )
-    first, second = load_config(path, data_root=tmp_path)
-    assert (first.output, second.output) == (tmp_path / "run/first", tmp_path / "run/part2")
-    assert (first.start_from, second.start_from) == ("", str(tmp_path / "run/first" / WEIGHTS))
-    assert (first.steps, second.steps) == (7, 9)
-    assert (first.recipe.spread, second.recipe.spread, second.recipe.prompts) == (0.3, 0.6, 5)
-    assert (first.data[0].weight, second.data[0].weight) == (0.5, 2.0)
-    assert (first.data[0].crowding, second.data[0].crowding) == (0.5, 1.0)
-    assert second.data[0].folder == "b"
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ("{b = {weight = 1.0}}", r"not in the file: \['b'\]"),
-        ("{a = 2.0}", r"by the names of data sets, in \[\[part\]\] 1 of .*, found \{'a': 2.0\}"),
-        ("2.0", "found 2.0"),
-        ("{a = {wieght = 1.0}}", r"unknown settings \['wieght'\]"),
-    ],
-)
-def test_a_part_may_change_only_known_data(tmp_path, data, message):
-    path = tmp_path / "run.toml"
-    path.write_text(f'[[data]]\nname = "a"\nfolder = "b"\n[[part]]\ndata = {data}\n')
-    with pytest.raises(ValueError, match=message):
-        load_config(path)
 
 
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")

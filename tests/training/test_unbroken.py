@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from napari_sam.model.builtin import load_builtin
-from napari_sam.training.config import CHECKPOINT, WEIGHTS
+from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS
 from napari_sam.training.loop import train
 from napari_sam.training.unbroken import interrupts_held, only_writer
 
@@ -107,6 +107,22 @@ def test_a_disk_that_is_full_is_told_and_the_weights_are_kept(config):
     load_builtin(config.output / WEIGHTS)
     assert torch.load(config.output / CHECKPOINT, weights_only=True)["step"] == 1
     assert not [path for path in config.output.iterdir() if "partial" in path.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system limits no files")
+def test_a_disk_that_is_full_does_not_cost_the_log(config):
+    import resource
+
+    list(train(dataclasses.replace(config, steps=1)))
+    log = (config.output / METRICS).read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=r"metrics\.csv could not be written \(.*make room"):
+            next(train(config))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (config.output / METRICS).read_text() == log
 
 
 def test_two_trainings_do_not_write_into_one_output(config, tmp_path):

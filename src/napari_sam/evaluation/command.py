@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, NoReturn
@@ -50,6 +51,10 @@ def evaluate_command(
 
     _refuse(json_file, "--json")
     _refuse(worst, "--worst", ".png")
+    if worst is not None and find_spec("matplotlib") is None:
+        raise typer.BadParameter(
+            'The sheet needs matplotlib: pip install "napari-sam-cells[training]"', param_hint="--worst"
+        )
     if labels is not None and folder.is_dir() and not is_zarr(folder):
         raise typer.BadParameter(
             f"{folder} is a folder, and --labels is for one stack. Name the image of the stack; a folder has "
@@ -63,6 +68,10 @@ def evaluate_command(
                 raise typer.BadParameter("This is for folders of planes.", param_hint=option)
         _evaluate_stack(folder, labels, movie, model, device, diameter, min_planes, json_file)
         return
+    if min_planes > 1:
+        raise typer.BadParameter(
+            "This is for stacks: give --labels, or --movie for a folder of frames.", param_hint="--min-planes"
+        )
     from tqdm import tqdm
 
     from napari_sam.evaluation.prompted import LEAST_AREA

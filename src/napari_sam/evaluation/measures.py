@@ -74,13 +74,19 @@ def match(iou: NDArray[np.floating], threshold: float) -> NDArray[np.float64]:
     ----------
     iou : ndarray, shape (true, found)
     threshold : float
-        Least IoU of a match.
+        Least IoU of a match, above 0.
     """
-    # Count matches first and let their IoU decide between equal counts.
     reached = iou >= threshold
-    rows, columns = linear_sum_assignment(-(reached + iou / (2 * max(1, min(iou.shape)))))
-    matched = iou[rows, columns]
-    return np.asarray(matched[matched >= threshold], np.float64)
+    # A pair of which neither could match another is a match. Above one half there are no other pairs, and
+    # to assign thousands of objects to each other takes minutes.
+    sole = reached & (reached.sum(1, keepdims=True) == 1) & (reached.sum(0, keepdims=True) == 1)
+    open_ = reached & ~sole
+    part = np.ix_(open_.any(1), open_.any(0))
+    rest = np.where(open_[part], iou[part], 0)
+    # Count matches first and let their IoU decide between equal counts.
+    rows, columns = linear_sum_assignment(-((rest > 0) + rest / (2 * max(1, min(rest.shape)))))
+    matched = rest[rows, columns]
+    return np.concatenate([iou[sole], matched[matched > 0]]).astype(np.float64)
 
 
 def without_small(truth: Labels, found: Labels, least: int) -> tuple[Labels, Labels]:

@@ -14,7 +14,8 @@ from napari_sam.measure.shape import directions
 Float = NDArray[np.float64]
 Index = NDArray[np.intp]
 Planes = Callable[[], Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]]
-"""Gives, each time it is called, the planes in order: labels (H, W), and the channels of the image."""
+"""Gives, each time it is called, the planes in order: labels (H, W) of whole numbers of 0 and above, and the
+channels of the image."""
 
 
 class MeasureError(ValueError):
@@ -73,11 +74,6 @@ def count(planes: Planes, axes: int) -> Sums:
     planes : callable
     axes : int
         2 for one plane, 3 for a volume.
-
-    Raises
-    ------
-    MeasureError
-        If labels are no whole numbers of 0 and above.
     """
     ids = _ids(planes)
     number = len(ids)
@@ -112,10 +108,6 @@ def _ids(planes: Planes) -> NDArray[Any]:
     """Ids of all planes in rising order, without 0."""
     found: set[int] = set()
     for labels, _ in planes():
-        if labels.dtype.kind not in "iub":
-            raise MeasureError(f"Expected whole numbers as labels, found dtype {labels.dtype}.")
-        if labels.size and labels.min() < 0:
-            raise MeasureError(f"Expected labels of 0 and above, found {labels.min()}.")
         # A table of all ids is much quicker than sorting the pixels, where it is not too long.
         few = labels.max(initial=0) <= 4 * labels.size + 1024
         here = np.flatnonzero(np.bincount(labels.ravel())) if few else np.unique(labels)
@@ -163,12 +155,13 @@ def _add_plane(sums: Sums, labels: Index, channels: list[NDArray[Any]], z: int) 
                 sums.second[:, j, i] += product
     for table, channel in zip(sums.values, channels, strict=True):
         values = channel[y, x].astype(np.float64)
-        table[new, 0] = values[at]
-        beyond = values - table[which, 0]
-        table[:, 1] += np.bincount(which, beyond, number)
-        table[:, 2] += np.bincount(which, beyond**2, number)
-        # Pixels that are no numbers make an object's intensities none, which is no reason to warn.
+        # Pixels that are no numbers, or infinite, make an object's intensities so: no reason to warn.
         with np.errstate(invalid="ignore"):
+            # Of infinite values nothing can be taken away.
+            table[new, 0] = np.where(np.isfinite(values[at]), values[at], 0)
+            beyond = values - table[which, 0]
+            table[:, 1] += np.bincount(which, beyond, number)
+            table[:, 2] += np.bincount(which, beyond**2, number)
             np.minimum.at(table[:, 3], which, values)
             np.maximum.at(table[:, 4], which, values)
 

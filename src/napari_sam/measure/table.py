@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.axes import Axes, AxesError, make_axes, unit_symbol
+from napari_sam.label_ids import LabelError, whole
 from napari_sam.measure.shape import axis_lengths, border, equivalent_diameter
 from napari_sam.measure.sums import MeasureError, Sums, count
 
@@ -40,8 +41,8 @@ def region_table(
     Parameters
     ----------
     labels : array of int, shape (H, W), (D, H, W) or with T and C in front
-        0 is background. Objects are measured in each time point on its own. A lazy array (dask, zarr,
-        memmap) is read plane by plane.
+        0 is background; whole numbers may be floats, as ImageJ keeps many ids. Objects are measured in each
+        time point on its own. A lazy array (dask, zarr, memmap) is read plane by plane.
     image : array, same shape as ``labels`` or with one more axis of channels at the end, optional
         Its intensities are measured within the objects.
     spacing : float or iterable of float, optional
@@ -130,7 +131,14 @@ def _planes(
         channels = (
             [] if pixels is None else [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
         )
-        yield np.asarray(labels[index]), channels
+        yield _whole(np.asarray(labels[index])), channels
+
+
+def _whole(labels: NDArray[Any]) -> NDArray[np.integer]:
+    try:
+        return whole(labels)
+    except LabelError as error:
+        raise MeasureError(str(error)) from error
 
 
 def _units(axes: Axes) -> list[_Unit]:
@@ -183,7 +191,8 @@ def _intensities(values: Float, area: Float, name: str) -> dict[str, NDArray[Any
     """Mean, least, greatest, standard deviation and sum of the pixel values of every object."""
     base, total, squares, low, high = values.T
     mean = total / area
-    variance = np.clip(squares / area - mean**2, 0, None)
+    with np.errstate(invalid="ignore"):  # infinite values have no spread
+        variance = np.clip(squares / area - mean**2, 0, None)
     measured = {"mean": base + mean, "min": low, "max": high, "std": np.sqrt(variance)}
     measured["sum"] = (base + mean) * area
     return {f"{name}_{key}": value for key, value in measured.items()}

@@ -17,7 +17,7 @@ from napari_sam.export.atomic import remove
 from napari_sam.label_ids import numbered_anew
 from napari_sam.linking import Labels
 from napari_sam.progress import Progress, Steps, finish
-from napari_sam.tracks.value import TrackError, Tracks
+from napari_sam.tracks.value import TrackError, Tracks, births
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,7 +29,8 @@ RESULT_FILE = "res_track.txt"
 def write_ctc(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> None:
     """Write a result folder of the Cell Tracking Challenge: a mask a frame, and ``res_track.txt``.
 
-    A track with a gap becomes two, the second a child of the first, since the format has no gaps.
+    A track with a gap becomes two, the second a child of the first, since the format has no gaps; so does one
+    that goes on after another has split off from it, since a mother ends there.
 
     Parameters
     ----------
@@ -75,7 +76,13 @@ def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> S
         beside.mkdir(parents=True)
         for frame, labels in enumerate(frames):
             mask = _numbered(np.asarray(labels), by_frame.pop(frame, None), frame)
-            tifffile.imwrite(beside / f"mask{frame:0{digits}d}.tif", mask, compression="zlib")
+            tifffile.imwrite(
+                beside / f"mask{frame:0{digits}d}.tif",
+                mask,
+                compression="zlib",
+                photometric="minisblack",  # else three or four planes are taken for colours
+                metadata={"axes": "ZYX"[-mask.ndim :]},
+            )
             yield Progress(frame + 1, max(total, frame + 1), f"frame {frame + 1}: written")
         if by_frame:
             raise _changed(min(by_frame))
@@ -127,11 +134,13 @@ def _changed(frame: int) -> TrackError:
 
 
 def _pieces(tracks: Tracks) -> tuple[DataFrame, list[tuple[int, int, int, int]]]:
-    """Tracks cut at their gaps: a piece a row, and (piece, first, last frame, parent piece) of each."""
+    """Tracks cut at gaps and births: a piece a row, and (piece, first, last frame, parent piece) of each."""
     table = tracks.table.sort_values(["track", "frame"], ignore_index=True)
     track, frame = table["track"].to_numpy(int), table["frame"].to_numpy(int)
     starts = np.ones(len(table), bool)
     starts[1:] = (np.diff(track) != 0) | (np.diff(frame) != 1)
+    for last, _ in births(tracks, track, frame):
+        starts[last + 1 : last + 2] = True
     piece = np.cumsum(starts)
     table = table.assign(piece=piece)
     spans = table.groupby("piece").agg(track=("track", "first"), begin=("frame", "min"), end=("frame", "max"))
@@ -143,6 +152,6 @@ def _pieces(tracks: Tracks) -> tuple[DataFrame, list[tuple[int, int, int, int]]]
     for piece_number, of_track, begin, end in rows:
         earlier = [p for e, p in ends[of_track] if e < begin]
         if not earlier and of_track in tracks.parents:
-            earlier = [p for e, p in ends[tracks.parents[of_track]] if e < begin]
+            earlier = [p for e, p in ends.get(tracks.parents[of_track], ()) if e < begin]
         lines.append((piece_number, begin, end, earlier[-1] if earlier else 0))
     return table, lines

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Container
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from napari_sam.axes import METRES, SECONDS, Axes
 from napari_sam.export.atomic import replacing
-from napari_sam.tracks.value import AXES, TrackError, Tracks
+from napari_sam.tracks.value import AXES, TrackError, Tracks, births
 
 
 def write_geff(tracks: Tracks, path: str | Path, axes: Axes | None = None) -> None:
@@ -42,11 +45,9 @@ def write_geff(tracks: Tracks, path: str | Path, axes: Axes | None = None) -> No
     nodes = np.arange(len(table), dtype=np.uint64)
     columns: dict[str, NDArray[Any]] = {"t": table["frame"].to_numpy(np.int64)}
     columns |= {axis: table[axis].to_numpy(np.float64) for axis in AXES if axis in table}
-    columns |= {
-        str(name): table[name].to_numpy()
-        for name in table
-        if name not in ("frame", *AXES) and table[name].dtype.kind in "iuf"
-    }
+    for name in table:
+        if name not in ("frame", *AXES) and table[name].dtype.kind in "iuf":
+            columns[_property(str(name), columns)] = table[name].to_numpy()
     columns["lineage"] = _lineages(len(table), edges)
     metadata = GeffMetadata(
         directed=True,
@@ -67,17 +68,21 @@ def write_geff(tracks: Tracks, path: str | Path, axes: Axes | None = None) -> No
         )
 
 
+def _property(name: str, taken: Container[str]) -> str:
+    """Name of a column as a property, each of which is a folder of the file."""
+    plain = re.sub(r'[\\/:*?"<>|]', "_", name).strip()
+    plain = plain if plain.strip(".") else "feature"
+    others = (f"{plain}_{number}" for number in count(2))
+    return next(known for known in chain([plain], others) if known not in taken)
+
+
 def _edges(tracks: Tracks) -> NDArray[np.uint64]:
     """Pairs of rows (from, to), shape (N, 2): along each track, then from each mother to her daughters."""
-    track = tracks.table["track"].to_numpy(int)
+    track, frame = (tracks.table[name].to_numpy(int) for name in ("track", "frame"))
     row = np.arange(len(track))
     along = row[1:][track[1:] == track[:-1]]
     pairs = [np.stack([along - 1, along], axis=1)]
-    numbers, first = np.unique(track, return_index=True)
-    last = np.append(first[1:], len(track)) - 1
-    at = {int(n): i for i, n in enumerate(numbers)}
-    split = [(last[at[m]], first[at[c]]) for c, m in tracks.parents.items() if m in at and c in at]
-    pairs.append(np.array(split, int).reshape(-1, 2))
+    pairs.append(np.array(births(tracks, track, frame), int).reshape(-1, 2))
     return np.concatenate(pairs).astype(np.uint64)
 
 
@@ -93,10 +98,13 @@ def _lineages(count: int, edges: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def _track_props(tracks: Tracks) -> dict[str, str]:
     """Which columns are tracks and families, as the format understands them."""
-    mothers = list(tracks.parents.values())
-    # A track that merely goes on under another number is no tracklet of the format.
-    alone = any(mothers.count(mother) == 1 for mother in set(mothers))
-    return {"lineage": "lineage"} if alone else {"tracklet": "track", "lineage": "lineage"}
+    track, frame = (tracks.table[name].to_numpy(int) for name in ("track", "frame"))
+    ends = {*np.flatnonzero(np.diff(track)).tolist(), len(track) - 1}
+    mothers = [row for row, _ in births(tracks, track, frame)]
+    # A track that merely goes on under another number is no tracklet of the format, nor is one that goes on
+    # after others have split off from it.
+    whole = all(mothers.count(row) > 1 and row in ends for row in mothers)
+    return {"tracklet": "track", "lineage": "lineage"} if whole else {"lineage": "lineage"}
 
 
 def _axis(name: str, values: NDArray[Any], axes: Axes | None) -> dict[str, Any]:

@@ -21,6 +21,33 @@ class TrackError(ValueError):
     """A movie that cannot be tracked; the message says why and what to do."""
 
 
+def births(tracks: Tracks, track: NDArray[np.int_], frame: NDArray[np.int_]) -> list[tuple[int, int]]:
+    """Where tracks split off from others.
+
+    Parameters
+    ----------
+    tracks : Tracks
+    track, frame : ndarray of int, shape (N,)
+        Of its rows, by track and frame.
+
+    Returns
+    -------
+    list of (int, int)
+        For each daughter the last row of its mother before it begins, and its first row. Mothers that are
+        not there, or not yet, are left out.
+    """
+    numbers, first, counts = np.unique(track, return_index=True, return_counts=True)
+    rows = {int(n): slice(int(a), int(a + k)) for n, a, k in zip(numbers, first, counts, strict=True)}
+    found = []
+    for child, mother in tracks.parents.items():
+        if child in rows and mother in rows:
+            birth = rows[child].start
+            before = int(np.searchsorted(frame[rows[mother]], frame[birth]))
+            if before:
+                found.append((rows[mother].start + before - 1, birth))
+    return found
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Tracks:
     """Tracks of a movie.

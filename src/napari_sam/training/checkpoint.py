@@ -82,6 +82,9 @@ def load_checkpoint(
 ) -> Clock:
     """Bring model, optimizers and average to the state of a checkpoint.
 
+    Settings such as the weight decay stay those that the optimizers have: the configuration may have been
+    changed meanwhile.
+
     Raises
     ------
     ValueError
@@ -91,7 +94,10 @@ def load_checkpoint(
         state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
             optimizer.load_state_dict(kept)
+            for group, own in zip(optimizer.param_groups, settings, strict=True):
+                group.update(own)
         average.state = {k: v.to(average.state[k].device) for k, v in state["average"].items()}
         return Clock(state["step"], state["seconds"])
     except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 __all__ = ["train_command"]
+
+_log = logging.getLogger(__name__)
 
 USELESS = 0.1
 """IoU in the last steps below which weights find nothing."""
@@ -38,7 +42,6 @@ def train_command(
     from napari_sam.files.refused import in_plain_words
     from napari_sam.training.config import METRICS, WEIGHTS, load_config
     from napari_sam.training.loop import train
-    from napari_sam.training.metrics import plot_metrics
 
     given: dict[str, Any] = {
         "output": output, "data_root": data_root, "minutes": minutes, "steps": steps, "device": device,
@@ -67,6 +70,7 @@ def train_command(
                         )
                         bar.set_postfix_str(f"step {progress.step}, {shown}")
     except (ValueError, OSError) as error:
+        _log.debug("It happened here:", exc_info=True)
         typer.echo(in_plain_words(error), err=True)
         raise typer.Exit(1) from None
     last = parts[-1].output
@@ -82,5 +86,19 @@ def train_command(
             "weights are of no use yet. Train longer, or with a smaller learning_rate.",
             err=True,
         )
-    plot_metrics([part.output / METRICS for part in parts], last / "metrics.png")
+    _plot([part.output / METRICS for part in parts], last / "metrics.png")
     typer.echo(f"Weights: {last / WEIGHTS}")
+
+
+def _plot(metrics: Sequence[Path], picture: Path) -> None:
+    """Draw the curves, or say why there are none: the weights, which count, are written by now."""
+    from napari_sam.files.refused import in_plain_words
+    from napari_sam.training.metrics import plot_metrics
+
+    try:
+        plot_metrics(metrics, picture)
+    except ImportError:
+        typer.echo('Curves need matplotlib: pip install "napari-sam-cells[training]"', err=True)
+    except (ValueError, OSError) as error:
+        _log.debug("It happened here:", exc_info=True)
+        typer.echo(f"There are no curves. {in_plain_words(error)}", err=True)

@@ -32,6 +32,8 @@ __all__ = [
 BUILT_IN = "built-in"
 """Start from the weights in the package."""
 PRECISIONS = ("auto", "bfloat16", "float32")
+WIDTH_STEP = 16
+"""What the width of the network is a multiple of."""
 CHECKPOINT, WEIGHTS, METRICS = "checkpoint.pt", "weights.safetensors", "metrics.csv"
 """Files in the output folder of a part."""
 
@@ -69,10 +71,12 @@ class DataEntry:
 
     def __post_init__(self) -> None:
         """Refuse entries that name no data."""
-        if not self.folder and not (self.image and self.labels):
+        stack = self.image and self.labels
+        if bool(self.folder) == bool(stack):
             raise ValueError(
-                f"Expected a folder, or an image and its labels, found neither in the data {self.name!r}. "
-                'Write folder = "...", or image = "..." and labels = "...".'
+                f"Expected a folder, or an image and its labels, found {'both' if stack else 'neither'} in "
+                f'the data {self.name!r}. Write folder = "...", or image = "..." and labels = "...": for '
+                "both, a [[data]] each."
             )
         if not 0 < self.weight < math.inf:
             raise ValueError(
@@ -96,7 +100,7 @@ class TrainConfig:
     output : Path
         Folder of checkpoints, metrics and weights.
     data_root : Path
-        Folder that the entries of `data` are relative to.
+        Folder that the entries of `data` are relative to; that of the configuration file if it names none.
     data : tuple of DataEntry
     recipe : Recipe
     channels, depths, width
@@ -167,6 +171,19 @@ class TrainConfig:
             )
         if self.warmup < 0:
             raise ValueError(f"Expected warmup = 0 steps or more, found {self.warmup}.")
+        if self.keep and not self.start_from:
+            raise ValueError(
+                f"Expected keep = 0 where there is no start_from, found {self.keep}: the weights would be "
+                "mixed with random numbers. Name the weights to start from, or leave keep out."
+            )
+        for name, count, least in (("channels", 5, 1), ("depths", 4, 0)):
+            sizes = getattr(self, name)
+            if len(sizes) != count or not all(type(size) is int and size >= least for size in sizes):
+                raise ValueError(
+                    f"Expected {count} whole numbers of {least} or more as {name}, found {list(sizes)}."
+                )
+        if self.width % WIDTH_STEP:
+            raise ValueError(f"Expected a width that is a multiple of {WIDTH_STEP}, found {self.width}.")
         if self.precision not in PRECISIONS:
             raise ValueError(
                 f"Expected a precision out of {', '.join(PRECISIONS)}, found {self.precision!r}."
@@ -176,9 +193,10 @@ class TrainConfig:
             dict.fromkeys(("ema", "settle", "keep"), SHARE)
             | dict.fromkeys(("rounds", "width"), SOME)
             | dict.fromkeys(
-                ("minutes", "learning_rate", "weight_decay", "clip", "quality", "seed", "threads", "workers",
+                ("minutes", "learning_rate", "weight_decay", "clip", "quality", "threads", "workers",
                  "checkpoint_minutes"), ANY
-            ),
+            )
+            | {"seed": (0, 2**32 - 1)},
         )  # fmt: skip
 
 
@@ -202,7 +220,7 @@ def _checked(kind: type[Any], table: dict[str, Any], where: str) -> dict[str, An
 
 
 def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
-    """Read a TOML file; paths in it are relative to the file.
+    """Read a TOML file; paths in it are relative to the file, and so are data where it names no data folder.
 
     Parameters
     ----------
@@ -228,20 +246,32 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
         raise ValueError(f"The configuration {path} cannot be read ({error.strerror or error}).") from error
     except ValueError as error:
         raise ValueError(f"{path} is no TOML file: {error}. See the user guide for an example.") from error
-    if not isinstance(table.get("data", []), list):
-        raise ValueError(f"Expected [[data]] with two brackets in {path}, found [data].")
-    if not isinstance(table.get("recipe", {}), dict):
-        raise ValueError(f"Expected [recipe] with settings of its own in {path}, found {table['recipe']!r}.")
+    for name in ("data", "part"):
+        if not _is_list_of_tables(table.get(name, [])):
+            raise ValueError(f"Expected [[{name}]] with two brackets in {path}, found {table[name]!r}.")
     for number, entry in enumerate(table.get("data", []), 1):
         if "name" not in entry:
             raise ValueError(f'[[data]] {number} of {path} has no name. Write name = "..." below it.')
     parts = table.pop("part", [])
+    for where, holder in ((str(path), table), *((f"a [[part]] of {path}", own) for own in parts)):
+        if not isinstance(holder.get("recipe", {}), dict):
+            raise ValueError(
+                f"Expected [recipe] with settings of its own in {where}, found {holder['recipe']!r}."
+            )
+        for name in ("output", "name"):
+            if type(holder.get(name, "")) is not str:
+                raise ValueError(f"Expected {name} in {where} to be of the type str, found {holder[name]!r}.")
     if not parts:
         return (_part(path, table, changes),)
     out: list[TrainConfig] = []
     root = Path(changes.pop("output", path.parent / table.get("output", path.stem)))
     for number, own in enumerate(parts, 1):
         folder = root / own.pop("name", f"part{number}")
+        if folder in [part.output for part in out]:
+            raise ValueError(
+                f"Expected a name of its own for each [[part]] of {path}, found {folder.name!r} twice: it is "
+                "a part's folder, in which the second would find the training of the first finished."
+            )
         changed = own.pop("data", {})
         if not isinstance(changed, dict) or not all(isinstance(v, dict) for v in changed.values()):
             raise ValueError(
@@ -259,6 +289,10 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
     return tuple(out)
 
 
+def _is_list_of_tables(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
 def _part(path: Path, table: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
     """Return the configuration that a table of the file at `path` describes."""
     table = dict(table)
@@ -274,7 +308,8 @@ def _part(path: Path, table: dict[str, Any], changes: dict[str, Any]) -> TrainCo
             values[key] = Path(values[key])
     if values.get("start_from", "") not in ("", BUILT_IN):
         values["start_from"] = str(path.parent / values["start_from"])
-    return TrainConfig(**{"output": path.parent / path.stem, **values, "data": data, "recipe": recipe})
+    beside = {"output": path.parent / path.stem, "data_root": path.parent}
+    return TrainConfig(**(beside | values | {"data": data, "recipe": recipe}))
 
 
 def load_sources(config: TrainConfig) -> tuple[list[Source], list[float]]:

@@ -94,6 +94,8 @@ def train(config: TrainConfig) -> Generator[Progress, None, None]:
     data = load_sources(config)  # before anything is written: it may be unfit
     torch.manual_seed(config.seed)
     model = _fresh_model(config).to(device).train()
+    if config.output.is_file():
+        raise ValueError(f"Expected a folder as output, found the file {config.output}. Choose another name.")
     config.output.mkdir(parents=True, exist_ok=True)
     with nullcontext() if rank else only_writer(config.output):  # the first process writes for all
         yield from _steps(config, device, data, model)
@@ -205,6 +207,11 @@ def _fresh_model(config: TrainConfig) -> BuiltIn:
     """Return a new model, or the one to fine-tune."""
     if config.start_from == BUILT_IN:
         return load_builtin()
+    if Path(config.start_from).name == CHECKPOINT:
+        raise ValueError(
+            f"Expected weights to start from, found the state of a training, {config.start_from}. Its "
+            f"weights lie beside it: choose {WEIGHTS}."
+        )
     if config.start_from:
         return load_builtin(config.start_from)
     return BuiltIn(config.channels, config.depths, config.width)

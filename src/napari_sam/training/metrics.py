@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_sam.export.atomic import replacing
+
 __all__ = ["COLUMNS", "MetricsFile", "plot_metrics", "read_metrics"]
 
 COLUMNS = (
@@ -26,13 +28,21 @@ class MetricsFile:
         Step from which the run goes on; later rows, of a run that was killed, are dropped.
     every : int
         Steps per row.
+
+    Raises
+    ------
+    ValueError
+        If there is a file that is no such log.
+    ExportError
+        If it cannot be written; the one from before stays then.
     """
 
     def __init__(self, path: Path, start: int, every: int = 20) -> None:
         self.path, self.every = path, every
         self._open: dict[str, list[float]] = defaultdict(list)
         rows = [row for row in read_metrics(path) if row["step"] <= start] if path.exists() else []
-        with path.open("w", newline="") as file:
+        # As a whole: where the disk is full, what is known of the run so far must not be lost.
+        with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
@@ -51,15 +61,33 @@ class MetricsFile:
             return
         row = {k: round(sum(v) / len(v), 6) for k, v in self._open.items() if k in COLUMNS}
         row["seconds"] = round(self._open["seconds"][-1], 1)
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)
         self._open.clear()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics file; what a row lacks is left out of it."""
-    with path.open(newline="") as file:
-        return [{k: float(v) for k, v in row.items() if v and k in COLUMNS} for row in csv.DictReader(file)]
+    """Rows of a metrics file; what a row lacks is left out of it.
+
+    Raises
+    ------
+    ValueError
+        If it is no log of a training, as when a spreadsheet has saved it with semicolons.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            rows = [{k: float(v) for k, v in row.items() if v and k in COLUMNS} for row in table]
+        wrong = [row for row in rows if "step" not in row]
+    except (ValueError, csv.Error):
+        wrong = [{}]
+    if wrong:
+        raise ValueError(
+            f"Expected the log of a training in {path}, numbers with commas between them, found something "
+            "else: another program may have saved it its own way. Rename it: the log begins anew then, and "
+            "the training goes on."
+        )
+    return rows
 
 
 def plot_metrics(paths: Sequence[Path], picture: Path) -> None:
