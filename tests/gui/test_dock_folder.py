@@ -11,6 +11,7 @@ from qtpy.QtTest import QTest
 from tests.fakes import DiscPredictor, disc_image, disc_mask
 from tests.gui.dock import DISCS, disc_picture
 
+from napari_sam._napari import large
 from napari_sam._napari.panels import folder_panel
 from napari_sam.masks import Mask, mask_iou
 
@@ -154,6 +155,23 @@ def test_labels_that_are_painted_undone_or_removed(open_desk, images, monkeypatc
     assert tifffile.imread(work.saved(0)).max() == 7
 
 
+def test_labels_that_were_given_another_shape_do_not_replace_those_on_disk(open_desk, images, monkeypatch):
+    desk = open_desk().wait_ready()
+    desk.viewer.layers.clear()
+    work = Work(desk, images, monkeypatch)
+    work.commit(0)
+    work.until_saved(0, objects=1)
+    before = work.saved(0).read_bytes()
+    labels = desk.target
+    labels.data = np.pad(labels.data, 4)
+    desk.until(lambda: f"is not saved: it has the shape {labels.data.shape} now" in work.panel.text.text())
+    desk.press(Qt.Key.Key_N)
+    work.wait(1)
+    assert work.saved(0).read_bytes() == before
+    assert labels in desk.viewer.layers
+    assert f"still in the viewer: {labels.name}" in work.panel.text.text()
+
+
 def test_labels_that_were_removed_empty_are_replaced_by_those_that_are_made_next(
     open_desk, images, monkeypatch
 ):
@@ -194,6 +212,21 @@ def test_a_stack_that_was_segmented_is_saved_with_the_folder(open_desk, stacks, 
     work.wait(1)
     assert len(np.unique(tifffile.imread(work.saved(0)))) == 1 + len(DISCS)
     assert [x.name for x in desk.viewer.layers if x.name.startswith("img0")] == []
+
+
+def test_labels_of_a_large_plane_are_said_not_to_be_in_the_folder(open_desk, tmp_path, monkeypatch):
+    monkeypatch.setattr(large, "IN_MEMORY", 10**6)
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    tifffile.imwrite(folder / "img0.tif", np.kron(disc_picture(), np.ones((6, 6), np.uint8)))
+    desk = open_desk().wait_ready()
+    work = Work(desk, folder, monkeypatch)
+    desk.dock.bench.labels_folder = tmp_path / "kept"
+    desk.dock.segment_everything()
+    desk.until(lambda: "everything" not in desk.session.running)
+    text = work.panel.text.text()
+    assert "'img0: all objects' is not saved in the folder: its planes are large" in text
+    assert f"it is kept in {tmp_path / 'kept'}" in text
 
 
 @pytest.mark.parametrize("what", ["followed", "found"])

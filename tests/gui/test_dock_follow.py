@@ -350,6 +350,13 @@ def test_neighbours_are_kept_and_rules_are_passed_on(follow_desk):
     desk.press(Qt.Key.Key_C)
     assert np.count_nonzero(painted.data == 7) == 10 * SHAPE[1]
     assert {int(i) for i in np.unique(painted.data)} == {0, 7, 8}
+    # Where others take all of it, it is not counted.
+    desk.press_button(desk.dock.commit_panel.undo)
+    painted.data[1:4] = 255
+    desk.press_button(panel.commit)
+    assert panel.text.text() == "Written into 4 planes of 'mine'. On 3 planes other objects take all of it."
+    assert painted.features.set_index("index").loc[256, "planes"] == 4
+    assert desk.errors == []
 
 
 def test_rules_that_never_came_to_work_do_not_count(follow_desk):

@@ -9,6 +9,8 @@ from qtpy.QtCore import Qt
 from tests.fakes import DiscPredictor, disc_mask
 from tests.gui.large_images import DrawnLevel, drawn_pyramid
 
+from napari_sam._napari.commit import commit_mask
+from napari_sam._napari.coordinates import plane_index
 from napari_sam._napari.large_labels import folder_of, is_stored
 from napari_sam.everything import AutomaticSettings
 from napari_sam.masks import Mask, mask_iou
@@ -264,6 +266,14 @@ def test_every_plane_of_a_stack_fills_tile_by_tile(open_slide, lead):
     assert np.allclose(layer.data_to_world(there), image.data_to_world(here))
     assert is_stored(layer) == (len(lead) == 1)
     assert desk.dock.tracks_panel.labels.layer is layer
+    if is_stored(layer):
+        # Who adds an object and presses the button once more keeps it, and what is known of it.
+        where = plane_index(desk.viewer, image)
+        done = commit_mask(layer, where, disc_mask(100, 100, 20), record={"predicted_iou": 0.5, "area": 0})
+        desk.press_button(panel.run)
+        desk.until(lambda: "stack" not in desk.session.running)
+        assert sorted(layer.features["index"]) == [*range(1, 6 * 5 + 1), done.label]
+        assert stored(layer)[where.index[0], 100, 100] == done.label
     assert desk.errors == []
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from napari.layers import Tracks
+from napari.layers import Labels, Tracks
 from qtpy.QtCore import Qt
-from tests.fakes import DiscPredictor, disc_image
+from tests.fakes import DiscPredictor, disc_image, disc_mask
 from tests.gui.dock import DISCS, disc_picture
-from tests.gui.following import RADII, at, click_object, go, wait_followed
+from tests.gui.following import RADII, SHAPE, at, ball, click_object, go, wait_followed
+
+from napari_sam._napari import target
 
 pytestmark = pytest.mark.gui
 
@@ -107,6 +111,48 @@ def test_an_end_is_set_where_the_prompts_were_cleared(follow_desk):
     assert len(desk.trail.masks) == 7
 
 
+def test_an_object_does_not_end_on_all_planes(follow_desk):
+    desk = follow_desk()
+    for z in (2, 6):
+        click_object(desk, z)
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    for z in (2, 6):
+        go(desk, z)
+        desk.dock.bench.clear()
+    desk.press_button(desk.panel.end)
+    assert max(desk.trail.masks) < 6
+    go(desk, 2)
+    desk.press_button(desk.panel.end)
+    assert "Nothing would be left of the object" in desk.errors.pop()
+    assert min(desk.trail.masks) == 1
+    # Where it goes on again elsewhere, it may end here.
+    go(desk, 6)
+    desk.press_button(desk.panel.end)
+    go(desk, 2)
+    desk.press_button(desk.panel.end)
+    assert min(desk.trail.masks) > 2
+    assert desk.errors == []
+
+
+def test_what_was_chosen_on_other_pixels_is_not_what_is_followed(follow_desk):
+    desk = follow_desk()
+    for z in (2, 6):
+        click_object(desk, z)
+    image = desk.dock.bench.image
+    image.data = np.stack([disc_image(SHAPE, [(*at(z)[:2], 10)]) for z in range(9)])
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    assert {mask.area for mask in desk.trail.masks.values()} == {disc_mask(0, 0, 10).area}
+    # Nor does undo bring back what was followed on pixels that are gone.
+    desk.press(Qt.Key.Key_C)
+    image.data = ball()
+    desk.press_button(desk.dock.commit_panel.undo)
+    assert not desk.target.data.any()
+    assert not desk.dock.stack.following
+    assert len(desk.dock.bench.binding.points.data) == 2
+
+
 def test_a_script_removes_all_layers_with_an_object_followed(follow_desk):
     desk = follow_desk()
     click_object(desk, 4)
@@ -128,12 +174,16 @@ def short_and_long():
     return np.stack([disc_image((180, 200), DISCS[1:] + DISCS[:1] * (z < 2)) for z in range(9)])
 
 
-@pytest.mark.parametrize("how", ["cancel", "close"])
+@pytest.mark.parametrize("how", ["cancel", "close", "pixels"])
 def test_numbers_that_are_being_written_are_written_to_the_end(follow_desk, how):
     desk = follow_desk(image=short_and_long())
     panel = desk.dock.stack_panel
     panel.length.setValue(3)
-    act = {"cancel": lambda: desk.session.cancel("stack"), "close": desk.dock.stack.stack.close}[how]
+    act = {
+        "cancel": lambda: desk.session.cancel("stack"),
+        "close": desk.dock.stack.stack.close,
+        "pixels": lambda: setattr(desk.dock.bench.image, "data", ball()),
+    }[how]
     at_step(desk, "numbers", 4, act)
     desk.press_button(panel.run)
     labels = stack_layer(desk)
@@ -143,8 +193,44 @@ def test_numbers_that_are_being_written_are_written_to_the_end(follow_desk, how)
     assert sorted(ids[0][1:]) == [1, 2]
     assert labels.editable
     assert len(labels.features) == 2
-    if how == "cancel":
+    if how != "close":
         assert "2 objects in 9 planes" in panel.text.text()
+
+
+def test_the_window_does_more_than_draw_what_is_filled_in(follow_desk, monkeypatch):
+    desk = follow_desk(image=short_and_long())
+    drawn, refresh = [], Labels.refresh
+
+    def refresh_slowly(layer, *args, **kwargs):
+        if layer.name.endswith(": stack") and layer.data.any():
+            drawn.append(np.count_nonzero(layer.data))
+            time.sleep(0.2)  # as a large volume takes in 3D
+        refresh(layer, *args, **kwargs)
+
+    monkeypatch.setattr(Labels, "refresh", refresh_slowly)
+    desk.press_button(desk.dock.stack_panel.run)
+    desk.until(lambda: "stack" not in desk.session.running)
+    assert 0 < len(drawn) <= 4
+    assert drawn[-1] == np.count_nonzero(stack_layer(desk).data), "the last one shows all of it"
+
+
+def test_a_stack_from_the_side_is_not_filled_into_labels_on_disk(follow_desk, tmp_path, monkeypatch):
+    monkeypatch.setattr(target, "IN_MEMORY", 10**6)
+    planes = [np.kron(plane, np.ones((6, 6), np.uint8)) for plane in ball()[3:6]]
+    desk = follow_desk(image=np.stack(planes))
+    desk.dock.bench.labels_folder = tmp_path
+    desk.click(*(6 * v for v in DISCS[1][:2]))
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    on_disk = desk.target
+    assert on_disk.multiscale
+    desk.viewer.dims.order = (1, 0, 2)
+    desk.until(lambda: desk.session.status.phase == "ready")
+    desk.press_button(desk.dock.stack_panel.run)
+    desk.until(lambda: stack_layer(desk).data.any())
+    assert np.unique(on_disk.data[0][...]).tolist() == [0, 1]
+    desk.session.cancel("stack")
+    assert desk.errors == []
 
 
 def test_time_points_of_a_movie_of_volumes_are_filled_into_one_layer(follow_desk):

@@ -14,6 +14,10 @@ from napari.layers import Tracks
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 from tests.fakes import disc_image
 
+from napari_sam._napari.track_run import Frames, find
+from napari_sam.progress import finish
+from napari_sam.tracks import TrackError, TrackSettings
+
 pytestmark = pytest.mark.gui
 
 SHAPE = (60, 100)
@@ -188,6 +192,25 @@ def test_removing_the_labels_or_closing_in_the_middle(track_desk):
     assert not desk.dock.bench.dispatch.worker.busy
 
 
+def test_labels_that_are_painted_in_while_they_are_tracked():
+    movie = MOVIE.copy()
+
+    def painted_in():
+        for number, step in enumerate(find(Frames(movie), TrackSettings(), (1, 1), True)):
+            if number == len(movie):
+                movie[1, :5, :5] = 77
+            yield step
+
+    with pytest.raises(TrackError, match="The labels of frame 1 were changed while they were tracked"):
+        finish(painted_in())
+
+
+def test_labels_with_very_great_numbers():
+    usual = finish(find(Frames(MOVIE), TrackSettings(), (1, 1), True)).renumbered
+    great = np.where(MOVIE > 0, MOVIE.astype(np.uint64) + 2**62, 0)
+    assert np.array_equal(finish(find(Frames(great), TrackSettings(), (1, 1), True)).renumbered, usual)
+
+
 def test_tracks_of_somebody_else_are_saved(track_desk, tmp_path, monkeypatch):
     desk = track_desk()
     desk.viewer.add_tracks(
@@ -258,6 +281,25 @@ def test_gap_and_length_in_planes_or_in_micrometres(open_desk, step, cases):
         row = layer.features.set_index("index").loc[first]
         assert row["volume_um3"] == pytest.approx(step * np.count_nonzero(layer.data == first))
         desk.viewer.layers.remove(layer)
+
+
+@pytest.mark.parametrize(("step", "unit"), [(1 / 3, "um"), (0.0003, "mm"), (0.9996, "um")])
+def test_what_is_set_in_planes_stays_whatever_a_plane_is_in_the_unit(open_desk, step, unit):
+    desk = open_desk(image=stack_with_a_gap(), scale=(step, 1, 1), units=(unit,) * 3).wait_ready()
+    panel = desk.dock.stack_panel
+    panel.gap.setValue(2)
+    panel.length.setValue(3)
+    chosen = panel.link_settings()
+    for unit_number in (1, 0):
+        panel.unit.setCurrentIndex(unit_number)
+        assert panel.link_settings() == chosen
+        per_plane = panel.unit.currentData()
+        assert panel.length.value() == pytest.approx(3 * per_plane, rel=0.05)
+    assert (panel.gap.value(), panel.length.value()) == (2, 3)
+    # What is typed counts as it is typed.
+    panel.unit.setCurrentIndex(1)
+    panel.length.setValue(panel.length.value() + 1.5 * step)
+    assert panel.link_settings().min_length == 5
 
 
 def test_lengths_are_offered_where_the_image_has_them(open_desk):

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_sam._napari import ids
 from napari_sam._napari.commit import commit_mask, write_plane
 from napari_sam._napari.coordinates import PlaneIndex
 from napari_sam._napari.ids import next_label
+from napari_sam._napari.large_labels import add_large_labels
 from napari_sam.masks import Mask
 
 HERE = PlaneIndex((1, None, None), 1, 2)
@@ -95,6 +97,20 @@ def test_zarr_is_followed():
     layer = Labels(zarr.zeros((4, 20, 30), chunks=(1, 20, 30), dtype="u2"))
     assert commit_mask(layer, HERE, Mask(0, 0, np.ones((3, 3), bool))).label == 1
     assert commit_mask(layer, HERE, Mask(9, 0, np.ones((3, 3), bool))).label == 2
+
+
+def test_two_windows_on_the_same_labels_on_disk_give_each_object_an_id_of_its_own(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (1300, 1300)).astype(np.uint8)
+    windows = [ViewerModel(), ViewerModel()]
+    layers = [add_large_labels(v, v.add_image(picture, name="slide"), tmp_path) for v in windows]
+    plane = PlaneIndex((None, None), 0, 1)
+    given = [
+        commit_mask(layer, plane, Mask(50 * step, 50 * number, np.ones((9, 9), bool))).label
+        for step in range(3)
+        for number, layer in enumerate(layers)
+    ]
+    assert given == [1, 2, 3, 4, 5, 6]
+    assert np.unique(layers[0].data[0][...]).tolist() == [0, *given]
 
 
 def test_nothing_is_kept_of_layers_that_are_gone(large):

@@ -65,6 +65,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         load_model("vit_q")
 
 
-def test_an_unknown_device_is_refused():
-    with pytest.raises(ValueError, match="cannot be used on this machine"):
-        choose_device("cuda:99")
+@pytest.mark.parametrize("device", ["cuda:99", "abacus", "xla"])
+def test_a_device_that_is_not_there_is_refused_in_a_sentence(device):
+    with pytest.raises(ValueError, match="cannot be used on this machine") as refused:
+        choose_device(device)
+    assert len(str(refused.value)) < 400

@@ -161,6 +161,29 @@ def test_undo_of_what_is_gone_says_so(session, runner, prompts):
     assert session.errors == ["This step cannot be taken back any more: the layer 'cells' was removed"]
 
 
+def test_undo_on_a_disk_that_is_away_is_tried_again(session, runner, prompts):
+    away = [OSError("the drive is away")]
+    reverted = []
+
+    def write(objects):
+        def revert():
+            if away:
+                raise away.pop()
+            reverted.append(objects)
+
+        return revert
+
+    prompts.click(20, 24)
+    runner.drain()
+    session.commit(write, partial(prompts.put, ()))
+    session.undo()
+    assert session.errors == ["This step could not be carried out: the drive is away"]
+    assert session.history.undoable == "commit"
+    session.undo()
+    assert len(reverted) == 1
+    assert session.history.redoable == "commit"
+
+
 def test_automatic_masks_are_written_as_one_decision(session, runner, ready):
     book = LabelBook()
     assert session.accept_automatic(book.write) == 0

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Image, Labels, Points, Shapes
 from qtpy.QtCore import QObject, QTimer
 
-from napari_sam._napari.large_labels import is_stored
+from napari_sam._napari.large_labels import folder_of
 from napari_sam._napari.layers import add_labels_layer, is_filling, is_own, own_layers, remove_layer, role_of
 from napari_sam.axes import METRES, SECONDS
 from napari_sam.session.annotator import FolderAnnotator
@@ -65,7 +65,8 @@ class Annotator(QObject):
         self._bench.target_made.connect(self._adopt)
         for signal in (dock.session.history_changed, dock.session.sifted_changed):
             signal.connect(self._on_decision)
-        dock.stack.stack.filled.connect(self._adopt)
+        for run in (dock.stack.stack, dock.automatic.large):
+            run.filled.connect(self._adopt)
 
     def begin(self, images: str, labels: str | None = None) -> None:
         """Work through a folder; the labels go into its folder ``labels`` if no other is given."""
@@ -122,7 +123,17 @@ class Annotator(QObject):
 
         if self._labels is None or self._opened is None:
             return None
+        if self._misfit():
+            self._panel.say(
+                f"{self._labels.name!r} is not saved: it has the shape {self._labels.data.shape} now, and its "
+                f"image {self._opened.shape}. Bring it back to that shape, or export it."
+            )
+            return None
         return Snapshot(number, np.array(self._labels.data), self._labels.features.copy(), self._opened.axes)
+
+    def _misfit(self) -> bool:
+        """Whether somebody gave the labels another shape than their image has."""
+        return bool(self._labels is not None and self._labels.data.shape != self._opened.shape)
 
     def _look(self) -> Look:
         """How the dock looks at its image, for the one that is embedded ahead."""
@@ -144,7 +155,7 @@ class Annotator(QObject):
         viewer, bench = self._bench.viewer, self._bench
         self._take_back()
         tool, picks = bench.tool, self._picks()
-        old, old_labels = self._layers, self._labels
+        old, old_labels = self._layers, None if self._misfit() else self._labels
         shape_before = self._opened.shape if self._opened is not None else None
         self._watch(False)
         self._labels, self._opened, self._taken = None, opened, False
@@ -234,9 +245,14 @@ class Annotator(QObject):
             if not any(is_own(layer, image) for image in self._bench.viewer.layers):
                 self._panel.say(f"{layer.name!r} is not saved in the folder: its image is gone. Export it.")
             return
-        fits = layer.data.shape == self._opened.shape and not is_stored(layer)
+        folder = folder_of(layer)
         taken = self._taken if self._labels is None else _holds_objects(self._labels)
-        if not fits or taken:
+        if folder is not None:
+            self._panel.say(
+                f"{layer.name!r} is not saved in the folder: its planes are large, and it is kept in "
+                f"{folder}. Export it as the labels of this image."
+            )
+        elif taken or layer.data.shape != self._opened.shape:
             self._panel.say(
                 f"{layer.name!r} is not saved in the folder: there are other labels of this image already, "
                 "which would be lost. Export it, or turn to another image and back to go on with those."

@@ -164,7 +164,8 @@ def commit_through(
     overlap : {"keep", "replace"}
         Whether pixels of other objects stay theirs. Planes on which nothing is left are passed over.
     record : mapping, optional
-        What to store about the object in the layer's features.
+        What to store about the object in the layer's features; its ``area`` and its number of ``planes`` are
+        set to what was written.
 
     Returns
     -------
@@ -185,8 +186,8 @@ def commit_through(
             "Let the new object replace them."
         )
     rows = ready[0].rows
-    if "area" in rows:
-        rows = rows.assign(area=sum(done.area for done in ready))
+    written = {"area": sum(done.area for done in ready), "planes": len(ready)}
+    rows = rows.assign(**{name: value for name, value in written.items() if name in rows})
     ready = [replace(done, rows=rows if number == 0 else rows.iloc[:0]) for number, done in enumerate(ready)]
     _carry_out(labels_layer, ready)
     return tuple(ready)
@@ -197,6 +198,8 @@ def write_plane(
     plane: PlaneIndex,
     labels: NDArray[np.integer],
     records: pd.DataFrame | None = None,
+    *,
+    refresh: bool = True,
 ) -> None:
     """Set a whole plane to a label image, without an undo step: a stack that fills plane by plane.
 
@@ -208,6 +211,8 @@ def write_plane(
         Ids as they are to be stored.
     records : DataFrame, optional
         Rows for the layer's features with a column ``index`` of ids; rows of the same ids are replaced.
+    refresh : bool
+        Whether the layer is drawn anew; else it is for the caller to do.
     """
     plane = twin_plane(plane, labels_layer.ndim)
     check_writable(labels_layer)
@@ -215,7 +220,8 @@ def write_plane(
     values = labels.astype(labels_layer.data.dtype)
     labels_layer.data[plane.slices] = values.T if plane.flipped else values
     note_label(labels_layer, int(labels.max(initial=0)))
-    labels_layer.refresh(extent=False)
+    if refresh:
+        labels_layer.refresh(extent=False)
     if records is not None and len(records):
         store_rows(labels_layer, records)
 

@@ -38,7 +38,8 @@ def next_label(layer: Labels) -> int:
             _highest[layer] = _read_highest(data) if known is None else known
             layer.events.paint.connect(_on_paint)
             layer.events.data.connect(_on_data)
-        highest = _highest[layer]
+        # Another window, or another program, may write into the same store.
+        highest = max(_highest[layer], highest_stored(layer) or 0)
     import pandas as pd
 
     features = layer.features

@@ -57,11 +57,11 @@ def write_patches(layer: Labels, patches: Sequence[Patch]) -> None:
         crop = read_box(layer, plane, box)
         crop[where] = values[where]
         crop = crop.T if plane.flipped else crop
+        note_label(layer, int(values[where].max()))  # first: what is half written has its id for itself
         if is_stored(layer):
             put(layer, _region(plane, box, None), _open_axes(plane), crop)
         else:
             layer.data[_region(plane, box, None)] = crop
-        note_label(layer, int(values[where].max()))
     layer.refresh(extent=False)
 
 

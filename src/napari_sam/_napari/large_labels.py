@@ -14,6 +14,7 @@ from napari.layers import Labels
 
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape
 from napari_sam._napari.layers import MARK, Frame, add_layer_on_top, mark, place_preview, twin, twin_ndim
+from napari_sam._napari.planes import read_pixels
 from napari_sam.axes import Axes
 from napari_sam.export.napari_writer import layer_axes
 from napari_sam.levels import FULL
@@ -242,5 +243,5 @@ def _digest(image: Image) -> str:
     digest.update(repr((layer_shape(image), str(data.dtype), image.source.path)).encode())
     for y in np.linspace(0, max(height - 32, 0), 3).astype(int):
         for x in np.linspace(0, max(width - 32, 0), 3).astype(int):
-            digest.update(np.asarray(data[(*lead, slice(y, y + 32), slice(x, x + 32))]).tobytes())
+            digest.update(read_pixels(data, (*lead, slice(y, y + 32), slice(x, x + 32))).tobytes())
     return digest.hexdigest()

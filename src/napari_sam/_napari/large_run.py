@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_sam._napari.commit import store_rows
 from napari_sam._napari.large_labels import Part, add_filling_labels, folder_of, store_highest
 from napari_sam._napari.layers import MARK, set_filling
 from napari_sam.levels import FULL
@@ -171,7 +172,7 @@ class LargeRun(QObject):
                 layer.metadata[MARK]["by_hand"] = True
             # Planes that are not linked have the same ids each; napari shows one row for an id.
             if "plane" not in table:
-                layer.features = table
+                store_rows(layer, table)  # objects that were added by hand keep theirs
             layer.refresh(extent=False)
             self.said.emit(f"{len(table)} objects in the layer {layer.name!r}, kept in {path}")
             self.filled.emit(layer)

@@ -11,7 +11,7 @@ from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex, plane_index
-from napari_sam.image import RGB, Contrast, plane_to_rgb, range_contrast
+from napari_sam.image import RGB, Contrast, ImageError, plane_to_rgb, range_contrast
 from napari_sam.masks import Box
 from napari_sam.tiling.read import sampled_contrast
 
@@ -68,7 +68,7 @@ class Source:
 
     def read(self, box: Box | None = None) -> RGB:
         """Read the plane, or a box of it, and bring it to 8-bit RGB; nothing else of the data is read."""
-        plane = np.asarray(self.data[self.slices if box is None else self._within(box)])
+        plane = read_pixels(self.data, self.slices if box is None else self._within(box))
         if self.transposed:
             plane = plane.swapaxes(0, 1)
         if self.colours:
@@ -87,7 +87,7 @@ class Source:
 
     def raw(self, box: Box) -> NDArray[Any]:
         """Values in a box as they are, (y, x) or (y, x, colour) as displayed."""
-        part = np.asarray(self.data[self._within(box)])
+        part = read_pixels(self.data, self._within(box))
         part = part.swapaxes(0, 1) if self.transposed else part
         return part[..., :3] if self.colours else part
 
@@ -96,6 +96,27 @@ class Source:
         rows, columns = box.slices[::-1] if self.transposed else box.slices
         across = iter((rows, columns))
         return tuple(next(across) if isinstance(s, slice) else s for s in self.slices)
+
+
+def read_pixels(data: Any, where: tuple[int | slice, ...]) -> NDArray[Any]:
+    """Read a region of an image, which may be lazy: a file that is read only now, or something computed.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, for whatever reason the reader has.
+    """
+    try:
+        return np.asarray(data[where])
+    except MemoryError:
+        raise
+    except Exception as error:
+        lead = ", ".join(str(at) for at in where if not isinstance(at, slice))
+        plane = f"Plane {lead} of the image" if lead else "The image"
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise ImageError(
+            f"{plane} could not be read ({reason}). Its file may be damaged, or the drive not be connected."
+        ) from error
 
 
 class _Blocks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from napari_sam.store import EmbeddingCache
 
 
+REST = 10
+"""Times as long as the drawing of the layer took, until it is drawn again."""
+
+
 class StackRun(QObject):
     """Segments a stack and fills a layer; one of large planes on disk, tile by tile.
 
@@ -56,6 +61,7 @@ class StackRun(QObject):
         self._planes: Sequence[Plane] = ()
         self._image: Image | None = None
         self._done = self._below = 0
+        self._rest_until = 0.0
         self._final: Segmented | None = None
         """The outcome, while its numbers are being written into the planes."""
         self._large = LargeRun(bench, "stack", "Segment every plane")
@@ -163,7 +169,13 @@ class StackRun(QObject):
         """Write a plane; its ids count from those that the layer had before."""
         assert self._layer is not None
         labels = np.where(step.labels > 0, step.labels + self._below, 0)
-        write_plane(self._layer, self._planes[step.plane].index, labels)
+        write_plane(self._layer, self._planes[step.plane].index, labels, refresh=False)
+        # In 3D all of the volume is drawn: with every plane that comes in, the window would do nothing else.
+        began = time.monotonic()
+        if began >= self._rest_until:
+            self._layer.refresh(extent=False)
+            ended = time.monotonic()
+            self._rest_until = ended + REST * (ended - began)
 
     def _finish(self, table: pd.DataFrame) -> None:
         layer, total = self._layer, len(self._planes)
@@ -178,15 +190,20 @@ class StackRun(QObject):
 
     def _let_go(self) -> None:
         """End with the layer, and keep none of the image's arrays alive."""
-        if self._layer is not None:
-            set_filling(self._layer, False)
+        layer = self._layer
+        if layer is not None:
+            set_filling(layer, False)
         if self._image is not None:
             self._image.events.data.disconnect(self._on_pixels)
         self._layer, self._planes, self._image, self._final = None, (), None, None
+        if layer is not None:
+            layer.refresh(extent=False)  # what came in since it was drawn last
 
     def _on_pixels(self, event: Any) -> None:
         """The image became another one: the planes that are filled in are no longer its own."""
-        if self._layer is not None:
+        if self._final is not None:
+            self.settle()  # all planes are those before: half of the numbers would be those of other objects
+        elif self._layer is not None:
             image, labels = event.source.name, self._layer.name
             self._let_go()
             self._bench.session.cancel("stack")
@@ -258,6 +275,8 @@ def _is_free(labels: Labels, image: Image, planes: Sequence[Plane], channel_axis
     try:
         check_target(labels, image, channel_axis=channel_axis)
     except CommitError:
+        return False
+    if labels.multiscale:  # on disk; planes that are small enough are filled in memory
         return False
     data = labels.data
     places = [twin_plane(plane.index, labels.ndim).slices for plane in planes]

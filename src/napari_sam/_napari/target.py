@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam._napari.commit import commit_labels, commit_mask, commit_through, take_back
+from napari_sam._napari.commit import CommitError, commit_labels, commit_mask, commit_through, take_back
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape
 from napari_sam._napari.large import IN_MEMORY
 from napari_sam._napari.large_labels import add_large_labels, folder_of
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from napari_sam._napari.commit import Committed
 
 
+class StorageError(CommitError, OSError):
+    """Labels on disk that cannot be read or written just now: the same may go well later."""
+
+
 def make_target(
     viewer: ViewerModel,
     image: Image,
@@ -32,10 +37,22 @@ def make_target(
     channel_axis: int | None,
     tell: Callable[[str], None],
 ) -> Labels:
-    """Add a Labels layer for objects: in memory, or in a folder for an image whose planes are large."""
+    """Add a Labels layer for objects: in memory, or in a folder for an image whose planes are large.
+
+    Raises
+    ------
+    CommitError
+        If the folder cannot be written to.
+    """
     if prod(layer_shape(image)[-2:]) <= IN_MEMORY:
         return add_labels_layer(viewer, image, channel_axis=channel_axis)
-    layer = add_large_labels(viewer, image, folder, channel_axis=channel_axis)
+    try:
+        layer = add_large_labels(viewer, image, folder, channel_axis=channel_axis)
+    except OSError as error:
+        raise CommitError(
+            f"This image is large, and its labels cannot be kept in {folder} ({error.strerror or error}). "
+            "Choose another folder under Segment all > Labels in."
+        ) from error
     tell(f"This image is large: its labels are kept on disk, in {folder_of(layer)}")
     return layer
 
@@ -82,12 +99,13 @@ def write_into(
     _check_there(viewer, layer)
     shape = layer_shape(layer)
     full = [_at_full_resolution(one, factors) for one in objects]
-    if len(full) == 1 and not least:
-        done = commit_mask(layer, plane, full[0].mask, overlap=overlap, record=full[0].record)
-    else:
-        records = [one.record for one in full]
-        masks = [one.mask for one in full]
-        done = commit_labels(layer, plane, masks, overlap=overlap, records=records, least=least)
+    with _in_words(layer):
+        if len(full) == 1 and not least:
+            done = commit_mask(layer, plane, full[0].mask, overlap=overlap, record=full[0].record)
+        else:
+            records = [one.record for one in full]
+            masks = [one.mask for one in full]
+            done = commit_labels(layer, plane, masks, overlap=overlap, records=records, least=least)
     if tell is not None and 0 in done.labels:
         tell(
             f"{done.labels.count(0)} of {len(done.labels)} masks were left out: other objects take them, or "
@@ -102,11 +120,19 @@ def write_through(
     masks: Mapping[PlaneIndex, Mask],
     overlap: Overlap,
     record: Mapping[str, Any],
+    *,
+    count: Callable[[int], None] | None = None,
 ) -> Callable[[], None]:
-    """Write one object into all its planes; returns what takes it out again. See `write_into`."""
+    """Write one object into all its planes; returns what takes it out again. See `write_into`.
+
+    ``count`` is told on how many planes anything of it was left to write.
+    """
     _check_there(viewer, layer)
     shape = layer_shape(layer)
-    done = commit_through(layer, masks, overlap=overlap, record=record)
+    with _in_words(layer):
+        done = commit_through(layer, masks, overlap=overlap, record=record)
+    if count is not None:
+        count(len(done))
     return partial(_take_out, viewer, layer, shape, *done)
 
 
@@ -116,7 +142,20 @@ def _take_out(viewer: ViewerModel, layer: Labels, shape: tuple[int, ...], *done:
         raise ValueError(
             f"the labels {layer.name!r} had the shape {shape} and have {layer_shape(layer)} now."
         )
-    take_back(layer, *done)
+    with _in_words(layer):
+        take_back(layer, *done)
+
+
+@contextmanager
+def _in_words(layer: Labels) -> Iterator[None]:
+    """Say of labels on disk why they could not be read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The labels {layer.name!r} could not be written where they are kept "
+            f"({error.strerror or error}). Make room, or connect the drive, and try again."
+        ) from error
 
 
 def _check_there(viewer: ViewerModel, layer: Labels) -> None:

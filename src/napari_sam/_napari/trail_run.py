@@ -53,7 +53,9 @@ class TrailRun(QObject):
         self._course = Course()
         self._memory = ChoiceMemory()
         self._image: Image | None = None
-        self._aside: WeakKeyDictionary[Image, tuple[Course, ChoiceMemory]] = WeakKeyDictionary()
+        self._pixels: Any = None
+        """The image's data: on others, what was chosen and followed is over."""
+        self._aside: WeakKeyDictionary[Image, tuple[Any, Course, ChoiceMemory]] = WeakKeyDictionary()
         self._looked_at: int | None = None
         self._volume = FollowedVolume(bench.viewer)
         bench.at_hand = self._masks_on
@@ -105,6 +107,7 @@ class TrailRun(QObject):
         from napari_sam.propagate import propagate_object
 
         bench, session = self._bench, self._bench.session
+        self._on_picture()  # the image may just have become another one
         if bench.image is None or bench.binding is None or session.predictor is None:
             self.failed.emit("Nothing to follow yet: wait for the model to load and choose an image.")
             return
@@ -185,16 +188,16 @@ class TrailRun(QObject):
         here = self.here
         if self.trail is None or here is None:
             return
-        said = self._course.said(self._bench.binding)
-        if self.trail.anchors <= {here} and here not in said:
-            self.failed.emit("The object was followed from this plane alone. Discard it instead.")
-            return
-        if here in said:
+        if here in self._course.said(self._bench.binding):
             self.failed.emit(
                 "Something is said about the object on this plane. Clear the prompts here first."
             )
             return
-        self._show(replace(self._course, trail=self.trail.end_at(here)))
+        trail = self.trail.end_at(here)
+        if not trail.planes:
+            self.failed.emit("Nothing would be left of the object. Discard it instead.")
+            return
+        self._show(replace(self._course, trail=trail))
 
     def commit(self, target: Labels | None, overlap: Overlap) -> int:
         """Write the object into all its planes with one id, as one decision.
@@ -221,10 +224,14 @@ class TrailRun(QObject):
         viewer = self._bench.viewer
 
         def act(layer: Labels) -> int:
-            write = partial(write_through, viewer, layer, places, overlap, record)
-            self._decide(f"object in {len(masks)} planes", write)
-            self.said.emit(f"Written into {len(masks)} planes of {layer.name!r}.")
-            return len(masks)
+            counts: list[int] = []
+            write = partial(write_through, viewer, layer, places, overlap, record, count=counts.append)
+            self._decide("object in its planes", write)
+            words = f"Written into {_planes(counts[0])} of {layer.name!r}."
+            if counts[0] < len(masks):
+                words += f" On {_planes(len(masks) - counts[0])} other objects take all of it."
+            self.said.emit(words)
+            return counts[0]
 
         return self._bench.attempt(target, act)
 
@@ -288,10 +295,11 @@ class TrailRun(QObject):
     def _return_to(self, state: _State) -> None:
         """Bring a state back, if its image is still the one that is worked on."""
         if state.binding is self._bench.binding:
-            course = state.course
+            course, said_on = state.course, state.course.numbers
             self._stop()  # what is being followed belongs to the state that is left
-            self._bring_back(state.binding, partial(state.binding.restore, state.prompts, course.numbers))
-            self._show(course)
+            self._bring_back(state.binding, partial(state.binding.restore, state.prompts, said_on))
+            # On other pixels what was said counts still, what was followed does not.
+            self._show(course if course.pixels is self._bench.image.data else Course())
 
     def _bring_back(self, binding: PromptBinding, act: Callable[[], Any]) -> None:
         """Change the prompts without that being a decision."""
@@ -335,26 +343,26 @@ class TrailRun(QObject):
         """Another image: what was followed on the one before waits until it is back."""
         left, self._image = self._image, image
         if left is not None and left in self._bench.viewer.layers:
-            self._aside[left] = self._course, self._memory
+            self._aside[left] = self._pixels, self._course, self._memory
         course, memory = Course(), ChoiceMemory()
         if image is not None and image in self._aside:
-            kept, chosen = self._aside.pop(image)
-            if not kept.planes or kept.pixels is image.data:
+            pixels, kept, chosen = self._aside.pop(image)
+            if pixels is image.data:
                 course, memory = kept, chosen
         self._take_up(course, memory)
 
     def _on_picture(self) -> None:
         """Contrast or pixels changed: what was followed on other pixels is over."""
         image = self._bench.image
-        course = self._course
-        if course.planes and image is not None and course.pixels is not image.data:
+        if image is not None and self._pixels is not image.data:
             self._take_up(Course(), ChoiceMemory())
 
     def _take_up(self, course: Course, memory: ChoiceMemory) -> None:
         """Go on with what was followed on an image, or with nothing."""
-        had = self.trail is not None
+        had, image = self.trail is not None, self._bench.image
         self._stop()
         self._course, self._memory = course, memory
+        self._pixels = None if image is None else image.data
         if had:
             self.said.emit("")
         self.changed.emit()
@@ -372,6 +380,10 @@ class _State(NamedTuple):
     binding: PromptBinding
     prompts: Snapshot
     course: Course
+
+
+def _planes(count: int) -> str:
+    return f"{count} plane{'s' if count != 1 else ''}"
 
 
 def _nothing() -> None:

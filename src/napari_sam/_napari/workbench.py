@@ -279,9 +279,9 @@ class Workbench(QObject):
             return 0
         made = target is None or target not in self.viewer.layers
         making = self.viewer, image, self.labels_folder, self.channel_axis, self.told.emit
-        layer = make_target(*making) if made else target
-        written = 0
+        layer, written = target, 0
         try:
+            layer = make_target(*making) if made else target
             check_target(layer, image, channel_axis=self.channel_axis)
             written = act(layer)
         except (CommitError, ValueError) as error:

@@ -35,8 +35,9 @@ def choose_device(device: str = "auto") -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # pages of what torch is made of may follow
         raise ValueError(
-            f"The device {device!r} cannot be used on this machine ({error}). Use 'auto' or 'cpu'."
+            f"The device {device!r} cannot be used on this machine ({reason}). Use 'auto' or 'cpu'."
         ) from error
     return chosen
 

@@ -321,6 +321,8 @@ class AnnotationSession(ViewSession):
     def _decide(self, move: Callable[[], bool]) -> None:
         try:
             move()
+        except OSError as error:
+            self.failed.emit(f"This step could not be carried out: {error}")
         except (RuntimeError, ValueError, LookupError) as error:
             self.failed.emit(f"This step cannot be taken back any more: {error}")
         self.history_changed.emit()

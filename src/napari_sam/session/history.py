@@ -79,6 +79,10 @@ class History:
             return False
         decision = source.pop()
         # A decision that cannot be carried out any more (its layer is gone) does not come back.
-        act(decision)
+        try:
+            act(decision)
+        except OSError:  # a disk that is full or away is a passing reason: it can be tried again
+            source.append(decision)
+            raise
         target.append(decision)
         return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from math import floor, log10
 
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFrame, QPushButton, QWidget
@@ -37,13 +39,16 @@ class StackPanel(Panel):
         self.why = ""
         self._chosen: int | None = None
         self._per_plane = 1.0
+        self._planes = {self.gap: 1.0, self.length: 1.0}
+        """The gap and the length in planes: the boxes round what they show."""
         self._lay_out()
         self.run.clicked.connect(self.run_requested)
         self.progress.cancelled.connect(self.cancel_requested)
         self.link.toggled.connect(self.linking.setVisible)
         self.unit.currentIndexChanged.connect(lambda _: self._convert())
-        self.length.setValue(1)
-        self.gap.setValue(1)
+        for box in self._planes:
+            box.setRange(0, 1e6)
+            box.valueChanged.connect(partial(self._on_value, box))
         self.set_step(1.0, "")
         self.set_axes(())
 
@@ -88,7 +93,7 @@ class StackPanel(Panel):
         """How objects are linked through the planes, or False."""
         if not self.link.isChecked():
             return False
-        return LinkSettings.measured(self._per_plane, gap=self.gap.value(), length=self.length.value())
+        return LinkSettings.measured(1.0, gap=self._planes[self.gap], length=self._planes[self.length])
 
     def set_running(self, running: bool) -> None:
         """Show whether a stack is being segmented."""
@@ -123,10 +128,14 @@ class StackPanel(Panel):
 
     def _convert(self) -> None:
         """Show the gap and the length in the unit that is chosen now."""
-        before, self._per_plane = self._per_plane, float(self.unit.currentData())
-        for box in (self.gap, self.length):
-            planes = box.value() / before
-            box.setDecimals(2 if self.unit.currentIndex() > 0 else 0)
-            box.setRange(0, 1e6)
-            box.setSingleStep(self._per_plane)
-            box.setValue(planes * self._per_plane)
+        self._per_plane = float(self.unit.currentData())
+        measured = self.unit.currentIndex() > 0
+        for box, planes in self._planes.items():
+            with QSignalBlocker(box):
+                # A plane is told by two digits at least, however thin it is in this unit.
+                box.setDecimals(max(2, 1 - floor(log10(self._per_plane))) if measured else 0)
+                box.setSingleStep(self._per_plane)
+                box.setValue(planes * self._per_plane)
+
+    def _on_value(self, box: QDoubleSpinBox, value: float) -> None:
+        self._planes[box] = value / self._per_plane
