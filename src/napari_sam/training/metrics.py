@@ -118,6 +118,7 @@ def plot_metrics(paths: Sequence[Path], picture: Path) -> None:
             axes.plot(*zip(*_smoothed(found), strict=True) if found else ((), ()), label=name)
         for start in starts[1:]:
             axes.axvline(start, color="grey", linewidth=0.8, linestyle=":")
+        axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel("step")
         axes.legend()
         axes.grid(alpha=0.3)
