@@ -125,8 +125,8 @@ class Annotator(QObject):
             return None
         if self._misfit():
             self._panel.say(
-                f"{self._labels.name!r} is not saved: it has the shape {self._labels.data.shape} now, and its "
-                f"image {self._opened.shape}. Bring it back to that shape, or export it."
+                f"{self._labels.name!r} is not saved: it has the shape {self._labels.data.shape} now, and "
+                f"its image {self._opened.shape}. Bring it back to that shape, or export it."
             )
             return None
         return Snapshot(number, np.array(self._labels.data), self._labels.features.copy(), self._opened.axes)
