@@ -31,7 +31,7 @@ from napari_sam._napari.shortcuts import Shortcuts, listing
 from napari_sam._napari.signs import POSITIVE
 from napari_sam._napari.stack_work import StackWork
 from napari_sam._napari.workbench import Workbench
-from napari_sam.session.libraries import collecting_seldom
+from napari_sam.session.libraries import begin_to_load, collecting_seldom
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -56,6 +56,7 @@ class SegmentAnythingDock(Docked):
 
     def __init__(self, napari_viewer: ViewerModel, *, load_model: Load | None = None) -> None:
         super().__init__()
+        begin_to_load()
         # Depending on how the dock was opened this is the viewer or a proxy of it; layers are compared by
         # identity below, for which the viewer itself is needed.
         self.viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 SELDOM = 200_000
 """So many new objects make Python look for those that nobody needs any more; 700 or 2,000 otherwise."""
@@ -40,6 +40,14 @@ def load_torch_libraries() -> None:
             path = folder / f"{name}{suffix}"
             if path.is_file():
                 dlopen(os.fsencode(path), os.RTLD_LAZY | os.RTLD_LOCAL)
+
+
+def begin_to_load() -> None:
+    """Load torch's shared libraries in a thread of its own, while the window is built.
+
+    `load_torch_libraries` waits for what is under way.
+    """
+    Thread(target=load_torch_libraries, name="napari-sam-libraries", daemon=True).start()
 
 
 @contextmanager
