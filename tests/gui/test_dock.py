@@ -61,6 +61,17 @@ def test_click_choose_commit_undo(desk):
     assert desk.errors == []
 
 
+def test_masks_lie_above_the_labels_and_below_the_clicks(desk):
+    for disc in DISCS[:2]:
+        desk.click(*disc[:2])
+        desk.wait_offers()
+        desk.press(Qt.Key.Key_C)
+        desk.until(lambda: not desk.session.offers)
+    layers, bench = list(desk.viewer.layers), desk.dock.bench
+    order = [bench.image, desk.target, bench.preview.layer, bench.binding.points]
+    assert [layers.index(layer) for layer in order] == sorted(layers.index(layer) for layer in order)
+
+
 def test_the_choice_is_previewed_on_the_canvas(desk):
     desk.click(*DISCS[0][:2])
     desk.wait_offers()

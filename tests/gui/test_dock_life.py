@@ -323,7 +323,7 @@ def test_closing_the_dock_gives_everything_back(open_desk):
     )
     names = [layer.name for layer in viewer.layers]
     # What was drawn and committed stays, what only helped goes.
-    assert names == ["discs", "discs: clicks", "discs: objects"]
+    assert names == ["discs", "discs: objects", "discs: clicks"]
     assert sum(len(e.callbacks) for e in viewer.layers.events.emitters.values()) < listeners
     desk.until(lambda: not inference_threads())
     # The keys are napari's again, and clicks are nobody's.

@@ -11,7 +11,14 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape
-from napari_sam._napari.layers import Frame, add_preview_layer, place_preview, preview_shape, remove_layer
+from napari_sam._napari.layers import (
+    Frame,
+    add_preview_layer,
+    own_layers,
+    place_preview,
+    preview_shape,
+    remove_layer,
+)
 from napari_sam.masks import Box, Mask
 
 if TYPE_CHECKING:
@@ -143,10 +150,17 @@ class MaskPreview:
             layer.visible = False
 
     def raise_to_top(self) -> None:
-        """Put the layer above all others."""
+        """Put the layer above all others but the prompts, which are not to be seen through it."""
         layers = self._viewer.layers
-        if self.layer is not None and layers[-1] is not self.layer:
-            layers.move(layers.index(self.layer), len(layers))
+        if self.layer is None:
+            return
+        prompts = [
+            one for role in ("points", "shapes") for one in own_layers(self._viewer, self._image, role)
+        ]
+        top = [self.layer, *prompts]
+        if list(layers)[-len(top) :] != top:
+            for layer in top:
+                layers.move(layers.index(layer), len(layers))
 
     def remove(self) -> None:
         """Take the layer out of the viewer."""
@@ -190,6 +204,7 @@ class MaskPreview:
                 color_dict={None: "transparent", 0: "transparent", **colours}
             )
             self._layer, self._image = layer, image
+            self.raise_to_top()
         elif plane != self._plane or frame != self._frame:
             if layer.data.shape != shape:
                 layer.data = np.zeros(shape, np.uint8)
