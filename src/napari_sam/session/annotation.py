@@ -29,10 +29,8 @@ class AnnotationSession(ViewSession):
 
     Parameters
     ----------
-    cache : EmbeddingCache or Shelf
-        Embeddings of the planes seen so far.
-    load_model : callable, optional
-        Called with a name and ``device=``; `napari_sam.load_model` if not given.
+    cache, load_model
+        See `ViewSession`.
 
     Notes
     -----
