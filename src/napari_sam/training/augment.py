@@ -16,6 +16,8 @@ __all__ = ["change_look", "random_crop", "random_diameter"]
 
 MID_GREY = 127.5
 """Value outside the plane: zero after normalisation, as a convolution pads."""
+IN_COLOUR = 0.02
+"""Mean range of the channels, 0 to 1, above which a picture is in colour."""
 
 
 def random_diameter(rng: np.random.Generator, centre: float, spread: float) -> float:
@@ -109,7 +111,7 @@ def _sample(picture: Tensor, theta: Tensor, side: int, mode: str) -> Tensor:
     return F.grid_sample(picture, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
-def change_look(image: Tensor, rng: np.random.Generator) -> Tensor:
+def change_look(image: Tensor, rng: np.random.Generator, stains: float = 0.0) -> Tensor:
     """Change contrast, polarity, colour, light, sharpness and noise of a picture.
 
     Parameters
@@ -117,6 +119,8 @@ def change_look(image: Tensor, rng: np.random.Generator) -> Tensor:
     image : Tensor
         Shape (3, H, W), float32 in [0, 255].
     rng : Generator
+    stains : float
+        Share of the pictures in colour whose stains are changed.
 
     Returns
     -------
@@ -124,6 +128,8 @@ def change_look(image: Tensor, rng: np.random.Generator) -> Tensor:
         The same shape and range.
     """
     x = image / 255
+    if stains and (x.amax(0) - x.amin(0)).mean() > IN_COLOUR and rng.random() < stains:
+        x = _other_stains(x, rng)
     if rng.random() < 0.15:
         x = _blur(x, float(rng.uniform(0.4, 1.6)))
     x = x.clamp(0, 1) ** float(2 ** rng.normal(0, 0.45))
@@ -144,6 +150,14 @@ def change_look(image: Tensor, rng: np.random.Generator) -> Tensor:
     if rng.random() < 0.25:
         x = x + _noise(x, rng)
     return x.clamp(0, 1) * 255
+
+
+def _other_stains(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """More or less of each stain: light that passes is a power of their amounts (Beer-Lambert)."""
+    powers = torch.from_numpy(2 ** rng.normal(0, 0.35, (3, 1, 1)).astype(np.float32))
+    x = x.clamp(0, 1) ** powers
+    grey = x.mean(0, keepdim=True)
+    return grey + (x - grey) * float(rng.uniform(0.5, 1.5))
 
 
 def _blur(x: Tensor, sigma: float) -> Tensor:

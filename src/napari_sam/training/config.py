@@ -10,7 +10,7 @@ import dataclasses
 import math
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -58,6 +58,8 @@ class DataEntry:
     crowding : float
         Planes of a folder are drawn by this power of the number of their objects: 0 draws all planes
         alike, 1 all objects.
+    pasted : float
+        Share of the crops into which objects from elsewhere in their planes are pasted.
     """
 
     name: str
@@ -68,6 +70,7 @@ class DataEntry:
     every: int = 1
     balance: str = ""
     crowding: float = 0.5
+    pasted: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse entries that name no data."""
@@ -83,12 +86,20 @@ class DataEntry:
                 f"Expected a weight above 0 of the data {self.name!r}, found {self.weight}. To leave them "
                 "out, delete their [[data]]."
             )
+        # What would be passed over in silence; as refused as a setting that is not known.
+        other, idle = ("folder", ("balance", "crowding")) if stack else ("stack", ("every",))
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        if given := [name for name in idle if getattr(self, name) != defaults[name]]:
+            raise ValueError(
+                f"Expected no {' or '.join(given)} in the data {self.name!r}: only a {other} has it. "
+                "Leave it out."
+            )
         if self.every < 1:
             raise ValueError(
                 f"Expected every = 1 or more in the data {self.name!r}, found {self.every}: "
                 "it says how many planes of a stack there are to each one that is taken."
             )
-        check_ranges(self, {"crowding": SHARE})
+        check_ranges(self, {"crowding": SHARE, "pasted": SHARE})
 
 
 @dataclass(frozen=True)
@@ -249,9 +260,15 @@ def load_config(path: Path, **changes: Any) -> tuple[TrainConfig, ...]:
     for name in ("data", "part"):
         if not _is_list_of_tables(table.get(name, [])):
             raise ValueError(f"Expected [[{name}]] with two brackets in {path}, found {table[name]!r}.")
+    names: list[Any] = []
     for number, entry in enumerate(table.get("data", []), 1):
         if "name" not in entry:
             raise ValueError(f'[[data]] {number} of {path} has no name. Write name = "..." below it.')
+        if entry["name"] in names:
+            raise ValueError(
+                f"Expected a name of its own for each [[data]] of {path}, found {entry['name']!r} twice."
+            )
+        names.append(entry["name"])
     parts = table.pop("part", [])
     for where, holder in ((str(path), table), *((f"a [[part]] of {path}", own) for own in parts)):
         if not isinstance(holder.get("recipe", {}), dict):
@@ -322,4 +339,7 @@ def load_sources(config: TrainConfig) -> tuple[list[Source], list[float]]:
         )
         for entry in config.data
     ]
-    return list(sources), [entry.weight for entry in config.data]
+    sources = [
+        replace(source, pasted=entry.pasted) for source, entry in zip(sources, config.data, strict=True)
+    ]
+    return sources, [entry.weight for entry in config.data]

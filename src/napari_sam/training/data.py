@@ -88,11 +88,14 @@ class Source:
     planes : sequence of LabelledPlane
     chances : ndarray, shape (len(planes),)
         Probability of each plane; sums to one.
+    pasted : float
+        Share of the crops into which objects from elsewhere in their planes are pasted.
     """
 
     name: str
     planes: Sequence[LabelledPlane]
     chances: NDArray[np.float64]
+    pasted: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> LabelledPlane:
         """Draw one plane."""

@@ -20,6 +20,7 @@ from napari_sam.training.augment import MID_GREY, change_look, random_crop, rand
 from napari_sam.training.data import LabelledPlane, Source
 from napari_sam.training.drawn import draw_plane
 from napari_sam.training.limits import ANY, SHARE, SOME, check_ranges
+from napari_sam.training.pasting import Crop, paste_objects
 
 __all__ = ["Batch", "Batches", "Recipe", "make_batch"]
 
@@ -56,6 +57,8 @@ class Recipe:
         Share of prompts that begin with a box.
     exact : float
         Share of boxes that are the object's own, without noise: a detector's, or those of careful people.
+    stains : float
+        Share of the crops in colour whose stains are changed.
     """
 
     sides: tuple[int, ...] = (256, 320, 384)
@@ -67,6 +70,7 @@ class Recipe:
     drawn: float = 0.15
     box_share: float = 0.3
     exact: float = 0.0
+    stains: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be."""
@@ -77,7 +81,7 @@ class Recipe:
             )
         check_ranges(
             self,
-            dict.fromkeys(("wide", "drawn", "box_share", "exact"), SHARE)
+            dict.fromkeys(("wide", "drawn", "box_share", "exact", "stains"), SHARE)
             | dict.fromkeys(("pixels", "prompts", "diameter"), SOME)
             | {"spread": ANY},
         )
@@ -160,10 +164,11 @@ def _batch_of(recipe: Recipe, sources: Sequence[Source], weights: Sequence[float
     quota = np.diff(np.linspace(0, recipe.prompts, count + 1).astype(int))
     for crop in range(count):
         if not sources or rng.random() < recipe.drawn:
-            plane = draw_plane(rng, side + 64)
+            plane, pasted = draw_plane(rng, side + 64), 0.0
         else:
-            plane = sources[int(rng.choice(len(sources), p=chances))].draw(rng)
-        image, labels, areas = _crop(plane, side, recipe, rng)
+            source = sources[int(rng.choice(len(sources), p=chances))]
+            plane, pasted = source.draw(rng), source.pasted
+        image, labels, areas = _crop(plane, side, pasted, recipe, rng)
         depth = _depth(labels[0])
         images.append(image)
         dense.append(_dense_truth(labels[0], depth, areas))
@@ -184,15 +189,23 @@ def _batch_of(recipe: Recipe, sources: Sequence[Source], weights: Sequence[float
 
 
 def _crop(
-    plane: LabelledPlane, side: int, recipe: Recipe, rng: np.random.Generator
+    plane: LabelledPlane, side: int, pasted: float, recipe: Recipe, rng: np.random.Generator
 ) -> tuple[Tensor, NDArray[np.int32], NDArray[np.floating]]:
     """Image uint8, labels at stride 2, and full areas (model pixels) of the objects of level 0."""
     wide = rng.random() < recipe.wide  # so that objects at a wrong scale are known for what they are
     diameter = random_diameter(rng, recipe.diameter, 1.1 if wide else recipe.spread)
-    image, outside, labels, scale = random_crop(plane, side, diameter, rng)
-    image = change_look(image, rng).masked_fill(outside, MID_GREY)
+    crop = _cut(plane, side, diameter, rng)
+    if pasted and rng.random() < pasted:
+        crop = paste_objects(crop, _cut(plane, side, diameter, rng), rng)
+    image = change_look(crop.image, rng, recipe.stains).masked_fill(crop.outside, MID_GREY)
     image = image.round().to(torch.uint8).contiguous()
-    return image, labels, plane.areas * scale**2
+    return image, crop.labels, crop.areas
+
+
+def _cut(plane: LabelledPlane, side: int, diameter: float, rng: np.random.Generator) -> Crop:
+    """Cut a random square out of a plane."""
+    image, outside, labels, scale = random_crop(plane, side, diameter, rng)
+    return Crop(image, outside, labels, plane.areas * scale**2)
 
 
 def _depth(labels: NDArray[np.int32]) -> NDArray[np.float32]:
