@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from napari_sam.evaluation.measures import THRESHOLDS, iou_table, match, score_plane, without_small
+from napari_sam.evaluation.measures import THRESHOLDS, match, pairs_of, score_plane, without_small
+from napari_sam.linking import Overlaps
 
 
 def squares(*boxes, shape=(40, 40)):
@@ -14,19 +15,25 @@ def squares(*boxes, shape=(40, 40)):
     return labels
 
 
-def test_iou_table_counts_pixels():
+def table_of(truth, found):
+    """IoUs of the pairs that share pixels, by the numbers of the true and the found object."""
+    pairs = pairs_of(truth, found)
+    return dict(zip(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True), pairs.iou, strict=True))
+
+
+def test_pairs_count_pixels():
     truth = squares((0, 0, 10, 10), (20, 20, 10, 10))
     found = squares((0, 0, 10, 5), (20, 25, 10, 10))
-    np.testing.assert_allclose(iou_table(truth, found), [[0.5, 0], [0, 50 / 150]])
+    assert table_of(truth, found) == {(1, 1): 0.5, (2, 2): pytest.approx(50 / 150)}
 
 
-def test_iou_table_against_masks(rng):
+def test_pairs_against_masks(rng):
     truth, found = rng.integers(0, 5, (20, 20)), rng.integers(0, 4, (20, 20))
-    table = iou_table(truth, found)
+    table = table_of(truth, found)
     for i in range(1, 5):
         for j in range(1, 4):
             a, b = truth == i, found == j
-            assert table[i - 1, j - 1] == pytest.approx((a & b).sum() / (a | b).sum())
+            assert table.get((i, j), 0) == pytest.approx((a & b).sum() / (a | b).sum())
 
 
 def test_perfect_and_empty():
@@ -50,42 +57,51 @@ def test_one_hit_one_miss_one_false():
     assert score.pq == pytest.approx(0.8 / (1 + 0.5 + 0.5))
 
 
-def test_more_matches_win_over_better_ones():
-    iou = np.array([[0.9, 0.6], [0.6, 0.0]])
-    assert len(match(iou, 0.5)) == 2
+def pairs(iou):
+    i, j = np.nonzero(iou)
+    return Overlaps(i + 1, j + 1, iou[i, j], iou[i, j])
+
+
+def test_matches_are_as_many_as_can_be():
+    """Three pairs of exactly one half in a row: the outer two match, not the one in the middle."""
+    iou = np.array([[0.5, 0.0], [0.5, 0.5], [0.0, 0.9]])
+    assert len(match(pairs(iou[:2]), 0.5)) == 2
+    assert sorted(match(pairs(iou * [[1.0], [1.0], [0.0]]), 0.5)) == [0.5, 0.5]
 
 
 def test_matches_are_those_of_one_great_assignment(rng):
-    """Pairs that stand alone are taken without it; there are ties, and chains of pairs."""
-    for threshold in (0.2, 0.5, 0.7):
-        for _ in range(40):
-            iou = np.round(rng.random(rng.integers(0, 9, 2)) ** 3, 1)
-            found = match(iou, threshold)
+    """In planes of few pixels many objects compete, and IoUs of exactly one half are common."""
+    halves = 0
+    for _ in range(200):
+        truth, found = (np.repeat(rng.integers(0, 6, 12), 2)[None] for _ in range(2))
+        found = np.where(rng.random(found.shape) < 0.6, truth, found)
+        every = pairs_of(truth, found)
+        iou = np.zeros((7, 7))
+        iou[every.first, every.second] = every.iou
+        halves += np.count_nonzero(iou == 0.5)
+        for threshold in (0.5, 0.7):
+            chosen = match(every, threshold)
             rows, columns = linear_sum_assignment((iou >= threshold) * (100 + iou), maximize=True)
             expected = iou[rows, columns]
             expected = expected[expected >= threshold]
-            assert (len(found), found.sum()) == (len(expected), pytest.approx(expected.sum()))
+            assert (len(chosen), chosen.sum()) == (len(expected), pytest.approx(expected.sum()))
+    assert halves > 50
 
 
-def test_what_is_sure_is_not_assigned(monkeypatch):
-    """To assign thousands of objects to each other would take minutes, and above one half nothing is open."""
-    sizes = []
-
-    def assign(costs):
-        sizes.append(costs.shape)
-        return linear_sum_assignment(costs)
-
-    monkeypatch.setattr("napari_sam.evaluation.measures.linear_sum_assignment", assign)
-    iou = np.diag(np.full(50, 0.8))
-    iou[3, 4] = iou[4, 3] = 0.3
-    iou[7, 7:9] = 0.5
-    iou[8, 8] = 0.5
-    assert len(match(iou, 0.5)) == 50
-    assert sizes == [(2, 2)]
+def test_thousands_of_objects_are_scored(rng):
+    """As many as a slide holds: a table of all pairs would take 13 GB."""
+    truth = np.kron(np.arange(1, 200 * 200 + 1).reshape(200, 200), np.ones((3, 3), int))
+    found = np.where(rng.random(truth.shape) < 0.9, truth, 0)
+    score = score_plane(truth, found)
+    assert (score.truth, score.found) == (40_000, np.count_nonzero(np.unique(found)))
+    assert 0.9 < score.ap[0] <= 1
+    small, rest = without_small(truth, found, 10)
+    assert not small.any()
+    assert np.count_nonzero(rest) < 0.1 * np.count_nonzero(found)
 
 
 def test_shapes_must_agree():
-    with pytest.raises(ValueError, match="differ in shape"):
+    with pytest.raises(ValueError, match="planes of one shape"):
         score_plane(np.zeros((3, 3), int), np.zeros((3, 4), int))
 
 

@@ -2,7 +2,8 @@
 
 The measures are those of the instance segmentation literature on cells. Two objects match at a
 threshold when their IoU is at least that; above one half a match is unique, and at one half the best
-assignment decides.
+assignment decides. Only pairs that share pixels are held: memory grows with the number of objects, not
+with its square.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-__all__ = ["THRESHOLDS", "PlaneScore", "iou_table", "match", "score_plane", "without_small"]
+from napari_sam.label_ids import numbered_anew
+from napari_sam.linking import Overlaps, best_pairs, overlaps
+
+__all__ = ["THRESHOLDS", "PlaneScore", "match", "pairs_of", "score_plane", "without_small"]
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 """IoU thresholds of the mean average precision: 0.5, 0.55, ... 0.95."""
@@ -42,51 +45,29 @@ class PlaneScore:
     pq: float
 
 
-def iou_table(truth: Labels, found: Labels) -> NDArray[np.float64]:
-    """IoU of each true with each found object.
+def pairs_of(truth: Labels, found: Labels) -> Overlaps:
+    """Pairs of a true and a found object that share pixels.
 
     Parameters
     ----------
-    truth, found : ndarray of int, shape (H, W)
-        Label images; 0 is background. Ids need not be consecutive.
-
-    Returns
-    -------
-    ndarray, shape (number of true objects, number of found objects)
-        In the order of their ids.
+    truth, found : ndarray of int, any one shape
+        Label images; 0 is background. The ids in a pair count from 1 on, in the order of those they have.
     """
-    if truth.shape != found.shape:
-        raise ValueError(f"Label images of one plane differ in shape: {truth.shape} and {found.shape}.")
-    true_ids, rows = np.unique(truth, return_inverse=True)
-    found_ids, columns = np.unique(found, return_inverse=True)
-    pairs = rows.ravel() * len(found_ids) + columns.ravel()
-    table = np.bincount(pairs, minlength=len(true_ids) * len(found_ids))
-    table = table.reshape(len(true_ids), len(found_ids)).astype(float)
-    either = table.sum(1, keepdims=True) + table.sum(0, keepdims=True) - table
-    iou = table / np.maximum(either, 1)
-    return iou[np.ix_(true_ids != 0, found_ids != 0)]
+    (truth,), (found,) = numbered_anew([truth]), numbered_anew([found])
+    return overlaps(truth, found)
 
 
-def match(iou: NDArray[np.floating], threshold: float) -> NDArray[np.float64]:
+def match(pairs: Overlaps, threshold: float) -> NDArray[np.float64]:
     """IoUs of the best one-to-one matches that reach a threshold.
 
     Parameters
     ----------
-    iou : ndarray, shape (true, found)
+    pairs : Overlaps
     threshold : float
-        Least IoU of a match, above 0.
+        Least IoU of a match, one half or more: then only pairs of exactly one half compete with each other,
+        and the greatest sum is the greatest number.
     """
-    reached = iou >= threshold
-    # A pair of which neither could match another is a match. Above one half there are no other pairs, and
-    # to assign thousands of objects to each other takes minutes.
-    sole = reached & (reached.sum(1, keepdims=True) == 1) & (reached.sum(0, keepdims=True) == 1)
-    open_ = reached & ~sole
-    part = np.ix_(open_.any(1), open_.any(0))
-    rest = np.where(open_[part], iou[part], 0)
-    # Count matches first and let their IoU decide between equal counts.
-    rows, columns = linear_sum_assignment(-((rest > 0) + rest / (2 * max(1, min(rest.shape)))))
-    matched = rest[rows, columns]
-    return np.concatenate([iou[sole], matched[matched > 0]]).astype(np.float64)
+    return best_pairs(pairs.take(pairs.iou >= threshold)).iou
 
 
 def without_small(truth: Labels, found: Labels, least: int) -> tuple[Labels, Labels]:
@@ -110,9 +91,14 @@ def without_small(truth: Labels, found: Labels, least: int) -> tuple[Labels, Lab
     true_ids, areas = np.unique(truth[truth != 0], return_counts=True)
     found_ids = np.unique(found[found != 0])
     small = areas < least
-    iou = iou_table(truth, found)
-    theirs = iou[small].max(0, initial=0)
-    ignored = (theirs >= THRESHOLDS[0]) & (theirs > iou[~small].max(0, initial=0))
+    if not small.any():
+        return truth, found
+    pairs = pairs_of(truth, found)
+    of_small = small[pairs.first - 1]
+    theirs, others = (np.zeros(len(found_ids)) for _ in range(2))
+    for best, which in ((theirs, of_small), (others, ~of_small)):
+        np.maximum.at(best, pairs.second[which] - 1, pairs.iou[which])
+    ignored = (theirs >= THRESHOLDS[0]) & (theirs > others)
     return (
         np.where(np.isin(truth, true_ids[small]), 0, truth),
         np.where(np.isin(found, found_ids[ignored]), 0, found),
@@ -129,16 +115,17 @@ def score_plane(truth: Labels, found: Labels) -> PlaneScore:
     truth, found : ndarray of int, shape (H, W)
         Label images; 0 is background.
     """
-    iou = iou_table(truth, found)
-    total = sum(iou.shape)
+    pairs = pairs_of(truth, found)
+    counts = [int(np.count_nonzero(np.unique(labels))) for labels in (truth, found)]
+    total = sum(counts)
     if not total:
         return PlaneScore(0, 0, (1.0,) * len(THRESHOLDS), 1.0)
-    hits = [len(match(iou, t)) for t in THRESHOLDS]
-    matched = match(iou, THRESHOLDS[0])
+    hits = [len(match(pairs, t)) for t in THRESHOLDS]
+    matched = match(pairs, THRESHOLDS[0])
     matched = matched[matched > 0.5]
     return PlaneScore(
-        truth=iou.shape[0],
-        found=iou.shape[1],
+        truth=counts[0],
+        found=counts[1],
         ap=tuple(hit / (total - hit) for hit in hits),
         pq=float(matched.sum() / (len(matched) + (total - 2 * len(matched)) / 2)),
     )
