@@ -192,6 +192,18 @@ def test_a_foreign_file_is_refused(tmp_path):
         load_builtin(tmp_path / "other.safetensors")
 
 
+def test_what_is_no_file_of_weights_is_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    torch.save({"x": torch.zeros(1)}, tmp_path / "pickled.pth")
+    for name, words in (
+        ("folder", "it is a folder"),
+        ("none.safetensors", "there is no such file"),
+        ("pickled.pth", "it is no safetensors file, or a damaged one"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name} was expected .*, but {words}\. Choose a file"):
+            load_builtin(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -233,7 +233,7 @@ def load_builtin(path: Path | str | None = None) -> BuiltIn:
         opened = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} was expected to hold weights of the built-in model and cannot be read ({error}). "
+            f"{path} was expected to hold weights of the built-in model, but {_fault(Path(path), error)}. "
             "Choose a file written by `napari-sam train`."
         ) from error
     with opened as file:
@@ -269,6 +269,17 @@ def load_builtin(path: Path | str | None = None) -> BuiltIn:
     }
     model.load_state_dict(weights | counters, assign=True)
     return model.eval()
+
+
+def _fault(path: Path, error: Exception) -> str:
+    """Say why a file of weights cannot be opened; the reader's own words name neither folders nor pickles."""
+    if path.is_dir():
+        return "it is a folder"
+    if not path.exists():
+        return "there is no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return f"it cannot be read ({error.strerror})"
+    return "it is no safetensors file, or a damaged one"
 
 
 def _build(config: str, path: Path | str) -> BuiltIn:
