@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage as ndi
 
-from napari_sam import geometry
+from napari_sam import geometry, interpolation, strips
 from napari_sam.geometry import Frame, Window
 from napari_sam.masks import Box, Mask, mask_iou
 
@@ -109,14 +109,48 @@ def test_stability_equals_torchs(frame, offset, rng):
     assert mask_iou(mask, whole(frame).mask(logits)) == 1
 
 
-def test_large_masks_are_computed_block_by_block(rng, monkeypatch):
-    frame = FRAMES[2]
-    logits = textured(rng, smooth=4)
-    plain = whole(frame).mask_and_stability(logits)
-    monkeypatch.setattr(geometry, "BLOCK", 13)
-    blocks = whole(frame).mask_and_stability(logits)
-    assert (blocks[0].to_plane(frame.image_shape) == plain[0].to_plane(frame.image_shape)).all()
-    assert blocks[1] == plain[1]
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize(("side", "apart"), [(1, 0), (5, 0), (13, 2), (13, 50), (64, 8)])
+def test_large_masks_are_computed_strip_by_strip(frame, side, apart, rng, monkeypatch):
+    window, noisy = whole(frame), textured(rng)
+    several = [noisy, noisy + 2, noisy - 2, textured(rng, smooth=4), *islands(noisy.shape)]
+    plain = [window.mask_and_stability(logits) for logits in several]
+    monkeypatch.setattr(geometry, "SMALL_MASK", 0)
+    monkeypatch.setattr(strips, "STRIP", side)
+    monkeypatch.setattr(strips, "APART", apart)
+    strips.bands.cache_clear()
+    for logits, (mask, stability) in zip(several, plain, strict=True):
+        in_strips, same = window.mask_and_stability(logits)
+        assert stability == same
+        for found in (in_strips, window.mask(logits)):
+            assert (found.y0, found.x0) == (mask.y0, mask.x0)
+            assert np.array_equal(found.pixels, mask.pixels)
+    strips.bands.cache_clear()
+
+
+def islands(shape):
+    """Logits of two discs far from each other, of a ring, and of what fills the window."""
+    y, x = np.mgrid[: shape[0], : shape[1]] / np.array(shape)[:, None, None]
+    near, far = np.hypot(y - 0.2, x - 0.2), np.hypot(y - 0.3, x - 0.8)
+    middle = np.hypot(y - 0.5, x - 0.5)
+    for logits in (0.15 - np.minimum(near, far), 0.1 - abs(middle - 0.3), np.ones(shape)):
+        yield (20 * logits).astype(np.float32)
+
+
+def test_outlines_alone_are_interpolated(monkeypatch):
+    """A disc in a large plane: of four million pixels few more are computed than lie along its rim."""
+    frame = Frame.longest_side((2048, 2048), 1024)
+    window = Window(frame, (0, 0), 4, (256, 256))
+    y, x = np.mgrid[:256, :256]
+    sizes, product = [], strips.product
+
+    def noted(a, b):
+        sizes.append(len(a) * b.shape[1])
+        return product(a, b)
+
+    monkeypatch.setattr(strips, "product", noted)
+    assert window.mask((100 - np.hypot(y - 128, x - 128)).astype(np.float32)).area > 2_000_000
+    assert 0 < sum(sizes) < 1_200_000
 
 
 @pytest.mark.parametrize("small", [1, 500, 20_000])
@@ -130,7 +164,7 @@ def test_products_are_computed_a_few_rows_at_a_time(small, rng, monkeypatch):
 
     logits, window = textured(rng), whole(FRAMES[2])
     expected = window.upsample(logits)
-    monkeypatch.setattr(geometry, "SMALL_PRODUCT", small)
+    monkeypatch.setattr(interpolation, "SMALL_PRODUCT", small)
     monkeypatch.setattr(np, "matmul", noted)
     np.testing.assert_allclose(window.upsample(logits), expected, atol=1e-5)
     one_row = max(logits.shape) * max(window.frame.image_shape)

@@ -50,16 +50,6 @@ def test_box_union_and_intersection():
     assert a.intersect(Box(7, 0, 9, 2)).height <= 0
 
 
-def test_box_split_tiles_without_gap_or_overlap():
-    count = np.zeros((50, 70), int)
-    parts = list(Box(3, 5, 47, 66).split(16))
-    for part in parts:
-        count[part.slices] += 1
-        assert max(part.height, part.width) <= 16
-    assert (count[3:47, 5:66] == 1).all()
-    assert count.sum() == 44 * 61
-
-
 # --- masks -------------------------------------------------------------------------------------------------
 
 

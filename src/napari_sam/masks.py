@@ -6,7 +6,7 @@ on the objects and not on the plane. All coordinates are image pixels, (y, x), h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import Literal, NamedTuple
@@ -74,12 +74,6 @@ class Box(NamedTuple):
         """Return the same box moved."""
         return Box(self.y0 + dy, self.x0 + dx, self.y1 + dy, self.x1 + dx)
 
-    def split(self, side: int) -> Iterator[Box]:
-        """Cut a whole-pixel box into boxes of at most ``side`` x ``side`` pixels, in reading order."""
-        for y in range(int(self.y0), int(self.y1), side):
-            for x in range(int(self.x0), int(self.x1), side):
-                yield Box(y, x, min(y + side, self.y1), min(x + side, self.x1))
-
     def intersect(self, other: Box) -> Box:
         """Overlap of two boxes; height or width is zero or less where there is none."""
         return Box(
@@ -127,13 +121,26 @@ class Mask:
         """
         plane = np.asarray(plane)
         inside: Bool = plane.view(np.bool_) if plane.dtype == np.bool_ else plane != 0
+        mask = Mask.of_own(inside, y0, x0)
+        # A copy, also of the whole: a mask does not change with the array that it was made of.
+        return Mask(mask.y0, mask.x0, mask.pixels.copy())
+
+    @staticmethod
+    def of_own(inside: Bool, y0: int = 0, x0: int = 0) -> Mask:
+        """Tight mask in an array of its own, of which no part is written to any more.
+
+        Parameters
+        ----------
+        inside : ndarray of bool, shape (H, W)
+        y0, x0 : int
+            Position of ``inside[0, 0]``.
+        """
         rows = np.flatnonzero(inside.any(1))
         if rows.size == 0:
             return Mask(y0, x0, np.zeros((0, 0), bool))
         cols = np.flatnonzero(inside[rows[0] : rows[-1] + 1].any(0))
         crop = inside[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-        # A copy, also of the whole: a mask does not change with the array that it was made of.
-        return Mask(y0 + int(rows[0]), x0 + int(cols[0]), crop.copy())
+        return Mask(y0 + int(rows[0]), x0 + int(cols[0]), crop)
 
     @staticmethod
     def union(masks: Sequence[Mask]) -> Mask:
