@@ -101,15 +101,49 @@ def test_sheet_shows_the_worst(predictor, planes, tmp_path):
         assert sheet.width > 600
 
 
+def save_planes(planes, folder):
+    """Write planes as a folder to measure on."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir()
+    for plane in planes:
+        Image.fromarray(plane.image).save(folder / "images" / f"{plane.name}.png")
+        Image.fromarray(plane.labels.astype(np.uint16)).save(folder / "labels" / f"{plane.name}.png")
+
+
+def test_groups_of_images_are_measured_by_themselves(monkeypatch, planes, tmp_path):
+    monkeypatch.setattr("napari_sam.predictor.load_model", lambda *a, **k: DiscPredictor())
+    several = [*planes, replace(planes[0], name="plane2")]
+    save_planes(several, tmp_path)
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    out = tmp_path / "out.json"
+    (tmp_path / "index.csv").write_text("name,stain\nplane0,red\nplane1,blue\nplane2,\n")
+    result = CliRunner().invoke(app, [str(tmp_path), "--by", "stain", "--json", str(out)])
+    assert result.exit_code == 0, result.output
+    numbers = json.loads(out.read_text())
+    red, blue = numbers["groups"]["red"], numbers["groups"]["blue"]
+    assert list(numbers["groups"]) == ["blue", "red"]
+    assert (numbers["n_images"], red["n_images"], blue["n_images"]) == (3, 1, 1)
+    assert numbers["n_objects"] == 2 * red["n_objects"] + blue["n_objects"]
+    weights = np.array([2 * red["n_objects"], blue["n_objects"]])
+    boxes = np.array([red["miou"]["box"], blue["miou"]["box"]])
+    assert numbers["miou"]["box"] == pytest.approx(weights @ boxes / weights.sum(), abs=2e-4)
+    assert numbers["automatic"]["pq"] == pytest.approx(
+        (2 * red["automatic"]["pq"] + blue["automatic"]["pq"]) / 3, abs=2e-4
+    )
+    assert f"| {tmp_path.name}: blue | 1 |" in result.output
+    # What is missing is said before everything is measured.
+    monkeypatch.setattr("napari_sam.predictor.load_model", lambda *a, **k: pytest.fail("measured"))
+    refused = CliRunner().invoke(app, [str(tmp_path), "--by", "dye"])
+    assert refused.exit_code == 1
+    assert "found no ['dye']" in refused.output.replace("\n", "")
+
+
 def test_command_writes_json(monkeypatch, planes, tmp_path):
     import napari_sam.predictor
 
     monkeypatch.setattr(napari_sam.predictor, "load_model", lambda *a, **k: DiscPredictor())
-    for name in ("images", "labels"):
-        (tmp_path / name).mkdir()
-    for plane in planes:
-        Image.fromarray(plane.image).save(tmp_path / "images" / f"{plane.name}.png")
-        Image.fromarray(plane.labels.astype(np.uint16)).save(tmp_path / "labels" / f"{plane.name}.png")
+    save_planes(planes, tmp_path)
     app = typer.Typer()
     app.command()(evaluate_command)
     out = tmp_path / "out.json"

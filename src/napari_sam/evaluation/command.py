@@ -37,6 +37,10 @@ def evaluate_command(
         Path | None, typer.Option(help="Write a contact sheet of the ten worst objects here (PNG).")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take at most so many images.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Measure groups of images as well: a column of index.csv in the folder."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     labels: Annotated[Path | None, typer.Option(help="Labels of a stack, one id through all planes.")] = None,
     movie: Annotated[
@@ -62,7 +66,7 @@ def evaluate_command(
             param_hint="--labels",
         )
     if labels is not None or movie:
-        unused = {"--worst": worst, "--prompted-only": prompted_only or None, "--limit": limit}
+        unused = {"--worst": worst, "--prompted-only": prompted_only or None, "--limit": limit, "--by": by}
         for option, given in unused.items():
             if given is not None:
                 raise typer.BadParameter("This is for folders of planes.", param_hint=option)
@@ -75,20 +79,33 @@ def evaluate_command(
     from tqdm import tqdm
 
     from napari_sam.evaluation.prompted import LEAST_AREA
-    from napari_sam.evaluation.report import drawn_planes, evaluate, read_planes, summary, table
+    from napari_sam.evaluation.report import (
+        drawn_planes,
+        evaluate,
+        grouped,
+        read_planes,
+        summary,
+        table,
+    )
     from napari_sam.evaluation.sheet import worst_objects, write_sheet
+    from napari_sam.files.groups import INDEX, read_groups
     from napari_sam.predictor import load_model
 
     try:
         drawn = str(folder) == "drawn" and not folder.exists()
         planes = list(drawn_planes(limit or 20) if drawn else read_planes(folder, limit))
+        groups = read_groups(folder / INDEX, by, [plane.name for plane in planes]) if by else []
         predictor = load_model(model, device=device)
     except ValueError as error:
         _fail(error)
     steps = evaluate(predictor, planes, diameter=diameter, automatic=not prompted_only)
     results = list(tqdm(steps, total=len(planes), unit="image", disable=None))
     numbers = summary(results)
-    typer.echo(table({folder.name: numbers}))
+    rows = {folder.name: numbers}
+    if groups:
+        numbers["groups"] = grouped(results, groups)
+        rows |= {f"{folder.name}: {name}": own for name, own in numbers["groups"].items()}
+    typer.echo(table(rows))
     if numbers["n_small"]:
         typer.echo(f"Left out: {numbers['n_small']} objects of fewer than {LEAST_AREA} pixels.")
     if json_file:

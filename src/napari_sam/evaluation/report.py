@@ -22,7 +22,16 @@ from napari_sam.predictor import Predictor
 from napari_sam.progress import finish
 from napari_sam.training.drawn import KINDS, draw_plane
 
-__all__ = ["PlaneResult", "TestPlane", "drawn_planes", "evaluate", "read_planes", "summary", "table"]
+__all__ = [
+    "PlaneResult",
+    "TestPlane",
+    "drawn_planes",
+    "evaluate",
+    "grouped",
+    "read_planes",
+    "summary",
+    "table",
+]
 
 
 @dataclass(frozen=True)
@@ -180,6 +189,22 @@ def summary(results: Sequence[PlaneResult]) -> dict[str, Any]:
         }
     out["seconds_per_image"] = _mean(np.array([result.seconds for result in results]))
     return out
+
+
+def grouped(results: Sequence[PlaneResult], groups: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`summary` of each group of images, by the groups' names.
+
+    Parameters
+    ----------
+    results : sequence of PlaneResult
+    groups : sequence of str
+        Group of each image; "" is none.
+    """
+    members: dict[str, list[PlaneResult]] = {name: [] for name in sorted(filter(None, groups))}
+    for result, name in zip(results, groups, strict=True):
+        if name:
+            members[name].append(result)
+    return {name: summary(own) for name, own in members.items()}
 
 
 def _mean(values: NDArray[np.floating]) -> float | None:

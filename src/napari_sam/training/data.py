@@ -7,7 +7,6 @@ drawn by a power of the number of their objects: a plane of hundreds has more to
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_sam.export.formats import without_suffix
+from napari_sam.files.groups import INDEX, read_groups
 from napari_sam.files.pairs import (
     labelled_pairs,
     naming,
@@ -147,7 +147,7 @@ def load_folder(name: str, folder: Path, balance: str | None = None, crowding: f
     planes = [plane if plane.count else replace(plane, typical=typical) for plane in planes]
     chances = np.array([max(plane.count, 1) for plane in planes], float) ** crowding
     if balance:
-        groups = _groups(folder / "index.csv", balance, names)
+        groups = read_groups(folder / INDEX, balance, names)
         sizes = Counter(groups)
         chances /= np.sqrt([sizes[group] for group in groups])
     return Source(name, planes, _few_empty(planes, chances / chances.sum()))
@@ -160,25 +160,6 @@ def _few_empty(planes: Sequence[LabelledPlane], chances: NDArray[np.float64]) ->
     if share <= MOST_EMPTY:
         return chances
     return chances * np.where(empty, MOST_EMPTY / share, (1 - MOST_EMPTY) / (1 - share))
-
-
-def _groups(index: Path, column: str, names: Sequence[str]) -> list[str]:
-    """Group of each plane, out of a table of all."""
-    try:
-        with index.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise ValueError(
-            f"{index}, which balance = {column!r} needs, cannot be read ({error.strerror or error})."
-        ) from error
-    if missing := {"name", column} - set(rows[0] if rows else ()):
-        raise ValueError(
-            f"Expected the columns 'name' and {column!r} in {index}, found no {sorted(missing)}."
-        )
-    groups = {row["name"]: row[column] for row in rows}
-    if unknown := [name for name in names if name not in groups]:
-        raise ValueError(f"{index} has no row for {unknown[0]}. Add it, or leave out balance = {column!r}.")
-    return [groups[name] for name in names]
 
 
 def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
