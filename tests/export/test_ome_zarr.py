@@ -10,8 +10,9 @@ import zarr
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
+from napari_sam.axes import Axes
 from napari_sam.export import ExportError, export
-from napari_sam.files import open_image
+from napari_sam.files import open_image, open_labels
 
 
 def nodes(path):
@@ -129,3 +130,122 @@ def test_ids_of_any_size_are_kept(tmp_path):
     with open_image(path) as image:
         assert image.dtype == np.uint64
         np.testing.assert_array_equal(image.labels()[:], labels)
+
+
+def write_image(
+    path, pixels, version, transforms, of_all_levels=(), units=("second", "micrometer", "micrometer")
+):
+    """The OME-Zarr of an image with the given transforms; its axes are T, Y and X, or Y and X."""
+    axes = [
+        {"name": name, "type": "time" if name == "t" else "space", **({"unit": unit} if unit else {})}
+        for name, unit in zip("tyx"[-pixels.ndim :], units[-pixels.ndim :], strict=True)
+    ]
+    multiscale = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": transforms}]}
+    if of_all_levels:
+        multiscale["coordinateTransformations"] = list(of_all_levels)
+    group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    group.create_array("0", data=pixels)
+    about = {"multiscales": [{"version": version, **multiscale} if version == "0.4" else multiscale]}
+    group.attrs.update(about if version == "0.4" else {"ome": {"version": version, **about}})
+    return path
+
+
+def transforms_of_labels(path):
+    """Transforms of each level of the labels in an image, as ome-zarr's reader finds them."""
+    return nodes(path)["objects"][1]["coordinateTransformations"]
+
+
+def scale(*sizes):
+    return {"type": "scale", "scale": list(sizes)}
+
+
+def translation(*starts):
+    return {"type": "translation", "translation": list(starts)}
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("within", ["", "0"])
+def test_labels_are_seen_in_an_image_with_consolidated_metadata(version, within, odd_shapes, tmp_path):
+    form = 2 if version == "0.4" else 3
+    root = tmp_path / "a.zarr"
+    zarr.open_group(root, mode="w", zarr_format=form)
+    image = write_image(root / within, odd_shapes * 0 + 7, version, [scale(1, 1)])
+    zarr.consolidate_metadata(root, zarr_format=form)
+    for labels in (odd_shapes, odd_shapes * 300):
+        export(labels, image, format="ome-zarr")
+        with open_labels(root) as found:
+            np.testing.assert_array_equal(found.label_ids(), labels)
+        consolidated = zarr.open_group(root, mode="r", use_consolidated=True)
+        array = consolidated[f"{within}/labels/objects/0".strip("/")]
+        np.testing.assert_array_equal(array[:], labels)
+        np.testing.assert_array_equal(nodes(image)["objects"][0][0], labels)
+
+
+def test_metadata_that_were_not_consolidated_are_not(odd_shapes, tmp_path):
+    path = write_image(tmp_path / "a.zarr", odd_shapes * 0, "0.5", [scale(1, 1)])
+    export(odd_shapes, path)
+    assert zarr.open_group(path, mode="r").metadata.consolidated_metadata is None
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_labels_lie_where_their_image_lies(version, tmp_path, rng):
+    labels = rng.integers(0, 9, (300, 600)).astype(np.int32)
+    path = write_image(tmp_path / "a.zarr", labels * 0, version, [scale(0.5, 0.25), translation(100, -7)])
+    with open_image(path) as image:
+        export(labels, path, axes=image.axes)
+    expected = [[scale(0.5 * 2**k, 0.25 * 2**k), translation(100, -7)] for k in range(3)]
+    assert transforms_of_labels(path) == expected
+    export(labels, path)
+    assert transforms_of_labels(path) == expected
+    with open_labels(path) as found:
+        assert found.axes == Axes("YX", (0.5, 0.25), ("micrometer", "micrometer"))
+    export(labels, path, spacing=(500, 1000), units="nm")
+    sizes, start = transforms_of_labels(path)[0]
+    assert (sizes, start["translation"]) == (scale(500, 1000), pytest.approx([100_000, -7000]))
+    export(labels, path, spacing=(2, 1))
+    assert transforms_of_labels(path)[0] == [scale(2, 1), translation(100, -7)]
+    export(labels, path, spacing=(2, 1), units=("um", "pixel"))
+    assert transforms_of_labels(path)[0] == [scale(2, 0.25), translation(100, -7)]
+
+
+def test_transforms_of_all_levels_come_after_those_of_each(odd_shapes, tmp_path):
+    path = write_image(
+        tmp_path / "a.zarr",
+        odd_shapes * 0,
+        "0.4",
+        [scale(0.5, 0.25), translation(10, 20)],
+        of_all_levels=[scale(2, 4), translation(1, 3)],
+    )
+    export(odd_shapes, path)
+    assert transforms_of_labels(path) == [[scale(1, 1), translation(21, 83)]]
+
+
+def test_each_axis_of_labels_takes_what_it_lacks_from_the_image(stack, tmp_path):
+    path = write_image(tmp_path / "a.zarr", stack * 0, "0.5", [scale(5, 0.5, 0.5), translation(60, 0, 0)])
+    export(stack, path, axes="TYX", spacing=(1, 0.4, 0.4), units=("pixel", "um", "um"))
+    assert transforms_of_labels(path) == [[scale(5, 0.4, 0.4), translation(60, 0, 0)]]
+    export(stack, path, axes="TYX", spacing=(2, 1, 1), units=("min", "pixel", "pixel"))
+    assert transforms_of_labels(path) == [[scale(2, 0.5, 0.5), translation(1, 0, 0)]]
+
+
+def test_labels_keep_an_axis_that_the_image_lacks(odd_shapes, tmp_path):
+    path = write_image(tmp_path / "a.zarr", odd_shapes * 0, "0.5", [scale(0.5, 0.5), translation(3, 4)])
+    export(odd_shapes[None], path)
+    assert transforms_of_labels(path) == [[scale(1, 0.5, 0.5), translation(0, 3, 4)]]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_metadata_of_labels_with_an_origin_follow_the_specification(version, odd_shapes, tmp_path):
+    from ome_zarr_models import v04, v05
+
+    path = write_image(tmp_path / "a.zarr", odd_shapes * 0, version, [scale(0.5, 0.5), translation(3, 4)])
+    export(odd_shapes, path)
+    kind = v04.ImageLabel if version == "0.4" else v05.ImageLabel
+    kind.from_zarr(zarr.open_group(path / "labels" / "objects", mode="r"))
+
+
+def test_without_an_origin_none_is_made_up(odd_shapes, tmp_path):
+    path = write_image(tmp_path / "a.zarr", odd_shapes * 0, "0.5", [scale(0.5, 0.5)], units=("", "", ""))
+    export(odd_shapes, path)
+    assert transforms_of_labels(path) == [[scale(0.5, 0.5)]]

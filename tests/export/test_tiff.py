@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 from napari_sam.export import ExportError, export, tiff
+from napari_sam.files import open_labels
 
 
 def imagej(path):
@@ -102,3 +103,38 @@ def test_ome_tiff_keeps_axes_sizes_and_units(stack, tmp_path):
     assert (pixels["PhysicalSizeX"], pixels["PhysicalSizeXUnit"]) == (0.5, "µm")
     assert (pixels["PhysicalSizeZ"], pixels["PhysicalSizeZUnit"]) == (2, "µm")
     assert (pixels["TimeIncrement"], pixels["TimeIncrementUnit"]) == (2.5, "min")
+
+
+@pytest.mark.parametrize(
+    ("unit", "written", "found"),
+    [
+        ("angstrom", r"\u00C5", "angstrom"),
+        ("Å", r"\u00C5", "angstrom"),
+        ("Ω", r"\u03A9", "Ω"),
+        ("a\\b", r"a\u005Cb", "a\\b"),
+        ("nm", "nm", "nanometer"),
+    ],
+)
+def test_units_that_are_no_ascii_are_written_as_imagej_does(unit, written, found, odd_shapes, tmp_path):
+    path = export(odd_shapes, tmp_path / "cells.tif", spacing=(1.5, 2), units=unit)
+    _, fields, _, pixels = imagej(path)
+    np.testing.assert_array_equal(pixels, odd_shapes)
+    assert fields["unit"] == written
+    with open_labels(path) as image:
+        assert image.axes.units == (found, found)
+        assert image.axes.spacing == pytest.approx((1.5, 2))
+
+
+@pytest.mark.parametrize("columns", [3, 4])
+@pytest.mark.parametrize(("name", "top"), [("cells.ome.tif", 9), ("cells.tif", 9), ("cells.tif", 2**25)])
+def test_a_stack_of_few_columns_is_not_taken_for_colours(columns, name, top, tmp_path, rng):
+    labels = rng.integers(0, 5, (4, 20, columns))
+    labels[0, 0, 0] = top
+    with open_labels(export(labels, tmp_path / name)) as image:
+        assert image.axes.names == "ZYX"
+        np.testing.assert_array_equal(image.label_ids(), labels)
+
+
+def test_angstrom_in_ome_tiff(odd_shapes, tmp_path):
+    with open_labels(export(odd_shapes, tmp_path / "a.ome.tif", spacing=1.5, units="angstrom")) as image:
+        assert image.axes.units == ("angstrom", "angstrom")

@@ -6,11 +6,12 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
 from napari_sam.export.formats import ExportError
+from napari_sam.locks import take_lock
 
 _tell: ContextVar[Callable[[Path], None] | None] = ContextVar("tell", default=None)
 
@@ -47,7 +48,8 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     Raises
     ------
     ExportError
-        If a folder lies where a file should, the place cannot be written to, or the disk is full.
+        If a folder lies where a file should, another writes there at this moment, the place cannot be written
+        to, or the disk is full.
     """
     if path.exists() and path.is_dir() != folder:
         found, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
@@ -55,19 +57,44 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove(beside)  # what a run that was killed has left
-        yield beside
-        tell = _tell.get()
-        if tell is not None:
-            tell(beside)
-        _move(beside, path)
+        with _alone(path):
+            try:
+                remove(beside)  # what a run that was killed has left
+                yield beside
+                tell = _tell.get()
+                if tell is not None:
+                    tell(beside)
+                _move(beside, path)
+            finally:
+                remove(beside)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ExportError(
             f"{path} could not be written ({reason}). Choose another folder or make room."
         ) from error
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep others from writing to a place: two would mix what they write, or take it from each other."""
+    lock = take_lock(path.with_name(f".{path.name}.lock"))
+    if lock is None:
+        raise ExportError(
+            f"{path} is being written by another program or run at this moment. Wait until it is done, or "
+            "choose another name."
+        )
+    file = Path(lock.lock_file)
+    try:
+        yield
     finally:
-        remove(beside)
+        # While it is still held, so that it is not another's that is removed; not every system lets go of it.
+        try:
+            file.unlink()
+            lock.release()
+        except OSError:
+            lock.release()
+            with suppress(OSError):
+                file.unlink()
 
 
 def _move(source: Path, target: Path) -> None:

@@ -30,6 +30,7 @@ def write(labelled: Labelled, path: Path) -> None:
             shape=labelled.shape,
             dtype=dtype,
             ome=True,
+            photometric="minisblack",  # else a stack of three or four columns is taken for colours
             bigtiff=pixels * dtype.itemsize > 2**31,
             compression="zlib",
             metadata=_metadata(labelled),

@@ -7,14 +7,17 @@ specification asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
-from napari_sam.axes import METRES, SECONDS, Axes
+from napari_sam.axes import METRES, SECONDS, SPACE, Axes, unit_name
 from napari_sam.export.atomic import replacing
 from napari_sam.export.formats import ExportError
 from napari_sam.export.labelled import Labelled
@@ -24,9 +27,32 @@ CHUNK = 512
 SMALLEST = 256
 """The pyramid ends with a level of which both sides are at most this."""
 
+UNNAMED = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
+"""Letters of axes that have no names, by their number."""
+
 _ORDER = "TCZYX"
 _TYPES = {"T": "time", "C": "channel"}
 Version = Literal["0.4", "0.5"]
+
+
+class Placement(NamedTuple):
+    """Where the pixels of an image's full resolution lie, by axis.
+
+    Parameters
+    ----------
+    names : str
+        Letter of every axis.
+    scale : ndarray of float
+        Distance between neighbouring pixels.
+    origin : ndarray of float
+        Where the centre of the first pixel lies.
+    units : list of str
+    """
+
+    names: str
+    scale: NDArray[np.float64]
+    origin: NDArray[np.float64]
+    units: list[str]
 
 
 def write(labelled: Labelled, path: Path) -> None:
@@ -81,27 +107,97 @@ def refuse_labels_within(path: Path) -> None:
         )
 
 
+def placement(multiscale: dict[str, Any], ndim: int) -> Placement:
+    """Return where the pixels of the first level lie.
+
+    Parameters
+    ----------
+    multiscale : dict
+        What OME's metadata say of an image.
+    ndim : int
+        Number of axes of its arrays.
+    """
+    letters, units = _axes_within(multiscale.get("axes"), ndim)
+    scale, origin = np.ones(ndim), np.zeros(ndim)
+    # Those of the level come first, then those of all levels.
+    for transforms in (multiscale["datasets"][0], multiscale):
+        for transform in transforms.get("coordinateTransformations", []):
+            if transform["type"] == "scale":
+                factors = np.asarray(transform["scale"], float)
+                scale, origin = scale * factors, origin * factors
+            elif transform["type"] == "translation":
+                origin = origin + np.asarray(transform["translation"], float)
+    return Placement(letters, scale, origin, units)
+
+
 def _add_to_image(labelled: Labelled, path: Path) -> None:
     """Add labels to the OME-Zarr of an image, in its version of the format."""
-    _check_shape(labelled, path)
+    multiscale = _metadata_of(path)["multiscales"][0]
+    shape = zarr.open_array(path / multiscale["datasets"][0]["path"], mode="r").shape
+    image = placement(multiscale, len(shape))
+    _check_shape(labelled, path, image, shape)
     version: Version = "0.4" if zarr.open_group(path, mode="r").metadata.zarr_format == 2 else "0.5"
     folder = path / "labels"
     try:
         zarr.open_group(folder, mode="a", zarr_format=_zarr_format(version))
     except OSError as error:
         raise ExportError(f"{path} cannot be written to ({error}). Choose another folder.") from error
+    axes, origin = _placed_as(labelled.axes, image)
     with replacing(folder / NAME, folder=True) as beside:
-        _write_labels(labelled, beside, version, source="../../")
+        _write_labels(replace(labelled, axes=axes), beside, version, source="../../", origin=origin)
     # Listed last: a reader never meets a name without its labels.
     _list_labels(folder, NAME, version)
+    _consolidate_again(path)
 
 
-def _check_shape(labelled: Labelled, path: Path) -> None:
+def _consolidate_again(path: Path) -> None:
+    """Bring consolidated metadata up to date where there are some: readers of these see nothing else.
+
+    The image may be one of several in a folder, such as that of a plate, which has its own.
+    """
+    place = path.absolute()
+    while (place / "zarr.json").exists() or (place / ".zgroup").exists():
+        described = zarr.open_group(place, mode="r").metadata
+        if described.consolidated_metadata is not None:
+            try:
+                with warnings.catch_warnings():
+                    # Format 3 has them by agreement only, and whoever made this image knew.
+                    warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+                    zarr.consolidate_metadata(place, zarr_format=described.zarr_format)
+            except OSError as error:
+                raise ExportError(
+                    f"The labels lie in {path}, but the consolidated metadata of {place} cannot be "
+                    f"written ({error}). Ask for permission to write there, and export again."
+                ) from error
+        place = place.parent
+
+
+def _placed_as(axes: Axes, image: Placement) -> tuple[Axes, dict[str, float]]:
+    """Axes of labels with the calibration of their image where they have none, and its origin by axis."""
+    known = {n: (float(s), u, float(o)) for n, s, o, u in zip(*image, strict=True)}
+    # Sizes in pixels say how much larger one is than another, which then is no size that is not known.
+    relative = any(size != 1 and unit == "pixel" for size, unit in map(axes.of, axes.space))
+    sizes, origin = [], {}
+    for name in axes.names:
+        own = axes.of(name)
+        size, unit, start = known.get(name, (*own, 0.0))
+        if own != (1.0, "pixel") or (relative and name in SPACE):
+            start *= _times(unit, own[1])
+            size, unit = own
+        sizes.append((size, unit))
+        origin[name] = start
+    return Axes(axes.names, tuple(s for s, _ in sizes), tuple(u for _, u in sizes)), origin
+
+
+def _times(unit: str, other: str) -> float:
+    """How many of another unit make up one; 1 where they cannot be compared."""
+    tables = (t for t in (METRES, SECONDS) if unit in t and other in t)
+    return next((t[unit] / t[other] for t in tables), 1.0)
+
+
+def _check_shape(labelled: Labelled, path: Path, image: Placement, shape: tuple[int, ...]) -> None:
     """Refuse labels that are not as large as the image; axes of one position and channels do not count."""
-    multiscale = _metadata_of(path)["multiscales"][0]
-    shape = zarr.open_array(path / multiscale["datasets"][0]["path"], mode="r").shape
-    axes = multiscale.get("axes") or _ORDER[-len(shape) :]  # the oldest files do not name them
-    names = "".join((axis if isinstance(axis, str) else axis["name"])[:1].upper() for axis in axes)
+    names = image.names
 
     def sizes(letters: str, lengths: tuple[int, ...]) -> list[int]:
         return [
@@ -116,10 +212,24 @@ def _check_shape(labelled: Labelled, path: Path) -> None:
         )
 
 
-def _write_labels(labelled: Labelled, place: Path, version: Version, source: str | None) -> None:
+def _axes_within(axes: Any, ndim: int) -> tuple[str, list[str]]:
+    """Letters and units of the axes; in the oldest files they are letters alone, or are not named."""
+    entries = [{"name": a} if isinstance(a, str) else a for a in axes or UNNAMED.get(ndim, "?" * ndim)]
+    return "".join(e["name"].upper()[:1] for e in entries), [unit_name(e.get("unit")) for e in entries]
+
+
+def _write_labels(
+    labelled: Labelled,
+    place: Path,
+    version: Version,
+    source: str | None,
+    origin: Mapping[str, float] | None = None,
+) -> None:
     """Write the label pyramid and its metadata."""
     planes = ((p.index, p.labels.astype(labelled.dtype)) for p in labelled.planes())
-    attributes = _write_pyramid(place, planes, labelled.shape, labelled.dtype, labelled.axes, NAME, version)
+    attributes = _write_pyramid(
+        place, planes, labelled.shape, labelled.dtype, labelled.axes, NAME, version, origin
+    )
     described: dict[str, Any] = {"version": version}
     known = labelled.features.everywhere()
     if known:
@@ -137,6 +247,7 @@ def _write_pyramid(
     axes: Axes,
     name: str,
     version: Version,
+    origin: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Write the levels plane by plane, each with every second pixel of the one before; return metadata."""
     group = zarr.open_group(place, mode="w", zarr_format=_zarr_format(version))
@@ -151,11 +262,13 @@ def _write_pyramid(
         for level in levels:
             level[at] = plane
             plane = plane[::2, ::2]
+    # Every second pixel starting at the first: the origin, a pixel's centre, stays where it is.
+    start = [(origin or {}).get(n, 0.0) for n in ordered.names]
+    moved = [{"type": "translation", "translation": start}] if any(start) else []
     datasets = [
         {
             "path": str(k),
-            # Every second pixel starting at the first: the origin, a pixel's centre, stays where it is.
-            "coordinateTransformations": [{"type": "scale", "scale": _scale(ordered, 2**k)}],
+            "coordinateTransformations": [{"type": "scale", "scale": _scale(ordered, 2**k)}, *moved],
         }
         for k in range(len(levels))
     ]
@@ -231,7 +344,7 @@ def _metadata_of(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         return {}
     try:
-        attributes = dict(zarr.open_group(path, mode="r").attrs)
+        attributes = dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
     except (OSError, ValueError, KeyError):
         return {}
     ome = attributes.get("ome", attributes)

@@ -68,13 +68,18 @@ def _metadata(labelled: Labelled) -> dict[str, Any]:
     if sized is not None:
         unit = sized.units[-1]
         # ImageJ writes a µ as its own name of the unit.
-        fields["unit"] = "micron" if unit == "micrometer" else unit_symbol(unit)
+        fields["unit"] = "micron" if unit == "micrometer" else _ascii(unit_symbol(unit))
         if "Z" in sized.names:
             fields["spacing"] = sized.of("Z")[0]
     interval, time_unit = axes.of("T")
     if time_unit in SECONDS:
         fields["finterval"] = interval * SECONDS[time_unit]
     return fields
+
+
+def _ascii(text: str) -> str:
+    """Write what is no ASCII as ImageJ does, which reads it back: a description holds nothing else."""
+    return "".join(c if " " <= c <= "~" and c != "\\" else f"\\u{min(ord(c), 0xFFFD):04X}" for c in text)
 
 
 def label_colours() -> NDArray[np.uint8]:

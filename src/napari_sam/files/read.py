@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from napari_sam.axes import Axes, AxesError, make_axes
 from napari_sam.files.find import SUFFIXES
 from napari_sam.files.image_file import COLOURS, ImageFile, ImageFileError, in_words
 from napari_sam.files.refused import in_plain_words
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Content(NamedTuple):
@@ -82,6 +85,7 @@ def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
     close = content.close
     try:
         names = _letters(path, content, axes)
+        _refuse_empty(path, names, tuple(content.array.shape))
         known = _axes(names, content.sizes)
     except BaseException:
         if close is not None:
@@ -161,8 +165,6 @@ def _reader(path: Path) -> Callable[[Path], Content]:
 
 def _read_picture(path: Path) -> Content:
     """Read a PNG, JPEG or bitmap."""
-    from PIL import Image
-
     with path.open("rb") as file:
         start = file.read(26)
     # Pillow would keep 8 of the 16 bits of colours, which are few where a camera has 12.
@@ -170,13 +172,30 @@ def _read_picture(path: Path) -> Content:
         from imagecodecs import png_decode
 
         return Content(png_decode(path.read_bytes()), "YXS", {})
-    with Image.open(path) as picture:
+    with _open_picture(path, start) as picture:
         # Palettes and rarer colour models become RGB; grey of 8, 16 and 32 bits stays.
         plain = picture.mode in ("L", "RGB", "RGBA", "F") or picture.mode.startswith("I")
         wanted = "L" if picture.mode == "1" else "RGB"
         pixels = np.asarray(picture if plain else picture.convert(wanted))
         ids = np.asarray(picture) if picture.mode == "P" else None
     return Content(pixels, "YX" if pixels.ndim == 2 else "YXS", {}, ids=ids)
+
+
+def _open_picture(path: Path, start: bytes) -> Image.Image:
+    """Open a picture, however large it is.
+
+    `PIL.Image.open` takes large pictures for attacks, as on a web site: the scan of a slide is none. Its
+    limit is one for the whole process; the formats themselves have none.
+    """
+    from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin
+
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImagePlugin.PngImageFile(path)
+    if start.startswith(b"\xff\xd8\xff"):
+        return JpegImagePlugin.JpegImageFile(path)
+    if start.startswith(b"BM"):
+        return BmpImagePlugin.BmpImageFile(path)
+    return Image.open(path)
 
 
 def _read_numpy(path: Path) -> Content:
@@ -207,6 +226,16 @@ def _letters(path: Path, content: Content, asked: str | None) -> str:
             f"(colours) for each number, found {names!r}. Say what the axes are, for example 'ZYX'."
         )
     return names
+
+
+def _refuse_empty(path: Path, names: str, shape: tuple[int, ...]) -> None:
+    """Refuse an image without pixels, from which nothing can be computed or written."""
+    if 0 in shape:
+        without = "planes" if {names[i] for i, n in enumerate(shape) if n == 0} <= set("TZ") else "pixels"
+        raise ImageFileError(
+            f"{path.name} has the shape {shape} with the axes {names}: expected at least one along each, "
+            f"found no {without}. Save the image again with the program that made it."
+        )
 
 
 def _axes(names: str, sizes: dict[str, tuple[float, str]]) -> Axes:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import tifffile
 import zarr
+from numpy.typing import NDArray
 
 from napari_sam.axes import unit_name
 from napari_sam.files.image_file import ImageFileError
@@ -37,10 +41,7 @@ def read_tiff(path: Path) -> Content:
         # The description of an OME-TIFF lists the images in the files beside it, too.
         images = [s for s in file.series if any(p is not None and p.parent is file for p in s)]
         series = (images or file.series)[0]
-        store = series.aszarr(level=0)
-        array = zarr.open(store, mode="r")
-        if isinstance(array, zarr.Group):
-            array = array["0"]
+        array: Any = _Mapped(path, file, series) if _lies_in_one_piece(file, series) else _decoded(series)
         sizes = _sizes(file)
         count = len(images) if series.kind in IMAGES else 1
         parts = _parts(_own_pixels(file)) if file.is_ome else {}
@@ -66,6 +67,53 @@ def files_of_image(path: Path) -> set[Path]:
     # Whatever is wrong with it is said when it is its turn to be read.
     except Exception:  # noqa: BLE001
         return {path}
+
+
+class _Mapped:
+    """The pixels of a series that are not compressed and lie in one piece: what is indexed is read, no more.
+
+    Such a file may be one strip as large as a plane, of which a decoder reads everything for every tile.
+
+    Parameters
+    ----------
+    path : Path
+    file : tifffile.TiffFile
+        The open file.
+    series : tifffile.TiffPageSeries
+    """
+
+    def __init__(self, path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+        self.dtype = np.dtype(series.dtype).newbyteorder("=")
+        self.shape = tuple(series.shape)
+        self.ndim = len(self.shape)
+        stored = self.dtype.newbyteorder(file.byteorder)
+        self._pixels = np.memmap(path, stored, "r", series.dataoffset or 0, self.shape)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Read a part, in the byte order of this computer."""
+        return np.array(self._pixels[index], self.dtype)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read everything."""
+        return np.array(self._pixels, self.dtype if dtype is None else dtype)
+
+
+def _lies_in_one_piece(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool:
+    """Whether the pixels can be mapped into memory; those of a file that was cut off cannot."""
+    # Of an LSM tifffile does not look whether its channels follow each other.
+    offset = None if file.is_lsm else series.dataoffset
+    if offset is None or not 0 < series.nbytes <= file.filehandle.size - offset:
+        return False
+    try:
+        return all(page is not None and page.parent is file for page in series)
+    except IndexError:  # the pixels are there, but not all that is said of them
+        return False
+
+
+def _decoded(series: tifffile.TiffPageSeries) -> Any:
+    """Pixels of a series strip by strip, or tile by tile."""
+    array = zarr.open(series.aszarr(level=0), mode="r")
+    return array["0"] if isinstance(array, zarr.Group) else array
 
 
 def _check_codec(file: tifffile.TiffFile, path: Path) -> None:
@@ -107,19 +155,27 @@ def _imagej_sizes(file: tifffile.TiffFile) -> Sizes:
     fields = file.imagej_metadata
     if not fields:
         return {}
-    unit = unit_name(fields.get("unit"))
+    # Those of the other axes are there only where they differ.
+    units = {n: _imagej_unit(fields.get(f"{n.lower()}unit") or fields.get("unit")) for n in "XYZ"}
     sizes: Sizes = {}
     for letter, tag in (("X", "XResolution"), ("Y", "YResolution")):
         entry = file.pages.first.tags.get(tag)
         numerator, denominator = entry.value if entry is not None else (1, 1)
         if numerator and denominator:
-            sizes[letter] = denominator / numerator, unit
+            sizes[letter] = denominator / numerator, units[letter]
     if fields.get("spacing"):
-        sizes["Z"] = abs(float(fields["spacing"])), unit
-    interval = fields.get("finterval") or (1 / fields["fps"] if fields.get("fps") else 0)
-    if interval:
-        sizes["T"] = float(interval), "second"
+        sizes["Z"] = abs(float(fields["spacing"])), units["Z"]
+    if fields.get("finterval"):
+        sizes["T"] = float(fields["finterval"]), _imagej_unit(fields.get("tunit") or "second")
+    elif fields.get("fps"):
+        sizes["T"] = 1 / fields["fps"], "second"
     return sizes
+
+
+def _imagej_unit(unit: Any) -> str:
+    r"""Full name of a unit, in which ImageJ writes what is no ASCII as ``\u00C5``."""
+    text = "" if unit is None else str(unit)
+    return unit_name(re.sub(r"\\u([0-9A-Fa-f]{4})", lambda code: chr(int(code[1], 16)), text))
 
 
 def _parts_note(parts: dict[str, str | None], path: Path, own: str | None) -> str:

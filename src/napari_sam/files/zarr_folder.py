@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zarr
 
-from napari_sam.axes import unit_name
+from napari_sam.export.ome_zarr import UNNAMED, placement
 from napari_sam.files.image_file import ImageFileError
 from napari_sam.files.read import Content
-
-_DEFAULT = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
 
 
 def read_zarr(path: Path) -> Content:
@@ -23,26 +20,21 @@ def read_zarr(path: Path) -> Content:
     ImageFileError
         If the folder holds neither.
     """
-    node = zarr.open(path, mode="r")
+    # Consolidated metadata may be older than what is there, such as labels that were added.
+    node = zarr.open(path, mode="r", use_consolidated=False)
     if isinstance(node, zarr.Array):
-        return Content(node, _named(node) or _DEFAULT.get(node.ndim, "?" * node.ndim), {})
-    node = _first_image(node)
+        return Content(node, _named(node) or UNNAMED.get(node.ndim, "?" * node.ndim), {})
+    root, node = node, _first_image(node)
     described = _metadata(node)
     if "multiscales" not in described:
         names = sorted(node.group_keys())
         hint = f" It holds the folders {', '.join(names)}: name one of them." if names else ""
         raise ImageFileError(f"{path.name} is a Zarr folder, but no OME-Zarr image was found in it.{hint}")
     multiscale = described["multiscales"][0]
-    dataset = multiscale["datasets"][0]
-    array: Any = node[dataset["path"]]
-    letters, units = _axes(multiscale.get("axes"), array.ndim)
-    factors = np.ones(array.ndim)
-    for transforms in (dataset, multiscale):
-        for transform in transforms.get("coordinateTransformations", []):
-            if transform["type"] == "scale":
-                factors = factors * np.asarray(transform["scale"], float)
-    sizes = {n: (float(f), u) for n, f, u in zip(letters, factors, units, strict=True)}
-    return Content(array, letters, sizes)
+    array: Any = node[multiscale["datasets"][0]["path"]]
+    letters, scale, _, units = placement(multiscale, array.ndim)
+    sizes = {n: (float(f), u) for n, f, u in zip(letters, scale, units, strict=True)}
+    return Content(array, letters, sizes, note=_others_note(root, node, path))
 
 
 def labels_within(path: Path) -> list[Path]:
@@ -53,7 +45,7 @@ def labels_within(path: Path) -> list[Path]:
     path : Path
     """
     try:
-        node = zarr.open(path, mode="r")
+        node = zarr.open(path, mode="r", use_consolidated=False)
     # What is wrong with it is said when it is read.
     except Exception:  # noqa: BLE001
         return []
@@ -76,6 +68,20 @@ def _first_image(node: zarr.Group) -> zarr.Group:
     return first if isinstance(first, zarr.Group) else node
 
 
+def _others_note(root: zarr.Group, first: zarr.Group, path: Path) -> str:
+    """Say that there are more images in a folder than the one that is read."""
+    if first.path == root.path:
+        return ""
+    images = [name for name, group in root.groups() if name.isdecimal() and "multiscales" in _metadata(group)]
+    if len(images) < 2:
+        return ""
+    another = path / min(set(images) - {"0"}, key=int)
+    return (
+        f"It holds {len(images)} images, of which the first is read: name the folder of another, "
+        f"such as {another}."
+    )
+
+
 def _named(array: zarr.Array[Any]) -> str:
     """Letters of the axes where a plain array names each by its own, Y and X among them; else nothing."""
     names = "".join(name or "?" for name in getattr(array.metadata, "dimension_names", None) or ()).upper()
@@ -87,9 +93,3 @@ def _metadata(group: zarr.Group) -> dict[str, Any]:
     """OME's metadata of a group, in version 0.5 or before."""
     attributes: dict[str, Any] = dict(group.attrs)
     return attributes.get("ome", attributes)
-
-
-def _axes(axes: Any, ndim: int) -> tuple[str, list[str]]:
-    """Letters and units of the axes; in the oldest files they are letters alone, or are not named."""
-    entries = [{"name": a} if isinstance(a, str) else a for a in axes or _DEFAULT.get(ndim, "?" * ndim)]
-    return "".join(e["name"].upper()[:1] for e in entries), [unit_name(e.get("unit")) for e in entries]
