@@ -55,6 +55,26 @@ def percentile_contrast(plane: NDArray[np.generic], low: float = 0.5, high: floa
     return Contrast(float(lo), float(hi if hi > lo else max(values.max(), lo)))
 
 
+def channel_contrasts(channels: Sequence[NDArray[np.generic]]) -> list[Contrast]:
+    """`percentile_contrast` of each channel; one without values is black where another one has some.
+
+    Parameters
+    ----------
+    channels : sequence of ndarray, any shapes
+
+    Raises
+    ------
+    ImageError
+        If no pixel of any channel is finite.
+    """
+    taken = [c.dtype.kind != "f" or bool(np.isfinite(c).any()) for c in channels]
+    # If none has, the first one says so.
+    return [
+        percentile_contrast(c) if there or not any(taken) else BLACK
+        for c, there in zip(channels, taken, strict=True)
+    ]
+
+
 def range_contrast(plane: NDArray[np.generic]) -> list[Contrast]:
     """Contrast window of each channel from its darkest to its brightest pixel.
 
@@ -176,9 +196,7 @@ def _windows(
     """Contrast window of every channel that is used."""
     used = sorted({c for c in picks if c is not None})
     if contrast is None:
-        # A channel that was not taken in this plane is black, where another one was.
-        taken = [c for c in used if stack.dtype.kind != "f" or np.isfinite(stack[..., c]).any()] or used
-        return {c: percentile_contrast(stack[..., c]) if c in taken else BLACK for c in used}
+        return dict(zip(used, channel_contrasts([stack[..., c] for c in used]), strict=True))
     if len(contrast) == 2 and np.ndim(contrast[0]) == 0:  # one window for all
         return dict.fromkeys(used, Contrast(*cast("tuple[float, float]", contrast)))
     if len(contrast) != stack.shape[-1]:

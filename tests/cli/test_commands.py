@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.terminal import invoke, run_main
 
 import napari_sam.predictor
 from napari_sam import cli
+from napari_sam.export import FORMATS
 from napari_sam.predictor import load_model
 
 COMMANDS = ["demo", "models", "segment", "embed", "export", "train", "evaluate"]
@@ -170,3 +172,20 @@ def test_where_an_error_happened_is_shown_when_asked(command, monkeypatch, capsy
     assert "in open_image" in printed.err
     monkeypatch.delenv("NAPARI_SAM_DEBUG")
     assert "Traceback" not in run_main(monkeypatch, capsys, *words)[1].err
+
+
+def test_every_format_is_named_where_one_is_chosen():
+    names = ",".join(known.name for known in FORMATS)
+    assert f"{names};repeatit." in "".join(invoke("segment", "--help").output.split())
+    page = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
+    assert f"{names.replace(',', ', ')}; repeat it." in page.read_text(encoding="utf-8")
+
+
+def test_a_movie_with_a_z_of_one_plane_is_tracked(tmp_path):
+    labels = np.zeros((3, 1, 20, 30), np.uint16)
+    for t in range(3):
+        labels[t, 0, 4:10, 4 + t : 10 + t] = t + 1
+    np.save(tmp_path / "z.npy", labels)
+    done = invoke("track", tmp_path / "z.npy", "--axes", "TZYX", "-o", tmp_path / "z.csv")
+    assert done.exit_code == 0, done.output
+    assert "1 tracks, 0 divisions" in done.output

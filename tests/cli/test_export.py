@@ -166,3 +166,16 @@ def test_labels_within_an_image_are_replaced_only_when_asked(tmp_path):
     assert invoke(*words, "--overwrite").exit_code == 0
     with open_labels(image) as found:
         np.testing.assert_array_equal(found.labels(), others)
+
+
+def test_labels_are_not_exported_over_the_table_that_is_read(tmp_path):
+    labels = np.zeros((20, 20), np.uint8)
+    labels[2:8, 2:8] = 1
+    tifffile.imwrite(tmp_path / "labels.tif", labels)
+    table = tmp_path / "features.csv"
+    table.write_text("index,mine\n1,5\n")
+    result = invoke("export", tmp_path / "labels.tif", "--features", table, "-o", table)
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert "which is the table of --features. Choose another folder or another name" in said
+    assert table.read_text() == "index,mine\n1,5\n"

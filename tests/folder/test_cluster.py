@@ -87,6 +87,21 @@ def test_tiles_of_a_huge_plane_are_shared_out(tmp_path, client, monkeypatch):
     assert np.array_equal(tifffile.imread(jobs[0].outputs[0]) > 0, plane > 100)
 
 
+def test_tiles_of_a_huge_plane_have_the_contrast_that_was_asked_for(tmp_path, client, monkeypatch):
+    """One pixel is so bright that all else is dark where it counts, and no sample sees it."""
+    monkeypatch.setattr("napari_sam.folder.work.HUGE", 100 * 100)
+    monkeypatch.setattr("napari_sam.tiling.read.BAND", 100)
+    plane = disc_image((900, 1000), [(768, 768, 30), (300, 760, 20)]).astype(np.uint16)
+    plane[531, 277] = 60_000
+    tifffile.imwrite(tmp_path / "huge.tif", plane)
+    for contrast, objects in (("plane", 3), ("range", 1)):
+        jobs = plan([tmp_path / "huge.tif"], tmp_path / contrast)
+        for cluster in (None, Cluster(client, Discs())):
+            recipe = Recipe(contrast=contrast)
+            (report,) = finish(segment_files(DiscPredictor(), jobs, recipe, cluster=cluster, overwrite=True))
+            assert (report.status, report.objects) == ("done", objects), (contrast, cluster)
+
+
 def test_tiles_of_a_stack_of_huge_planes_are_shared_out(tmp_path, client, monkeypatch):
     monkeypatch.setattr("napari_sam.folder.work.HUGE", 100 * 100)
     planes = [disc_image((900, 1000), [(768, 768 + z, 30), (300, 760, 20)]) for z in range(3)]

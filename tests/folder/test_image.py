@@ -156,3 +156,26 @@ def test_an_empty_stack_of_objects_is_fine(count, tmp_path):
     found, _ = run(np.zeros((count, 20, 20), np.uint8), tmp_path)
     assert found.count == 0
     assert not np.asarray(found.labels).any()
+
+
+@pytest.mark.parametrize("axes", ["TYX", "TZYX"])
+def test_a_movie_is_linked_through_time_whether_or_not_it_has_a_z_of_one_plane(tmp_path, axes):
+    """An object that moves by half of itself is the same one over time, by the settings of movies."""
+    frames = np.stack([plane([(12, 14), (30, 40)]), plane([(12, 20), (30, 40)]), plane([(12, 26)])])
+    movie = frames if axes == "TYX" else frames[:, None]
+    found, steps = run(movie, tmp_path, axes=axes)
+    assert (found.axes.names, found.labels.shape) == (axes, movie.shape)
+    assert found.count == 2
+    labels = found.labels.reshape(frames.shape)
+    assert len({int(labels[t, 12, 14 + 6 * t]) for t in range(3)}) == 1
+    assert sorted(found.table["planes"]) == [2, 3]
+    assert (steps[-1].done, steps[-1].total) == (3, 3)
+    alone, _ = run(movie, tmp_path, Recipe(link=False), axes=axes)
+    assert alone.table["t"].tolist() == [0, 0, 1, 1, 2]
+    assert ("z" in alone.table) == (axes == "TZYX")
+
+
+def test_a_stack_of_one_time_point_is_linked_as_a_stack(tmp_path):
+    volume = np.stack([plane(), plane([(13, 15), (30, 40)])])[None]
+    found, _ = run(volume, tmp_path, axes="TZYX")
+    assert (found.labels.shape, found.count) == (volume.shape, 2)

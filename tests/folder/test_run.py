@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from tests.fakes import DiscPredictor, disc_image
 from tests.interrupt import kill_until_done
+from tests.test_files import write_ome_parts
 
 from napari_sam.export import ExportError
 from napari_sam.folder import MANIFEST, FileDone, Job, plan, read_manifest, segment_files
@@ -222,3 +223,51 @@ def test_a_plane_without_a_value_does_not_end_its_stack(tmp_path, contrast):
         segment_files(DiscPredictor(), plan([tmp_path / "empty.tif"], tmp_path / "out"), Recipe())
     )
     assert "no finite pixel value" in report.error
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_name_that_gets_too_long_fails_alone(tmp_path, resume):
+    images, out = write_images(tmp_path / "in", 3), tmp_path / "out"
+    # The disk takes 255 characters: with "_labels" they are more.
+    images[1] = images[1].rename(tmp_path / "in" / f"{'a' * 250}.tif")
+    reports = run(plan(images, out), out, resume=resume)
+    assert [r.status for r in reports] == ["done", "failed", "done"]
+    assert "is too long a name for the disk. Choose a shorter one" in reports[1].error
+
+
+def test_resuming_notices_a_change_in_any_file_of_an_image(tmp_path):
+    planes = [disc_image((20, 30), [(9, 12, 5)]).astype(np.uint16)] * 2
+    files, out = write_ome_parts(tmp_path / "in", planes, [[0, 1]]), tmp_path / "out"
+    jobs = plan(files[:1], out)
+    assert [r.status for r in run(jobs, out)] == ["done"]
+    assert [r.status for r in run(jobs, out, resume=True)] == ["kept"]
+    os.utime(files[1], (1, 4_000_000_000))
+    assert [r.status for r in run(jobs, out, resume=True)] == ["done"]
+    files[1].unlink()
+    assert [r.status for r in run(jobs, out, resume=True)] == ["done"], "less than there was"
+    assert [r.status for r in run(jobs, out, resume=True)] == ["kept"]
+
+
+def label_names(jobs):
+    return [job.outputs[0].name for job in jobs]
+
+
+def test_only_names_that_come_up_twice_get_longer(tmp_path):
+    sources = [tmp_path / name for name in ("a/x.tif", "b/x.tif", "b/y.tif")]
+    expected = ["a_x_labels.tif", "b_x_labels.tif", "y_labels.tif"]
+    assert label_names(plan(sources, tmp_path / "out")) == expected
+
+
+def test_one_more_image_renames_none_that_was_segmented(tmp_path):
+    out = tmp_path / "out"
+    images = [write_images(tmp_path / name, 1)[0] for name in ("a", "b", "c")]
+    run(plan(images[:1], out), out)
+    jobs = plan(images[:2], out)
+    assert label_names(jobs) == ["img0_labels.tif", "b_img0_labels.tif"]
+    assert [r.status for r in run(jobs, out, resume=True)] == ["kept", "done"]
+    # Nor does one that is not among them this time, nor another format.
+    jobs = plan(images[1:], out, ["tiff", "ome-zarr"])
+    assert [j.outputs[1].name for j in jobs] == ["b_img0_labels.ome.zarr", "img0_labels.ome.zarr"]
+    # A name that another image has taken since is that one's.
+    run(plan(images[2:], out), out, overwrite=True)
+    assert label_names(plan(images, out)) == ["a_img0_labels.tif", "b_img0_labels.tif", "img0_labels.tif"]

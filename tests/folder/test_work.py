@@ -8,8 +8,9 @@ from tests.interrupt import kill_until_done
 from napari_sam.files import open_image
 from napari_sam.folder import plan, segment_files
 from napari_sam.folder.ahead import embed_image
+from napari_sam.folder.cluster import pieces_of
 from napari_sam.folder.pictures import PlaneView, plane_reader
-from napari_sam.folder.work import work_folder
+from napari_sam.folder.work import forget_others, work_folder
 from napari_sam.masks import Box
 from napari_sam.progress import finish
 from napari_sam.recipe import Recipe
@@ -231,3 +232,53 @@ def test_a_store_that_is_not_there_is_said_before_anything_is_done(tmp_path):
     with pytest.raises(OSError, match="store"):
         finish(segment_files(DiscPredictor(), plan([path], tmp_path / "out"), RECIPE, store=tmp_path / "no"))
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_work_on_the_same_output_is_forgotten(tmp_path):
+    """An image's name is no pattern: `cell[1]` is another image than `cell1`."""
+    names = ["cell[1]_labels.tif.aaa", "cell[1]_labels.tif.bbb", "cell1_labels.tif.ccc"]
+    works = [tmp_path / f".{name}.work" for name in names]
+    for work in works:
+        work.mkdir()
+    forget_others(works[0])
+    assert sorted(tmp_path.iterdir()) == sorted([works[0], works[2]])
+
+
+def write_movie(path):
+    """A movie with a Z of one plane, as it often has one; what it shows gets larger."""
+    frames = [disc_image((48, 64), [(24, 30, 6 + 2 * t)]) for t in range(4)]
+    np.save(path, np.stack(frames)[:, None])
+    return path
+
+
+class Scaling(DiscPredictor):
+    """Scales a picture by the diameter of what it shows."""
+
+    uses_diameter = True
+
+    def estimate_diameter(self, image):
+        return 2 * float(np.sqrt((image[..., 0] > 100).sum() / np.pi))
+
+
+def test_workers_keep_the_frames_of_a_movie_where_they_are_looked_for(tmp_path):
+    source = write_movie(tmp_path / "movie.npy")
+    jobs = plan([source], tmp_path / "out")
+    predictor = DiscPredictor()
+    work = work_folder(source, jobs[0].outputs[0], RECIPE, predictor.model_id)
+    with open_image(source) as image:
+        pieces = pieces_of(predictor, image, None, RECIPE, work)
+    for piece in pieces:
+        piece.run(DiscPredictor())
+    assert len(pieces) == 4
+    (report,) = finish(segment_files(predictor, jobs, RECIPE))
+    assert (report.status, report.objects, predictor.encoded) == ("done", 1, 0)
+
+
+def test_frames_that_were_embedded_at_the_diameter_of_their_movie_are_not_encoded_again(tmp_path):
+    source = write_movie(tmp_path / "movie.npy")
+    with open_image(source) as image:
+        finish(embed_image(Scaling(), image, RECIPE, EmbeddingStore(tmp_path / "store")))
+    predictor = Scaling()
+    jobs = plan([source], tmp_path / "out")
+    (report,) = finish(segment_files(predictor, jobs, RECIPE, store=tmp_path / "store"))
+    assert (report.status, report.objects, predictor.encoded) == ("done", 1, 0)

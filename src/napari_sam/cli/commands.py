@@ -149,7 +149,9 @@ def segment(
     diameter: Diameter = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", "-f", help="tiff, png, imagej, geojson, coco, ome-zarr, table; repeat it."),
+        typer.Option(
+            "--format", "-f", help="tiff, ome-tiff, png, imagej, geojson, coco, ome-zarr, table; repeat it."
+        ),
     ] = None,
     channels: Channels = None,
     contrast: ContrastOption = None,
@@ -357,10 +359,11 @@ def export(
                     from napari_sam.export.ome_zarr import refuse_labels_within
 
                     refuse_labels_within(path)
-            if image is not None:
+            if image is not None or features is not None:
                 from napari_sam.folder import refuse_sources
 
-                refuse_sources([image], out)
+                refuse_sources([image] if image is not None else [], out)
+                refuse_sources([features] if features is not None else [], out, "the table of --features")
             found = stack.enter_context(open_labels(labels, axes=axes))
             if found.note:
                 typer.echo(f"{labels}: {found.note}", err=True)

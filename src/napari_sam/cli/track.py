@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,8 +52,9 @@ def track_command(
                 typer.echo(f"{labels}: {movie.note}", err=True)
             frames = _Frames(movie)
             settings = TrackSettings(max_distance, max_gap, divisions)
-            # Z may be in another unit than Y and X.
-            spacing, _ = movie.axes.pick(movie.axes.names[1:]).pixel_size()
+            # Z may be in another unit than Y and X. A frame of one plane has none.
+            letters = movie.axes.names[1:] if frames.depth > 1 else "YX"
+            spacing, _ = movie.axes.pick(letters).pixel_size()
             tracks = find_tracks(frames, settings, spacing=spacing)
             for path in out:
                 save_tracks(tracks, path, frames=frames, axes=movie.axes)
@@ -76,6 +78,11 @@ class _Frames:
             )
         self._movie = movie
 
+    @property
+    def depth(self) -> int:
+        """Planes of a frame."""
+        return math.prod(self._movie.shape[1:-2])
+
     def __len__(self) -> int:
         """Return the number of frames."""
         return int(self._movie.shape[0])
@@ -84,8 +91,6 @@ class _Frames:
         """Read the frames in their order."""
         import numpy as np
 
-        count, *rest = self._movie.shape
-        depth = int(np.prod(rest[:-2], dtype=int))
-        for frame in range(count):
-            planes = [self._movie.label_plane(frame * depth + z) for z in range(depth)]
-            yield planes[0] if depth == 1 else np.stack(planes)
+        for frame in range(len(self)):
+            planes = [self._movie.label_plane(frame * self.depth + z) for z in range(self.depth)]
+            yield planes[0] if self.depth == 1 else np.stack(planes)

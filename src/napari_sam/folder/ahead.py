@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam.diameter import typical_diameter
 from napari_sam.folder.pictures import Pictures, Readers, settle_contrast
-from napari_sam.folder.work import is_huge
+from napari_sam.folder.work import is_huge, linked_along
 from napari_sam.store import EmbeddingStore, embed_stack
 from napari_sam.store.diameters import note_diameter, read_diameter
 from napari_sam.tiling.ahead import embed_tiles
@@ -48,7 +48,7 @@ def embed_image(
     if is_huge(image):
         steps = embed_tiles(predictor, Readers(image, recipe), shape, store, diameter=recipe.diameter)
     else:
-        depth = image.shape[-3] if len(image) > 1 else 1
+        _, depth = linked_along(image)
 
         @cache
         def stack_diameter(volume: int) -> float | None:

@@ -22,7 +22,7 @@ from napari_sam.files import ImageFile, open_image
 from napari_sam.files.image_file import in_words
 from napari_sam.folder.ahead import embedded
 from napari_sam.folder.pictures import Pictures, PlaneView, Readers, plane_reader, settle_contrast
-from napari_sam.folder.work import is_huge, tiled_path, units_of
+from napari_sam.folder.work import is_huge, linked_along, tiled_path, units_of
 from napari_sam.progress import Notice, Progress, Steps, finish
 from napari_sam.recipe import Recipe
 from napari_sam.stack import segment_plane_unit
@@ -34,6 +34,7 @@ from napari_sam.tiling import (
     plane_job,
     plane_source,
     tile_diameter,
+    whole_range,
 )
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def pieces_of(
     work : Path
         See `napari_sam.folder.work.work_folder`.
     """
-    depth = int(image.shape[-3]) if len(image.shape) > 2 else 1
+    _, depth = linked_along(image)
     # What is estimated for a whole image is looked up once, not by each worker for each unit.
     recipe = settle_contrast(image, recipe)
     source, work = image.path.absolute(), work.absolute()
@@ -216,7 +217,8 @@ def _tiles_of(
         number = start + n
         known = recipe
         if isinstance(recipe.contrast, str):
-            windows = plane_contrast(PlaneView(image, number))
+            view = PlaneView(image, number)
+            windows = whole_range(view) if recipe.contrast == "range" else plane_contrast(view)
             if windows is not None:
                 known = replace(recipe, contrast=tuple((w.low, w.high) for w in windows))
         alone = len(image) == 1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_sam.axes import Axes
 from napari_sam.files import ImageFile
 from napari_sam.folder.pictures import Pictures, Readers, plane_reader, settle_contrast
-from napari_sam.folder.work import is_huge, tiled_path, units_of
+from napari_sam.folder.work import is_huge, linked_along, tiled_path, units_of
 from napari_sam.linking import MOVIE, LinkSettings
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
@@ -76,8 +76,8 @@ def segment_image(
 ) -> Steps[Segmented]:
     """Segment every plane of an image.
 
-    The planes of a stack are linked along Z, or along T where there is no Z; the labels of a stack lie in a
-    temporary file, so that memory does not grow with the number of planes.
+    The planes of a stack are linked along Z, or along T where there is no Z or one plane of it; the labels of
+    a stack lie in a temporary file, so that memory does not grow with the number of planes.
 
     Parameters
     ----------
@@ -107,9 +107,9 @@ def segment_image(
             )
         return Segmented(found.labels.reshape(image.shape), image.axes, found.table)
     written = _on_disk((len(image), *image.shape[-2:]), folder)
-    depth = image.shape[-3]
+    along, depth = linked_along(image)
     recipe = settle_contrast(image, recipe)
-    link = recipe.link and (MOVIE if image.axes.names[-3] == "T" else LinkSettings())
+    link = recipe.link and (MOVIE if along == "T" else LinkSettings())
     tables: list[pd.DataFrame] = []
     top = 0
     for start in range(0, len(image), depth):

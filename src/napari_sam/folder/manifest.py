@@ -9,7 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from napari_sam.files.tiff import files_of_image
+
 MANIFEST = "manifest.jsonl"
+TIFF = (".tif", ".tiff", ".btf")
+"""Endings of the files whose image may lie in several."""
 STATE_FILE = "annotation.json"
 """How far a person is who goes through the folder (`napari_sam.folder.annotate`)."""
 
@@ -141,6 +145,7 @@ def stamp_output(output: Path) -> tuple[int, int]:
 def stamp(source: Path) -> tuple[int, float]:
     """Bytes and time of an image, of all its files together; impossible ones where it has vanished.
 
+    Of an image whose planes lie in several files those that are there count: one that is added changes it.
     Labels that lie in an OME-Zarr are not the image.
     """
     try:
@@ -151,9 +156,11 @@ def stamp(source: Path) -> tuple[int, float]:
 
 
 def _files_of(source: Path) -> Iterator[Path]:
-    """The file of an image, or all of a folder but for its labels."""
+    """The file of an image, or all in which its planes lie; of a folder all but for its labels."""
     if not source.is_dir():
         yield source
+        parts = files_of_image(source) if source.suffix.lower() in TIFF else set()
+        yield from (part for part in parts - {source} if part.exists())
         return
     for folder, below, names in os.walk(source):
         if Path(folder) == source and "labels" in below:

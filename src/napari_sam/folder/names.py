@@ -4,24 +4,70 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 
 from napari_sam.export.formats import without_suffix
+from napari_sam.files.pairs import MADE_SUFFIX
+from napari_sam.folder.manifest import known_as, read_manifest, read_writers
 
 
-def longer_names(sources: Sequence[Path]) -> list[str]:
-    """Names that differ: with the folders that the images do not share, and the endings where they must."""
+def distinct_names(sources: Sequence[Path], noted: Mapping[str, str]) -> list[str]:
+    """Names that differ: where they come up twice with the folders and endings that tell images apart.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+    noted : mapping of str to str
+        Names that stay as they are, by the image (`names_in`): one more image must not rename the labels of
+        those that were there.
+    """
+    # By another path or link the same image may come once more; the name is that of the first.
+    left = dict(noted)
+    kept = [left.pop(known_as(source), "") for source in sources]
+    names = [old or without_suffix(source) for old, source in zip(kept, sources, strict=True)]
+    if not twice(names):
+        return names
     paths = [source.absolute() for source in sources]
     common = Path(os.path.commonpath([path.parent for path in paths]))
-    names = ["_".join([*p.parent.relative_to(common).parts, without_suffix(p)]) for p in paths]
+    folders = ["_".join([*path.parent.relative_to(common).parts, without_suffix(path)]) for path in paths]
+    names = _replaced(names, kept, folders)
+    longer = [f"{name}_{_ending(path)}" for name, path in zip(names, paths, strict=True)]
+    names = _replaced(names, kept, longer)
+    fresh = iter(
+        numbered([name for name, old in zip(names, kept, strict=True) if not old], filter(None, kept))
+    )
+    return [old or next(fresh) for old in kept]
+
+
+def _replaced(names: Sequence[str], kept: Sequence[str], longer: Sequence[str]) -> list[str]:
+    """Take the longer name of those that come up twice and are not kept."""
     several = twice(names)
-    longer = [
-        f"{name}_{_ending(path)}" if name.casefold() in several else name
-        for name, path in zip(names, paths, strict=True)
+    return [
+        long if name.casefold() in several and not old else name
+        for name, old, long in zip(names, kept, longer, strict=True)
     ]
-    return numbered(longer)
+
+
+def names_in(manifest: Path) -> dict[str, str]:
+    """Names under which labels of images lie beside a manifest, by the image (`known_as`); no two the same.
+
+    Where another image's labels have taken an output since, its name is not the first one's any more.
+    """
+    owners = read_writers(manifest)
+    folder = Path(known_as(manifest)).parent
+    found: dict[str, str] = {}
+    # The last line about an image says it, unless nothing was written then.
+    for report in (*owners.values(), *read_manifest(manifest).values()):
+        for output in map(Path, report.outputs):
+            stem = without_suffix(output)
+            own = owners[str(output)].source == report.source and output.parent == folder
+            if own and stem.endswith(MADE_SUFFIX):
+                found[report.source] = stem.removesuffix(MADE_SUFFIX)
+    # Two images may have files that differ in their endings only.
+    seen = {name.casefold(): source for source, name in reversed(found.items())}
+    return {source: name for source, name in found.items() if seen[name.casefold()] == source}
 
 
 def twice(names: Sequence[str]) -> set[str]:

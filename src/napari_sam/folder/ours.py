@@ -50,10 +50,17 @@ def images_among(files: Sequence[Path], named: Iterable[Path], out: Path) -> tup
     return images, labels
 
 
-def refuse_sources(sources: Sequence[Path], outputs: Iterable[Path]) -> None:
-    """Refuse to write over an image that is to be segmented.
+def refuse_sources(sources: Sequence[Path], outputs: Iterable[Path], what: str = "one of the images") -> None:
+    """Refuse to write over an image that is to be segmented, or over another file that is read.
 
     Labels may be added to the OME-Zarr of an image: it stays as it is.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+    outputs : iterable of Path
+    what : str
+        What a source is, for the message.
 
     Raises
     ------
@@ -64,7 +71,7 @@ def refuse_sources(sources: Sequence[Path], outputs: Iterable[Path]) -> None:
     for output in outputs:
         if _identity(output) in images and not _takes_labels(output):
             raise ExportError(
-                f"Labels would be written over {output}, which is one of the images. "
+                f"Labels would be written over {output}, which is {what}. "
                 "Choose another folder or another name for the labels."
             )
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from napari_sam.files import ImageFile
 from napari_sam.folder.work import is_huge
-from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb, range_contrast
+from napari_sam.image import RGB, Contrast, channel_contrasts, plane_to_rgb, range_contrast
 from napari_sam.recipe import Recipe
-from napari_sam.tiling import Read, rgb_reader, sampled_pixels, shows_colours
+from napari_sam.tiling import Read, rgb_reader, sampled_pixels, shows_colours, whole_range
 
 LOOKS = 9
 """Planes that are looked at for the contrast of a stack."""
@@ -50,13 +50,31 @@ class Pictures(_Planes, Sequence[RGB]):
         plane = self._image.plane(self._numbers[number])
         if len(self._image) > 1 and plane.dtype.kind == "f" and not np.isfinite(plane).any():
             return np.zeros((*plane.shape[:2], 3), np.uint8)
-        return recipe_picture(plane, self._recipe)
+        return recipe_picture(plane, self._recipe, separate=_are_separate(self._image))
 
 
-def recipe_picture(plane: NDArray[Any], recipe: Recipe) -> RGB:
-    """Picture of a plane, shape (H, W) or (H, W, channels), as a recipe wants it."""
+def recipe_picture(plane: NDArray[Any], recipe: Recipe, *, separate: bool = False) -> RGB:
+    """Picture of a plane as a recipe wants it.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (H, W) or (H, W, channels)
+    recipe : Recipe
+    separate : bool
+        Whether three or four channels of 8 bits are channels, and no colours.
+    """
     contrast = range_contrast(plane) if recipe.contrast == "range" else _windows(recipe)
+    if contrast is None and separate and plane.ndim == 3 and shows_colours(plane):
+        contrast = channel_contrasts([plane[..., c] for c in range(plane.shape[2])])
     return plane_to_rgb(plane, contrast=contrast, gamma=recipe.gamma, channels=recipe.channels)
+
+
+def _are_separate(image: ImageFile) -> bool:
+    """Whether a file says that what its planes have several of is channels.
+
+    TIFF has a word for colours, and these are not called so; an OME-Zarr calls both channels.
+    """
+    return "C" in image.names and not image.path.is_dir()
 
 
 def settle_contrast(image: ImageFile, recipe: Recipe) -> Recipe:
@@ -95,7 +113,7 @@ def _contrast_of(count: int, sample: Callable[[int], NDArray[Any]]) -> list[Cont
     """Contrast window of each channel, out of samples (N, channels) of some of the planes."""
     numbers = sorted({int(n) for n in np.linspace(0, count - 1, min(count, LOOKS)).round()})
     pixels = np.concatenate([sample(number) for number in numbers])
-    return [percentile_contrast(pixels[:, c]) for c in range(pixels.shape[1])]
+    return channel_contrasts(list(pixels.T))
 
 
 def _sample(image: ImageFile, number: int) -> NDArray[Any]:
@@ -128,6 +146,7 @@ class PlaneView:
         extra = [n for n in image.names if n not in image.axes.names]
         sizes = [image.array.shape[image.names.index(n)] for n in extra]
         self.dtype = image.dtype
+        self.separate = _are_separate(image)
         self.shape = (*image.shape[-2:], *([int(np.prod(sizes))] if extra else []))
 
     def __getitem__(self, box: tuple[slice, slice]) -> NDArray[Any]:
@@ -143,9 +162,9 @@ class PlaneView:
 
 def plane_reader(image: ImageFile, recipe: Recipe, number: int = 0) -> Read:
     """Reader of boxes of one of an image's planes, with one contrast for the whole plane."""
-    return rgb_reader(
-        PlaneView(image, number), contrast=_windows(recipe), gamma=recipe.gamma, channels=recipe.channels
-    )
+    view = PlaneView(image, number)
+    contrast = whole_range(view) if recipe.contrast == "range" else _windows(recipe)
+    return rgb_reader(view, contrast=contrast, gamma=recipe.gamma, channels=recipe.channels)
 
 
 class Readers(_Planes, Sequence[Read]):

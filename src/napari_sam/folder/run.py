@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from napari_sam.export import ExportError, Format, export, format_of
-from napari_sam.export.formats import is_file_name, without_suffix
+from napari_sam.export.formats import is_file_name
 from napari_sam.files import ImageFile, open_image
 from napari_sam.files.pairs import MADE_SUFFIX
 from napari_sam.files.refused import in_plain_words
@@ -28,7 +28,7 @@ from napari_sam.folder.manifest import (
     stamp,
     stamp_output,
 )
-from napari_sam.folder.names import longer_names, twice
+from napari_sam.folder.names import distinct_names, names_in
 from napari_sam.folder.ours import labels_at, objection, placing, refuse_sources, unmark
 from napari_sam.folder.work import forget_others, work_folder
 from napari_sam.predictor import Predictor
@@ -84,9 +84,10 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] | None = Non
     Returns
     -------
     list of Job
-        With the images' names and ``_labels`` at the end. Where names come up twice, those of the folders
-        above, as far as they differ, are put in front, and the files' endings and numbers behind. Names that
-        differ only in upper and lower case are one name, as on many disks.
+        With the images' names and ``_labels`` at the end. Where a name comes up twice, those of the folders
+        above, as far as they differ, are put in front of it, and the files' endings and numbers behind. Names
+        that differ only in upper and lower case are one name, as on many disks. An image of which the
+        manifest in the folder has labels there keeps their name.
 
     Raises
     ------
@@ -108,9 +109,7 @@ def plan(sources: Sequence[Path], out: Path, formats: Sequence[str] | None = Non
             )
         return [Job(sources[0], (out,))]
     endings = [known.suffixes[0] for known in chosen]
-    names = [without_suffix(source) for source in sources]
-    if twice(names):
-        names = longer_names(sources)
+    names = distinct_names(sources, names_in(out / MANIFEST))
     return [
         Job(source, tuple(out / f"{name}{MADE_SUFFIX}{ending}" for ending in endings))
         for source, name in zip(sources, names, strict=True)
@@ -194,16 +193,25 @@ def segment_files(
     writers = _writers(jobs, manifest)
     made = _Made(recipe.digest(), predictor.model_id, (axes or "").upper())
 
-    def is_kept(job: Job) -> bool:
-        return _is_kept(job, known, writers, made)
-
-    def why_not(job: Job) -> str:
-        return "" if overwrite else objection(job.source, job.outputs, writers, named=manifest is None)
+    def settled(job: Job) -> Report | None:
+        """What is said of an image without a look at it: it is kept, or its labels may not be written."""
+        source = known_as(job.source)
+        try:
+            if _is_kept(job, known, writers, made):
+                before = known[source]
+                return Report(before.source, "kept", before.outputs, 0.0, before.planes, before.objects)
+            named = manifest is None
+            why = "" if overwrite else objection(job.source, job.outputs, writers, named=named)
+        # A name that the disk refuses, say: one such image must not end a night's work.
+        except Exception as problem:  # noqa: BLE001
+            _log.debug("%s failed:", job.source, exc_info=True)
+            why = in_plain_words(problem)
+        return Report(source, "failed", (), error=why) if why else None
 
     kept = embedded(store)
     reports: list[Report] = []
     if cluster is not None:
-        left = [job for job in jobs if not is_kept(job) and not why_not(job)]
+        left = [job for job in jobs if settled(job) is None]
         pieces = _pieces(predictor, left, recipe, axes, store)
         failed = yield from run_pieces(cluster, pieces)
         if failed:
@@ -211,13 +219,8 @@ def segment_files(
             where = f"{len(failed)} of {total} units failed on the workers and are done here"
             yield Notice(total, total, f"{where} ({piece}: {why})")
     for number, job in enumerate(jobs):
-        source = known_as(job.source)
-        if is_kept(job):
-            before = known[source]
-            report = Report(before.source, "kept", before.outputs, 0.0, before.planes, before.objects)
-        elif why := why_not(job):
-            report = Report(source, "failed", (), error=why)
-        else:
+        report = settled(job)
+        if report is None:
             steps = _segment_file(predictor, job, recipe, axes, kept)
             report = yield from _counted(steps, number, len(jobs), job.source.name)
             if manifest is not None:

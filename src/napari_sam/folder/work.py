@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import shutil
 from math import prod
@@ -36,7 +37,8 @@ def work_folder(source: Path, output: Path, recipe: Recipe, model_id: str, axes:
 def forget_others(work: Path) -> None:
     """Delete what runs with other settings have left beside the same output."""
     name = work.name.rsplit(".", 2)[0]
-    for other in work.parent.glob(f"{name}.*.work"):
+    # Brackets and stars in an image's name stand for themselves.
+    for other in work.parent.glob(f"{glob.escape(name)}.*.work"):
         if other != work:
             shutil.rmtree(other, ignore_errors=True)
 
@@ -44,6 +46,23 @@ def forget_others(work: Path) -> None:
 def units_of(work: Path, volume: int) -> UnitFolder:
     """Finished planes of one of an image's volumes, by number; a time series of planes is one volume."""
     return UnitFolder(work / f"volume{volume:06d}")
+
+
+def linked_along(image: ImageFile) -> tuple[str, int]:
+    """Axis along which an image's planes are linked, and how many planes lie along it.
+
+    A Z of one plane is as good as none: the file of a movie often has one, as that of a plane has.
+
+    Returns
+    -------
+    letter : str
+        Z where there are several planes of it, else T; empty for a single plane.
+    depth : int
+        The planes of a volume; those of the next one follow.
+    """
+    letters, sizes = image.axes.names[:-2], image.shape[:-2]
+    several = [(letter, size) for letter, size in zip(letters, sizes, strict=True) if size > 1]
+    return several[-1] if several else ("", 1)
 
 
 def is_huge(image: ImageFile) -> bool:

@@ -16,7 +16,14 @@ from __future__ import annotations
 from napari_sam.tile_grid import TileGrid
 from napari_sam.tiling.crop import CropOffer, crop_around, predict_anywhere
 from napari_sam.tiling.pyramid import LabelPyramid
-from napari_sam.tiling.read import plane_contrast, rgb_reader, sampled_contrast, sampled_pixels, shows_colours
+from napari_sam.tiling.read import (
+    plane_contrast,
+    rgb_reader,
+    sampled_contrast,
+    sampled_pixels,
+    shows_colours,
+    whole_range,
+)
 from napari_sam.tiling.run import (
     TiledJob,
     TileDone,
@@ -52,4 +59,5 @@ __all__ = [
     "segment_tiled_stack",
     "shows_colours",
     "tile_diameter",
+    "whole_range",
 ]

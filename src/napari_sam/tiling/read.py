@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.image import RGB, Contrast, percentile_contrast, plane_to_rgb
+from napari_sam.image import BLACK, RGB, Contrast, channel_contrasts, plane_to_rgb, range_contrast
 from napari_sam.masks import Box
 from napari_sam.tiling.tile import Read
+
+BAND = 256
+"""Rows of a plane that are read at a time."""
 
 
 def sampled_pixels(plane: Any, *, blocks: int = 64, side: int = 256) -> NDArray[Any]:
@@ -33,7 +36,7 @@ def sampled_pixels(plane: Any, *, blocks: int = 64, side: int = 256) -> NDArray[
     return np.concatenate([p.reshape(-1, channels) for p in parts])
 
 
-def sampled_contrast(plane: Any, *, low: float = 0.5, high: float = 99.8) -> list[Contrast]:
+def sampled_contrast(plane: Any) -> list[Contrast]:
     """Contrast window of each channel of a plane of any size, out of blocks spread over it.
 
     One window for the whole plane keeps what is dark dark: a tile of background is not stretched to noise.
@@ -42,11 +45,23 @@ def sampled_contrast(plane: Any, *, low: float = 0.5, high: float = 99.8) -> lis
     ----------
     plane : array, shape (H, W) or (H, W, C)
         See `sampled_pixels`.
-    low, high : float
-        Percentiles in [0, 100].
     """
-    sample = sampled_pixels(plane)
-    return [percentile_contrast(sample[:, c], low, high) for c in range(sample.shape[1])]
+    return channel_contrasts(list(sampled_pixels(plane).T))
+
+
+def whole_range(plane: Any) -> list[Contrast]:
+    """`range_contrast` of a plane of any size, of which a band of rows is read at a time.
+
+    Parameters
+    ----------
+    plane : array, shape (H, W) or (H, W, C)
+    """
+    bands = [
+        range_contrast(np.asarray(plane[y : y + BAND, 0 : plane.shape[1]]))
+        for y in range(0, plane.shape[0], BAND)
+    ]
+    channels = ([w for w in windows if w is not BLACK] or [BLACK] for windows in zip(*bands, strict=True))
+    return [Contrast(min(w.low for w in ws), max(w.high for w in ws)) for ws in channels]
 
 
 def plane_contrast(plane: Any) -> list[Contrast] | None:
@@ -60,8 +75,12 @@ def plane_contrast(plane: Any) -> list[Contrast] | None:
 
 
 def shows_colours(plane: Any) -> bool:
-    """Whether a plane, of shape (H, W) or (H, W, C), is a colour picture of 8 bits."""
-    return np.dtype(plane.dtype) == np.uint8 and len(plane.shape) == 3 and plane.shape[2] in (3, 4)
+    """Whether a plane, of shape (H, W) or (H, W, C), is a colour picture of 8 bits.
+
+    It is if it has as many channels as one, unless the plane says that they are ``separate``.
+    """
+    alike = np.dtype(plane.dtype) == np.uint8 and len(plane.shape) == 3 and plane.shape[2] in (3, 4)
+    return alike and not getattr(plane, "separate", False)
 
 
 def rgb_reader(
