@@ -17,6 +17,8 @@ from napari_sam.masks import Box
 if TYPE_CHECKING:
     from napari.layers import Labels
 
+COPIED = 2**29
+"""Bytes of labels that are copied before they are written to a file."""
 _DTYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
 _SIGNED = (np.int8, np.int16, np.int32, np.int64)
 
@@ -96,6 +98,17 @@ def _region(plane: PlaneIndex, box: Box, channel: int | None) -> tuple[int | sli
 def _fancy(data: Any) -> bool:
     """Whether an array takes lists of positions, which napari's undo needs."""
     return isinstance(data, np.ndarray) or not hasattr(data, "dask")
+
+
+def as_now(layer: Labels) -> tuple[Any, dict[str, Any], str]:
+    """Layer as data, attributes and type, as it is at this moment: what is edited later does not change it.
+
+    Pixels on disk, and more than `COPIED` bytes in memory, are not copied.
+    """
+    data, attributes, kind = layer.as_layer_data_tuple()
+    if isinstance(data, np.ndarray) and data.nbytes <= COPIED:
+        data = data.copy()
+    return data, attributes | {"features": attributes["features"].copy()}, kind
 
 
 def check_writable(layer: Labels) -> None:

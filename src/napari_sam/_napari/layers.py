@@ -150,16 +150,20 @@ def is_own(layer: Layer, image_layer: Layer, role: Role | None = None) -> bool:
 def may_hold(viewer: ViewerModel, labels: Layer, image_layer: Layer) -> bool:
     """Whether labels may be meant for the objects of an image: not if they were made for quite another one.
 
-    Those of another channel are: a layer of the same file, or one that is added to its light.
+    Those of another channel are, see `same_field`.
     """
     if role_of(labels) is None or is_own(labels, image_layer):
         return True
     made_for = next((x for x in viewer.layers if is_own(labels, x)), None)
-    if made_for is None:
-        return False
-    files = [layer.source.path or layer.metadata.get("path") for layer in (made_for, image_layer)]
-    additive = made_for.blending == image_layer.blending == "additive"
-    return additive or (files[0] is not None and files[0] == files[1])
+    return made_for is not None and same_field(made_for, image_layer)
+
+
+def same_field(one: Layer, other: Layer) -> bool:
+    """Whether two images may be channels of one: of one file, or of none and added to each other's light."""
+    files = [layer.source.path or layer.metadata.get("path") for layer in (one, other)]
+    if None not in files:
+        return bool(files[0] == files[1])
+    return one.blending == other.blending == "additive"
 
 
 def role_of(layer: Layer) -> Role | None:

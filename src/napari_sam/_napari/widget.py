@@ -15,7 +15,8 @@ from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidge
 from napari_sam._napari.automatic import AutomaticRun
 from napari_sam._napari.docked import Docked
 from napari_sam._napari.image_work import ImageWork
-from napari_sam._napari.layers import is_filling, is_own, may_hold, own_layers, role_of
+from napari_sam._napari.label_pixels import as_now
+from napari_sam._napari.layers import is_filling, is_own, role_of
 from napari_sam._napari.long_work import LongWork
 from napari_sam._napari.many_images import ManyImages
 from napari_sam._napari.painted import OncePainted
@@ -30,6 +31,7 @@ from napari_sam._napari.settings import preferences, use_cache_folder
 from napari_sam._napari.shortcuts import Shortcuts, listing
 from napari_sam._napari.signs import POSITIVE
 from napari_sam._napari.stack_work import StackWork
+from napari_sam._napari.target_memory import TargetMemory
 from napari_sam._napari.workbench import Workbench
 from napari_sam.session.libraries import begin_to_load, collecting_seldom
 
@@ -78,6 +80,7 @@ class SegmentAnythingDock(Docked):
         self._shortcuts: Shortcuts | None = None
         self._waiting: Callable[[], None] | None = None
         self._empty_handed = False
+        self._targets = TargetMemory(self.viewer)
         own = {"load": self.image_panel, "everything": self.everything_panel, "export": self.export_panel}
         self._long_work = LongWork(self.session, own | self.stack.panels)
         self._lay_out()
@@ -123,7 +126,7 @@ class SegmentAnythingDock(Docked):
         if "export" in self.session.running:
             self.export_panel.say("The file before is still being written. Wait for it, or cancel it.")
             return
-        data, attributes, _ = layer.as_layer_data_tuple()
+        data, attributes, _ = as_now(layer)
         self._long_work.export_path = path
         self.session.request("export", partial(write_layer, path, data, attributes, format_name))
 
@@ -273,7 +276,7 @@ class SegmentAnythingDock(Docked):
     def _begin(self, model: str, device: str) -> None:
         self.many.begin(self)
         self.bench.start()
-        self._empty_handed = self.bench.image is not None
+        self._empty_handed = True
         self._take_up_tool()
         self.session.use_model(model, device)
 
@@ -318,14 +321,13 @@ class SegmentAnythingDock(Docked):
         self.adapt_shortcuts()
 
     def _turn_target(self, image: Image | None) -> None:
-        """Objects go into labels of their image: those that it has, and not those of the image before."""
-        target = self.commit_panel.target.layer
-        if image is None or (target is not None and may_hold(self.viewer, target, image)):
-            return
-        own = own_layers(self.viewer, image, "labels")
-        self.commit_panel.target.pick(own[-1] if own else None)
-        if own:
-            self.export_panel.labels.pick(own[-1])
+        """Objects go into labels of their image, and not into those of the image before."""
+        before = self.commit_panel.target.layer
+        target = self._targets.turn(image, before)
+        if target is not before:
+            self.commit_panel.target.pick(target)
+            if target is not None:
+                self.export_panel.labels.pick(target)
 
     def _on_plane(self) -> None:
         self._take_up_tool()
