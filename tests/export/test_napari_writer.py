@@ -11,7 +11,7 @@ import tifffile
 from napari.layers import Labels
 
 from napari_sam.axes import Axes
-from napari_sam.export import FORMATS, ExportError
+from napari_sam.export import FORMATS
 from napari_sam.export.napari_writer import layer_axes, write_layer, write_png
 
 
@@ -46,10 +46,21 @@ def test_scale_units_and_features_of_the_layer_are_kept(stack, tmp_path):
 
 def test_a_name_that_ends_as_another_format_is_refused(odd_shapes, tmp_path):
     data, attributes, _ = Labels(odd_shapes).as_layer_data_tuple()
-    with pytest.raises(ExportError, match=r"x.csv ends as .*, and the file type that was chosen is .*\.png"):
+    with pytest.raises(OSError, match=r"x.csv ends as .*, and the file type that was chosen is .*\.png"):
         write_png(str(tmp_path / "x.csv"), data, attributes)
     assert list(tmp_path.iterdir()) == []
     assert write_png(str(tmp_path / "x.png"), data, attributes) == [str(tmp_path / "x.png")]
+
+
+def test_napari_is_told_why_a_layer_is_not_saved(tmp_path, npe2pm):
+    """It takes a ValueError to mean that no plugin writes this, and would say so."""
+    layer = Labels(np.full((4, 5), 70_000))
+    with (
+        npe2pm.tmp_plugin(package="napari-sam-cells"),
+        pytest.raises(OSError, match="up to 65,535, found 70,000"),
+    ):
+        layer.save(str(tmp_path / "cells.png"), plugin="napari-sam-cells")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_of_a_multiscale_layer_the_finest_level_is_saved(odd_shapes, tmp_path):

@@ -77,6 +77,22 @@ def test_segment_all_filter_accept_undo(desk):
     assert desk.errors == []
 
 
+def test_accepted_at_once_is_what_the_sliders_say(desk):
+    run_everything(desk)
+    panel = desk.dock.everything_panel
+    panel.predicted_iou.setValue(1000)
+    desk.press_button(panel.accept)
+    assert "lower the filters" in desk.errors.pop()
+    assert desk.target is None
+    assert "3 masks removed by predicted IoU" in panel.counts.text()
+    assert not panel.accept.isEnabled()
+    panel.predicted_iou.setValue(500)
+    desk.until(panel.accept.isEnabled)
+    desk.press_button(panel.accept)
+    assert matches(desk.target.data, DISCS)
+    assert desk.errors == []
+
+
 def test_only_where_no_object_is_yet(desk):
     desk.click(*DISCS[0][:2])
     desk.wait_offers()

@@ -302,6 +302,33 @@ def test_nothing_is_written_by_redo_into_labels_that_are_being_filled(follow_des
     assert "is still being filled" in desk.errors.pop()
     desk.until(lambda: "stack" not in desk.session.running)
     assert not labels.data[0].any()
+    desk.press_button(desk.dock.commit_panel.redo)
+    assert labels.data[0].any()
+    assert desk.errors == []
+
+
+def test_what_is_not_undone_in_labels_that_are_being_filled_is_undone_afterwards(follow_desk):
+    movie = np.stack([short_and_long()[:5]] * 2)
+    desk = follow_desk(DiscPredictor(encode_seconds=0.1), image=movie, axis_labels=("t", "z", "y", "x"))
+    desk.click(*DISCS[1][:2])
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_C)
+    labels, before = desk.target, desk.target.data[0].copy()
+    panel = desk.dock.stack_panel
+    panel.axis.setCurrentIndex(panel.axis.findData(1))
+    desk.viewer.dims.set_current_step(0, 1)
+    desk.until(lambda: desk.session.status.phase == "ready")
+    desk.press_button(panel.run)
+    desk.press_button(desk.dock.commit_panel.undo)
+    assert desk.errors.pop().endswith("is still being filled. Wait until it is, then undo.")
+    assert desk.session.history.undoable == "commit"
+    desk.until(lambda: "stack" not in desk.session.running)
+    assert np.array_equal(labels.data[0], before)
+    filled = labels.data[1].copy()
+    desk.press_button(desk.dock.commit_panel.undo)
+    assert not labels.data[0].any()
+    assert np.array_equal(labels.data[1], filled)
+    assert desk.errors == []
 
 
 def test_a_stack_of_an_image_that_is_not_on_show_takes_no_objects_of_another(follow_desk):

@@ -163,6 +163,22 @@ def test_a_lower_level_of_a_pyramid(open_desk):
     assert desk.target.features["area"].iloc[0] == np.count_nonzero(desk.target.data)
 
 
+def test_clicks_on_a_small_pyramid_can_be_undone_after_a_change_of_contrast(open_desk):
+    desk = open_desk(image=[disc_picture(), disc_picture()[::2, ::2]], multiscale=True).wait_ready()
+    y, x, _ = DISCS[0]
+    for shift in (0, 4):
+        desk.click(y + shift, x)
+        desk.until(lambda n=1 + shift // 4: desk.session.offers and len(desk.session.prompts[0].points) == n)
+    contrast = desk.dock.image_panel.contrast
+    contrast.setCurrentIndex(contrast.findData("percentiles"))
+    desk.until(lambda: desk.session.status.phase == "ready")
+    assert desk.session.history.undoable == "prompt"
+    desk.press_button(desk.dock.commit_panel.undo)
+    assert len(desk.session.prompts[0].points) == 1
+    desk.wait_offers()
+    assert desk.errors == []
+
+
 def test_colour_pictures_and_other_numbers(open_desk):
     rgb = np.zeros((180, 200, 4), np.uint8)
     rgb[..., 1] = disc_picture()

@@ -235,6 +235,16 @@ def test_napari_saves_tracks_by_itself(suffix, tmp_path, npe2pm):
         assert sorted(geff.read(written[0])[0].edges) == [(0, 1), (1, 2), (1, 3)]
 
 
+def test_napari_is_told_why_tracks_are_not_saved(tmp_path, npe2pm):
+    data = np.array([[1, 0, 1, 1], [2, 0, 9, 9], [3, 1, 5, 5]])
+    layer = Tracks(data, graph={3: [1, 2]})
+    with (
+        npe2pm.tmp_plugin(package="napari-sam-cells"),
+        pytest.raises(OSError, match="Tracks that merge cannot be saved"),
+    ):
+        layer.save(str(tmp_path / "tracks.csv"), plugin="napari-sam-cells")
+
+
 # --- stacks: options of the linking -------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from tests.session.books import DISCS, LabelBook, picture
 
 from napari_sam.masks import mask_iou
 from napari_sam.prompts import Point, Prompts
-from napari_sam.session import Filters
+from napari_sam.session import Filters, NotNowError
 
 
 def test_commit_writes_the_choice_with_its_record_and_clears_the_prompts(session, runner, prompts):
@@ -161,8 +161,9 @@ def test_undo_of_what_is_gone_says_so(session, runner, prompts):
     assert session.errors == ["This step cannot be taken back any more: the layer 'cells' was removed"]
 
 
-def test_undo_on_a_disk_that_is_away_is_tried_again(session, runner, prompts):
-    away = [OSError("the drive is away")]
+@pytest.mark.parametrize("reason", [OSError, NotNowError])
+def test_undo_of_what_cannot_be_reached_just_now_is_tried_again(session, runner, prompts, reason):
+    away = [reason("the drive is away")]
     reverted = []
 
     def write(objects):
@@ -199,3 +200,23 @@ def test_automatic_masks_are_written_as_one_decision(session, runner, ready):
     assert book.written == []
     session.redo()
     assert len(book.written) == len(DISCS)
+
+
+def test_what_is_accepted_is_what_the_filters_say_though_the_worker_is_not_so_far(session, runner, ready):
+    book = LabelBook()
+    session.segment_everything()
+    runner.drain()
+    session.filter_automatic(Filters(0.5, 0.5))
+    runner.drain()
+    session.filter_automatic(Filters(1.0, 0.5))
+    assert len(session.sifted) == len(DISCS)
+    assert session.accept_automatic(book.write) == 0
+    assert "lower the filters" in session.errors.pop()
+    assert session.sifted.removed["predicted IoU"] == len(DISCS), "that is what is shown then, too"
+    assert "filter" not in session.running
+    session.filter_automatic(Filters(0.5, 0.5, min_area=500))
+    late = runner.queue[-1]
+    assert session.accept_automatic(book.write) == len(book.written) == 2
+    runner.run(late)
+    assert session.automatic is session.sifted is None
+    assert session.accept_automatic(book.write) == 0

@@ -118,7 +118,7 @@ class AutomaticRun(QObject):
         """Write the masks that pass the filters; into a new layer if ``target`` is None."""
         bench, plane = self._bench, self._plane
         self._on_picture()  # the image may just have become another one
-        if plane is None or self._image is None or bench.session.sifted is None:
+        if plane is None or self._image is None or bench.session.automatic is None:
             return 0
         if self._image is not bench.image:
             self.failed.emit(

@@ -17,7 +17,7 @@ from napari_sam._napari.large_labels import add_large_labels, folder_of
 from napari_sam._napari.layers import add_labels_layer, is_filling
 from napari_sam.levels import FULL, Factors, mask_to_full
 from napari_sam.masks import Mask, Overlap
-from napari_sam.session import Annotation
+from napari_sam.session import Annotation, NotNowError
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 class StorageError(CommitError, OSError):
     """Labels on disk that cannot be read or written just now: the same may go well later."""
+
+
+class FillingError(CommitError, NotNowError):
+    """Labels that somebody else writes into just now."""
 
 
 def make_target(
@@ -137,7 +141,7 @@ def write_through(
 
 
 def _take_out(viewer: ViewerModel, layer: Labels, shape: tuple[int, ...], *done: Committed) -> None:
-    _check_there(viewer, layer)
+    _check_there(viewer, layer, "undo")
     if layer_shape(layer) != shape:
         raise ValueError(
             f"the labels {layer.name!r} had the shape {shape} and have {layer_shape(layer)} now."
@@ -158,12 +162,12 @@ def _in_words(layer: Labels) -> Iterator[None]:
         ) from error
 
 
-def _check_there(viewer: ViewerModel, layer: Labels) -> None:
-    """Refuse a layer that was removed meanwhile, or that somebody else writes into."""
+def _check_there(viewer: ViewerModel, layer: Labels, then: str = "try again") -> None:
+    """Refuse a layer that was removed meanwhile, or that somebody else writes into; ``then`` it may go."""
     if layer not in viewer.layers:
         raise ValueError(f"the layer {layer.name!r} was removed.")
     if is_filling(layer):
-        raise ValueError(f"the layer {layer.name!r} is still being filled.")
+        raise FillingError(f"the layer {layer.name!r} is still being filled. Wait until it is, then {then}.")
 
 
 def _at_full_resolution(one: Annotation, factors: Factors) -> Annotation:

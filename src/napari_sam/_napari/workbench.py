@@ -18,7 +18,7 @@ from napari_sam._napari.coordinates import PlaneError, PlaneIndex
 from napari_sam._napari.dispatch import Dispatch
 from napari_sam._napari.follow import ImageFollower
 from napari_sam._napari.hover import Hover
-from napari_sam._napari.large import Lookout, large_planes
+from napari_sam._napari.large import Lookout, is_large, large_planes
 from napari_sam._napari.large_labels import usual_folder
 from napari_sam._napari.layers import remove_layer
 from napari_sam._napari.planes import Channels, ContrastMode, Plane, current_plane, iter_planes
@@ -167,7 +167,9 @@ class Workbench(QObject):
         except PlaneError as error:
             self._see_nothing(str(error))
             return
-        place = (plane.layer_id, plane.index, self._level)
+        # Only a large plane is seen otherwise if no level is chosen; else it is the finest.
+        level = self._level if is_large(self.image, plane) else self._level or 0
+        place = (plane.layer_id, plane.index, level)
         if place == self.session.place and not anew:
             return
         moved = place != self.session.place

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from napari_sam.axes import ORDER, SECONDS, Axes, make_axes, unit_name
@@ -10,39 +12,61 @@ from napari_sam.export import FORMATS, ExportError, export, format_of
 _WORDS = {"time": "T", "frame": "T", "plane": "Z", "depth": "Z", "slice": "Z", "channel": "C"}
 
 
+@contextmanager
+def told_by_napari() -> Iterator[None]:
+    """Let napari show why nothing was written.
+
+    It takes any `ValueError` of a writer to mean that there is no writer, and says so instead.
+
+    Raises
+    ------
+    OSError
+        In place of a `ValueError`, with its words.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(str(error)) from error
+
+
 def write_tiff(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Save a Labels layer as a calibrated TIFF; see `write_layer`."""
-    return write_layer(path, data, attributes)
+    return _save(path, data, attributes)
 
 
 def write_png(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Save a Labels layer as PNG; see `write_layer`."""
-    return write_layer(path, data, attributes, "png")
+    return _save(path, data, attributes, "png")
 
 
 def write_coco(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Save a Labels layer as COCO JSON; see `write_layer`."""
-    return write_layer(path, data, attributes, "coco")
+    return _save(path, data, attributes, "coco")
 
 
 def write_imagej(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Save a Labels layer as ImageJ ROIs; see `write_layer`."""
-    return write_layer(path, data, attributes, "imagej")
+    return _save(path, data, attributes, "imagej")
 
 
 def write_geojson(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Save a Labels layer as GeoJSON for QuPath; see `write_layer`."""
-    return write_layer(path, data, attributes, "geojson")
+    return _save(path, data, attributes, "geojson")
 
 
 def write_ome_zarr(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Save a Labels layer as OME-Zarr; see `write_layer`."""
-    return write_layer(path, data, attributes, "ome-zarr")
+    return _save(path, data, attributes, "ome-zarr")
 
 
 def write_table(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Save the measurements of a Labels layer as CSV; see `write_layer`."""
-    return write_layer(path, data, attributes, "table")
+    return _save(path, data, attributes, "table")
+
+
+def _save(path: str, data: Any, attributes: dict[str, Any], format_name: str | None = None) -> list[str]:
+    with told_by_napari():
+        return write_layer(path, data, attributes, format_name)
 
 
 def write_layer(

@@ -1,7 +1,7 @@
 """The behaviour of the dock in pure Python: no Qt, no napari, no thread."""
 
 from napari_sam.session.annotation import AnnotationSession
-from napari_sam.session.history import Decision, History
+from napari_sam.session.history import Decision, History, NotNowError
 from napari_sam.session.jobs import Job, JobDesk
 from napari_sam.session.moments import Write
 from napari_sam.session.offers import Annotation, LevelMemory, Offer
@@ -18,6 +18,7 @@ __all__ = [
     "Job",
     "JobDesk",
     "LevelMemory",
+    "NotNowError",
     "Offer",
     "Sifted",
     "Status",

@@ -12,7 +12,7 @@ from psygnal import Signal
 from napari_sam.masks import Mask
 from napari_sam.prompts import Prompts
 from napari_sam.session import work
-from napari_sam.session.history import Decision, History
+from napari_sam.session.history import Decision, History, NotNowError
 from napari_sam.session.jobs import Job
 from napari_sam.session.moments import Deed, Moment, Write
 from napari_sam.session.offers import Annotation, LevelMemory, Offer, Request, plan
@@ -50,6 +50,7 @@ class AnnotationSession(ViewSession):
         self.automatic: AutomaticResult | None = None
         self._automatic_by = ""
         self.sifted: work.Sifted | None = None
+        self._sift: Callable[[], work.Sifted] | None = None
         self.hovered: Mask | None = None
         self._moment = Moment()
         self._hover_next: tuple[float, float] | None = None
@@ -154,6 +155,7 @@ class AnnotationSession(ViewSession):
 
     def accept_automatic(self, write: Write) -> int:
         """Write the automatic masks that pass the filters as one decision; returns how many."""
+        self._catch_up()
         if not self.sifted:
             self.failed.emit("There is no mask to accept. Run Segment all, or lower the filters.")
             return 0
@@ -197,8 +199,8 @@ class AnnotationSession(ViewSession):
     def filter_automatic(self, filters: work.Filters) -> None:
         """Keep those automatic masks that pass; nothing is computed anew."""
         if self.automatic is not None:
-            args = (self.automatic, filters, self._automatic_by)
-            self.request("filter", partial(work.sift, *args), self._take_sifted)
+            self._sift = partial(work.sift, self.automatic, filters, self._automatic_by)
+            self.request("filter", self._sift, self._take_sifted)
 
     def drop_automatic(self) -> None:
         """Forget the automatic masks, finished or not."""
@@ -241,9 +243,20 @@ class AnnotationSession(ViewSession):
             self.automatic_changed.emit()
 
     def _take_sifted(self, sifted: work.Sifted | None) -> None:
+        self._sift = None
         if self.sifted is not sifted:
             self.sifted = sifted
             self.sifted_changed.emit()
+
+    def _catch_up(self) -> None:
+        """Filter as was asked for last, if that is not done: the worker may be at something that takes long.
+
+        Filtering takes milliseconds, and what is accepted must be what the filters say.
+        """
+        if self._sift is not None:
+            sifted = self._sift()
+            self.cancel("filter")
+            self._take_sifted(sifted)
 
     def _leave(self, place: Hashable) -> None:
         """Leave the current plane, and what was said on it, for another."""
@@ -319,7 +332,7 @@ class AnnotationSession(ViewSession):
     def _decide(self, move: Callable[[], bool]) -> None:
         try:
             move()
-        except OSError as error:
+        except (OSError, NotNowError) as error:
             self.failed.emit(f"This step could not be carried out: {error}")
         except (RuntimeError, ValueError, LookupError) as error:
             self.failed.emit(f"This step cannot be taken back any more: {error}")

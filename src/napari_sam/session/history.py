@@ -26,6 +26,10 @@ class Decision:
     lasting: bool = False
 
 
+class NotNowError(Exception):
+    """A decision that cannot be taken back, or made again, just now: the same may go well later."""
+
+
 class History:
     """The decisions made so far, and those that were taken back.
 
@@ -81,7 +85,7 @@ class History:
         # A decision that cannot be carried out any more (its layer is gone) does not come back.
         try:
             act(decision)
-        except OSError:  # a disk that is full or away is a passing reason: it can be tried again
+        except (OSError, NotNowError):  # a disk that is full or away is a passing reason too
             source.append(decision)
             raise
         target.append(decision)

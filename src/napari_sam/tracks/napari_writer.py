@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_sam.axes import movie_axes
+from napari_sam.export.napari_writer import told_by_napari
 from napari_sam.tracks.save import save_tracks
 from napari_sam.tracks.value import Tracks
 
@@ -35,7 +36,13 @@ def write_tracks(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     -------
     list of str
         What was written.
+
+    Raises
+    ------
+    OSError
+        If the tracks cannot be written.
     """
-    tracks = Tracks.of_napari(data, attributes.get("graph"), attributes.get("features"))
-    axes = movie_axes(data.shape[1] - 1, attributes.get("scale"), attributes.get("units"))
-    return [str(save_tracks(tracks, path, axes=axes))]
+    with told_by_napari():
+        tracks = Tracks.of_napari(data, attributes.get("graph"), attributes.get("features"))
+        axes = movie_axes(data.shape[1] - 1, attributes.get("scale"), attributes.get("units"))
+        return [str(save_tracks(tracks, path, axes=axes))]
