@@ -6,6 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from tests.fakes import DiscPredictor
 from tests.gui.dock import DISCS
 from tests.gui.following import SHAPE, ball, click_object, fits
 
@@ -102,3 +103,25 @@ def test_a_disk_that_is_full(on_disk, monkeypatch):
     assert "No space left on device" in desk.errors.pop()
     assert np.count_nonzero(labels[...])
     assert desk.errors == []
+
+
+def test_keys_that_come_before_the_mask_are_not_napari_s(open_desk):
+    """There 3 takes the tool for clicks out of the hand, and the next click would say nothing."""
+    desk = open_desk(predictor=DiscPredictor(decode_seconds=1.0)).wait_ready()
+    desk.click(*DISCS[0][:2])
+    desk.until(lambda: desk.session.waiting)
+    for key in (Qt.Key.Key_3, Qt.Key.Key_1, Qt.Key.Key_Tab):
+        desk.press(key)
+    assert desk.dock.bench.tool == "point"
+    assert desk.errors == []
+    desk.press(Qt.Key.Key_C)
+    assert desk.session.waiting
+    assert "still being computed" in desk.errors[-1]
+    desk.wait_offers()
+    desk.press(Qt.Key.Key_3)
+    assert desk.session.offers[0].chosen == 2
+    desk.press(Qt.Key.Key_C)
+    assert desk.target is not None
+    assert desk.target.data.max() == 1
+    # There is nothing to wait for, nor to commit: the key is napari's again.
+    assert not desk.session.waiting

@@ -220,6 +220,7 @@ class SegmentAnythingDock(Docked):
         self.stack.stack.filled.connect(self._on_filled)
         session.model_changed.connect(self._on_model)
         session.offers_changed.connect(self._show_offers)
+        session.waiting_changed.connect(self.adapt_shortcuts)
         session.history_changed.connect(self._show_history)
         session.automatic_changed.connect(self._on_automatic)
         session.sifted_changed.connect(self._show_sifted)
@@ -370,7 +371,8 @@ class SegmentAnythingDock(Docked):
         active = self.viewer.layers.selection.active
         self._shortcuts.adapt(
             image=self.bench.binding is not None,
-            offer=bool(self.session.offers),
+            # Keys that come before the mask are not for napari, in which 3 would put the tool away.
+            offer=bool(self.session.offers) or self.session.waiting,
             trail=self.stack.following,
             active=type(active).__name__.lower() if active is not None else "",
             folder=self.many.annotating,

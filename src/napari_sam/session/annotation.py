@@ -38,6 +38,8 @@ class AnnotationSession(ViewSession):
     """
 
     offers_changed = Signal()
+    waiting_changed = Signal()
+    """Prompts were given, and what they offer is not there yet."""
     hover_changed = Signal()
     automatic_changed = Signal()
     sifted_changed = Signal()
@@ -67,6 +69,11 @@ class AnnotationSession(ViewSession):
     def offers(self) -> tuple[Offer, ...]:
         """What is offered for the current prompts, one for each object."""
         return self._moment.offers or ()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether prompts wait for what they offer."""
+        return bool(self._moment.prompts) and self._moment.offers is None
 
     # --- prompts and choice --------------------------------------------------------------------------
 
@@ -143,7 +150,9 @@ class AnnotationSession(ViewSession):
         objects = [Annotation.of(o) for o in self.offers if o.choice.area]
         if not objects:
             self.failed.emit(
-                "There is no mask to commit yet. Click inside an object or draw a box around it."
+                "The mask is still being computed. Wait until it is there, then commit."
+                if self.waiting
+                else "There is no mask to commit yet. Click inside an object or draw a box around it."
             )
             return 0
         before, after = self._moment, Moment(self.place, restore=clear)
@@ -274,6 +283,7 @@ class AnnotationSession(ViewSession):
             self.end_hover()
         if moment.offers is None:
             self._predict(requests)
+            self.waiting_changed.emit()
         else:
             self.offers_changed.emit()
 
