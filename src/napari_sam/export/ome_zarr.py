@@ -11,48 +11,25 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
-from napari_sam.axes import METRES, SECONDS, SPACE, Axes, unit_name
+from napari_sam.axes import METRES, SECONDS, SPACE, Axes
 from napari_sam.export.atomic import replacing
 from napari_sam.export.formats import ExportError
 from napari_sam.export.labelled import Labelled
+from napari_sam.placement import Placement, placement
 
 NAME = "objects"
 CHUNK = 512
 SMALLEST = 256
 """The pyramid ends with a level of which both sides are at most this."""
 
-UNNAMED = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
-"""Letters of axes that have no names, by their number."""
-
 _ORDER = "TCZYX"
 _TYPES = {"T": "time", "C": "channel"}
 Version = Literal["0.4", "0.5"]
-
-
-class Placement(NamedTuple):
-    """Where the pixels of an image's full resolution lie, by axis.
-
-    Parameters
-    ----------
-    names : str
-        Letter of every axis.
-    scale : ndarray of float
-        Distance between neighbouring pixels.
-    origin : ndarray of float
-        Where the centre of the first pixel lies.
-    units : list of str
-    """
-
-    names: str
-    scale: NDArray[np.float64]
-    origin: NDArray[np.float64]
-    units: list[str]
 
 
 def write(labelled: Labelled, path: Path) -> None:
@@ -105,29 +82,6 @@ def refuse_labels_within(path: Path) -> None:
             f"{place} is there already. Choose another place for the labels, or "
             "add --overwrite to replace it."
         )
-
-
-def placement(multiscale: dict[str, Any], ndim: int) -> Placement:
-    """Return where the pixels of the first level lie.
-
-    Parameters
-    ----------
-    multiscale : dict
-        What OME's metadata say of an image.
-    ndim : int
-        Number of axes of its arrays.
-    """
-    letters, units = _axes_within(multiscale.get("axes"), ndim)
-    scale, origin = np.ones(ndim), np.zeros(ndim)
-    # Those of the level come first, then those of all levels.
-    for transforms in (multiscale["datasets"][0], multiscale):
-        for transform in transforms.get("coordinateTransformations", []):
-            if transform["type"] == "scale":
-                factors = np.asarray(transform["scale"], float)
-                scale, origin = scale * factors, origin * factors
-            elif transform["type"] == "translation":
-                origin = origin + np.asarray(transform["translation"], float)
-    return Placement(letters, scale, origin, units)
 
 
 def _add_to_image(labelled: Labelled, path: Path) -> None:
@@ -210,12 +164,6 @@ def _check_shape(labelled: Labelled, path: Path, image: Placement, shape: tuple[
             f"the shape {labelled.shape} with the axes {labelled.axes.names} do not belong. Choose the image "
             "that was labelled, or another name."
         )
-
-
-def _axes_within(axes: Any, ndim: int) -> tuple[str, list[str]]:
-    """Letters and units of the axes; in the oldest files they are letters alone, or are not named."""
-    entries = [{"name": a} if isinstance(a, str) else a for a in axes or UNNAMED.get(ndim, "?" * ndim)]
-    return "".join(e["name"].upper()[:1] for e in entries), [unit_name(e.get("unit")) for e in entries]
 
 
 def _write_labels(

@@ -7,9 +7,9 @@ from typing import Any
 
 import zarr
 
-from napari_sam.export.ome_zarr import UNNAMED, placement
 from napari_sam.files.image_file import ImageFileError
 from napari_sam.files.read import Content
+from napari_sam.placement import UNNAMED, placement
 
 
 def read_zarr(path: Path) -> Content:
