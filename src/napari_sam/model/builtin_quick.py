@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.resources import files
 from typing import cast
@@ -31,7 +30,10 @@ from .precision import choose_dtype, keep_heap, one_thread
 __all__ = ["QuickEncoder", "exact", "optimise_builtin"]
 
 TRIAL = 512
-"""Side of the picture that tells how many threads are quickest; a smaller plane needs one only."""
+"""Side of the smallest picture that tells how many threads are quickest."""
+ROUNDS = 3
+"""Pictures that are encoded each way before it is settled: the first one lays weights out, and the processor
+may be busy with something else for a while."""
 CALIBRATION = "calibration.png"
 """Drawn cells of every kind, from which ranges are read; beside the weights."""
 
@@ -124,7 +126,9 @@ class QuickEncoder(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.alone: bool | None = False
-        """Whether one thread does all; None until a plane is large enough for a trial."""
+        """Whether one thread does all; None until it is known."""
+        self._seconds: tuple[list[float], list[float]] = ([], [])
+        """Time for a pixel with several threads, and with one."""
         self.stem = _step(encoder.stem)
         self.stages = nn.ModuleList()
         for stage in encoder.stages:
@@ -147,12 +151,27 @@ class QuickEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         """(B, 3, H, W) normalised planes -> `Features`; H and W are multiples of 32."""
-        if self.alone is None and min(x.shape[-2:]) >= TRIAL:
-            self.alone = _is_quicker_alone(self._maps, x[:1, :, :TRIAL, :TRIAL])
-        if self.alone is False:
+        if self.alone is None and min(x.shape[-2:]) >= TRIAL and torch.get_num_threads() > 1:
+            return self._on_trial(x)
+        # A smaller picture needs one only.
+        with nullcontext() if self.alone is False else one_thread():
             return self._maps(x)
-        with one_thread():
-            return self._maps(x)
+
+    def _on_trial(self, x: Tensor) -> Features:
+        """Encode with several threads or with one, in turn, until it is known which is quicker.
+
+        On some processors the 8-bit operators are made for one. The results are the same: they are sums of
+        whole numbers.
+        """
+        several, one = self._seconds
+        alone = len(one) < len(several)
+        start = time.perf_counter()
+        with one_thread() if alone else nullcontext():
+            maps = self._maps(x)
+        self._seconds[alone].append((time.perf_counter() - start) / x.numel())
+        if len(one) == ROUNDS:
+            self.alone = min(one) < min(several)
+        return maps
 
     def _maps(self, x: Tensor) -> Features:
         x = self.stem(x)
@@ -197,24 +216,6 @@ class QuickEncoder(nn.Module):
             assert source is not None
             step.eight = EightBit(step.conv, source, None if step in exact else out, plus, relu=step.relu)
         self.alone = None
-
-
-def _is_quicker_alone(encode: Callable[[Tensor], Features], picture: Tensor) -> bool:
-    """Whether one thread is quicker than several: on some processors the 8-bit operators are made so.
-
-    The results are the same: they are sums of whole numbers.
-    """
-    if torch.get_num_threads() == 1:
-        return False
-    picture = picture.contiguous(memory_format=torch.channels_last)
-    times = []
-    for threads in (one_thread, nullcontext):
-        with threads():
-            encode(picture)
-            start = time.perf_counter()
-            encode(picture)
-            times.append(time.perf_counter() - start)
-    return times[0] < times[1]
 
 
 def double(x: Tensor) -> Tensor:
