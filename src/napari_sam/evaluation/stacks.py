@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.evaluation.measures import PlaneScore, score_plane
+from napari_sam.evaluation.measures import PlaneScore, pairs_of, score_plane
 from napari_sam.evaluation.report import TestPlane
 from napari_sam.files.pairs import naming, parts_of_one, read_stack_pair, refuse_masks
 from napari_sam.folder.pictures import planes_contrast
 from napari_sam.image import RGB, plane_to_rgb
 from napari_sam.label_ids import numbered_anew
-from napari_sam.linking import LinkSettings, overlaps
+from napari_sam.linking import LinkSettings
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
 from napari_sam.stack import PlaneDone, segment_stack
@@ -172,14 +172,10 @@ def movie_of(planes: Iterable[TestPlane]) -> tuple[list[RGB], list[Labels]]:
 
 def _true_ids(truth: Labels, found: Labels) -> dict[int, int]:
     """The true object of each outline that was found."""
-    (true_ids, rows), (ids, columns) = (np.unique(a, return_inverse=True) for a in (truth, found))
-    # Background keeps 0, since overlaps are counted for small ids only.
-    rows = rows + int(true_ids[0] != 0)
-    columns = columns + int(ids[0] != 0)
-    pairs = overlaps(rows.reshape(truth.shape), columns.reshape(found.shape))
+    pairs = pairs_of(truth, found)
     good = pairs.take(pairs.iou >= SAME)
-    true_ids, ids = (v if v[0] == 0 else np.concatenate([[0], v]) for v in (true_ids, ids))
-    return dict(zip(ids[good.second].tolist(), true_ids[good.first].tolist(), strict=True))
+    true_ids, ids = (np.unique(labels[labels != 0]) for labels in (truth, found))
+    return dict(zip(ids[good.second - 1].tolist(), true_ids[good.first - 1].tolist(), strict=True))
 
 
 def _both(before: Labels, after: Labels) -> list[int]:

@@ -36,6 +36,7 @@ class _Planes:
     def __init__(self, image: ImageFile, recipe: Recipe, start: int = 0, stop: int | None = None) -> None:
         self._image, self._recipe = image, recipe
         self._numbers = range(len(image))[start:stop]
+        self._separate = _are_separate(image)
 
     def __len__(self) -> int:
         """Return the number of planes."""
@@ -50,7 +51,7 @@ class Pictures(_Planes, Sequence[RGB]):
         plane = self._image.plane(self._numbers[number])
         if len(self._image) > 1 and plane.dtype.kind == "f" and not np.isfinite(plane).any():
             return np.zeros((*plane.shape[:2], 3), np.uint8)
-        return recipe_picture(plane, self._recipe, separate=_are_separate(self._image))
+        return recipe_picture(plane, self._recipe, separate=self._separate)
 
 
 def recipe_picture(plane: NDArray[Any], recipe: Recipe, *, separate: bool = False) -> RGB:
@@ -64,7 +65,7 @@ def recipe_picture(plane: NDArray[Any], recipe: Recipe, *, separate: bool = Fals
         Whether three or four channels of 8 bits are channels, and no colours.
     """
     contrast = range_contrast(plane) if recipe.contrast == "range" else _windows(recipe)
-    if contrast is None and separate and plane.ndim == 3 and shows_colours(plane):
+    if contrast is None and separate and shows_colours(plane):
         contrast = channel_contrasts([plane[..., c] for c in range(plane.shape[2])])
     return plane_to_rgb(plane, contrast=contrast, gamma=recipe.gamma, channels=recipe.channels)
 
