@@ -98,6 +98,13 @@ def test_nothing_to_look_for_is_refused():
         ask(Prompts((Point(10, 10, positive=False),)))
 
 
+def test_what_lies_outside_is_refused_in_pixels_of_the_plane():
+    read = Reader()
+    with pytest.raises(PromptError, match="rows 2000 to 2001, columns 100 to 101, the plane has 900 rows"):
+        ask(Prompts((Point(2000, 100),)), read=read)
+    assert read.boxes == []
+
+
 def test_what_is_no_height_and_width_is_refused():
     with pytest.raises(ValueError, match=r"height and width of a plane, found the shape \(900, 1200, 3\)"):
         predict_anywhere(DiscPredictor(), Reader(), (*SHAPE, 3), Prompts((Point(450, 610),)))

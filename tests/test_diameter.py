@@ -53,6 +53,9 @@ def test_few_pictures_and_blank_ones():
     blank = np.zeros((8, 8, 3), np.uint8)
     assert typical_diameter(predictor, lambda n: picture(12) if n == 2 else blank, 5) == 12
     assert typical_diameter(predictor, lambda n: blank, 5) is None
+    # Pictures in which the model sees nothing do not outvote those in which it does.
+    predictor.estimate_diameter = lambda image: 12.0 if image[0, 0, 0] == 12 else None
+    assert typical_diameter(predictor, lambda n: picture(12 if n == 2 else 7), 5) == 12
     assert typical_diameter(DiscPredictor(), lambda n: picture(12), 3) is None
 
 

@@ -342,6 +342,7 @@ def test_segment_everything_takes_any_plane():
     [
         ({"points_per_side": 0}, "points_per_side must be 1 or more"),
         ({"crop_overlap_ratio": 1.0}, "crop_overlap_ratio must be below 1, found 1.0"),
+        ({"stability_score_offset": -1.0}, "stability_score_offset must be 0 or more"),
         ({"prompts": "dense"}, "'auto', 'grid' or 'seeds'"),
         ({"min_area": 50, "max_area": 10}, "no mask could be kept"),
     ],

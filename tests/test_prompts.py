@@ -98,3 +98,28 @@ def test_an_empty_mask_says_nothing():
     assert click.ambiguous
     drawn = Prompts(mask=Mask.from_plane(np.ones((2, 2), bool), 4, 5))
     assert Prompts.merge([drawn, Prompts(mask=empty)]).mask.box == drawn.mask.box
+
+
+def test_a_box_may_be_given_as_four_numbers():
+    for corners in ((1, 2, 3, 5), np.array([1, 2, 3, 5])):
+        assert Prompts(box=corners).box.width == 3
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        {"points": (Point(5, 5), Point(-5, 5))},
+        {"points": (Point(5, 5), Point(5, 20))},
+        {"points": (Point(5, 5),), "box": Box(10, 0, 12, 5)},
+        {"box": Box(2, 2, 5, 5), "mask": Mask(3, 30, np.ones((2, 2), bool))},
+    ],
+)
+def test_one_part_of_a_prompt_outside_of_the_plane_is_refused(stray):
+    with pytest.raises(PromptError, match=r"outside the image.*10 rows and 20 columns"):
+        Prompts(**stray).require_inside((10, 20))
+
+
+def test_what_reaches_out_of_the_plane_and_what_is_outside_of_the_object_are_taken():
+    Prompts((Point(5, 5), Point(-50, 5, positive=False)), Box(-5, -5, 3, 3)).require_inside((10, 20))
+    with pytest.raises(PromptError, match="nothing says"):
+        Prompts((Point(5, 5, positive=False),)).require_inside((10, 20))

@@ -7,9 +7,9 @@ import zarr
 
 from napari_sam.image import Contrast, fingerprint, plane_to_rgb
 from napari_sam.progress import finish
-from napari_sam.store import EmbeddingCache, StoreError
+from napari_sam.store import EmbeddingCache, Shelf, StoreError
 from napari_sam.store.microsam import MicroSamStore
-from napari_sam.store.microsam_adopt import adopt_microsam, picture
+from napari_sam.store.microsam_adopt import adopt_microsam, index_microsam, picture
 
 MODEL = "xxh128:fe9252a29f3f4ea53c15a06de471e186"
 
@@ -182,3 +182,20 @@ def test_arrays_that_are_no_feature_maps_are_refused(tmp_path, image, shape):
     name, part = next(store.parts((96, 72)))
     with pytest.raises(StoreError, match="Expected feature maps"):
         store.embedding(name, part, "")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_damaged_maps_are_said_in_words_and_the_plane_is_embedded_anew(tmp_path, image, zarr_format):
+    write_store(tmp_path / "e.zarr", image, zarr_format=zarr_format)
+    for path in (tmp_path / "e.zarr" / "features").rglob("*"):
+        if path.is_file() and path.name not in ("zarr.json", ".zarray", ".zattrs"):
+            path.write_bytes(b"damaged")
+    store = MicroSamStore(tmp_path / "e.zarr")
+    with pytest.raises(StoreError, match=r"feature maps of plane 1 in .* are damaged"):
+        finish(adopt_microsam(store, image, MODEL, EmbeddingCache(10**7)))
+    shelf = Shelf(EmbeddingCache(10**7))
+    shelf.folder = finish(index_microsam(store, image, MODEL))
+    key = fingerprint(shown_in_full(image[1])), MODEL
+    assert key in shelf
+    assert shelf.get(key) is None
+    assert "plane 2" in shelf.trouble

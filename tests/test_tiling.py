@@ -93,6 +93,18 @@ def test_a_crowd_of_cells_wherever_the_seams_fall(tmp_path, shift, rng):
     assert_same_objects(labels_of(segment(plane, tmp_path / "labels.ome.zarr")), truth_of(plane))
 
 
+@pytest.mark.parametrize("rest", [HALO, 13, 9])
+def test_cells_of_last_tiles_that_are_narrower_than_the_halo_are_kept(tmp_path, rest):
+    """Their neighbours see these cells with more room around them, and draw them."""
+    shape = (SIDE + rest, 2 * SIDE + rest)
+    right = [(y, shape[1] - 5, 3) for y in range(6, shape[0], 12)]
+    below = [(shape[0] - 5, x, 3) for x in range(6, shape[1] - 12, 12)]
+    plane = disc_image(shape, [*right, *below, (30, 30, 9), (30, 64, 9), (60, 100, 8)])
+    result = segment(plane, tmp_path / "labels.ome.zarr")
+    assert_same_objects(labels_of(result), truth_of(plane))
+    assert result.table["area"].min() > 0
+
+
 @pytest.mark.parametrize(
     "large",
     [

@@ -184,6 +184,39 @@ def test_clicks_afterwards_call_no_encoder(model, diameter, tmp_path):
         assert desk.predictor.encoded == 1
 
 
+class Sizing(Measuring):
+    """Finds another diameter where the picture is brighter."""
+
+    def estimate_diameter(self, image):
+        return 40.0 if image.max() > 215 else super().estimate_diameter(image)
+
+
+def test_planes_of_one_shape_in_one_store_each_keep_their_own_tiles(tmp_path):
+    """Slides of one scanner: equal shapes, other cells; and a second model, which does not scale."""
+    slides = [disc_image(WIDE, [(y + 5 * z, x, r) for y, x, r in FAR], value=180 + 40 * z) for z in range(2)]
+    slides = [
+        LargePlane((Level(WIDE, FULL, rgb_reader(grainy(slide, z), contrast=PLAIN)),))
+        for z, slide in enumerate(slides)
+    ]
+    for predictor in (Sizing(), DiscPredictor(name="plain")):
+        for slide in slides:
+            desk = Desk(predictor).open(tmp_path / "s").load()
+            desk.storage.precompute_tiles([slide], lambda: 0, None)
+            desk.runner.drain()
+    assert EmbeddingStore(tmp_path / "s").tiles(WIDE).diameters == (None, 40.0, 24.0)
+    for predictor in (Sizing(), DiscPredictor(name="plain")):
+        for number, slide in enumerate(slides):
+            desk = Desk(predictor).open(tmp_path / "s").load()
+            desk.session.look_at(number, View(slide, slide.in_view(Box(200, 200, 700, 800), 1)))
+            desk.runner.drain()
+            assert desk.session.status.stored
+            desk.session.set_prompts([Prompts((Point(FAR[2][0] + 5 * number, FAR[2][1]),))])
+            desk.runner.drain()
+            assert desk.failures == []
+            assert len(desk.session.offers) == 1
+        assert predictor.encoded == 0
+
+
 def test_following_afterwards_calls_no_encoder(tmp_path):
     planes = [large_plane(3 * z)[0] for z in range(4)]
     desk = Desk().open(tmp_path / "s").load()
@@ -200,14 +233,15 @@ def test_following_afterwards_calls_no_encoder(tmp_path):
 
 def test_a_damaged_note_costs_nothing_but_the_tiles(tmp_path):
     store = EmbeddingStore(tmp_path / "s")
-    store.note_tiles(SHAPE, 64, 16, None)
-    assert store.tiles(SHAPE).boxes == boxes_of(SHAPE, 64, 16)
+    store.note_tiles(SHAPE, 64, 32, None)
+    assert store.tiles(SHAPE).boxes == boxes_of(SHAPE, 64, 32)
     assert store.tiles((9, 9)) is None
     store.note_tiles(SHAPE, 64, 16, 20.0)
     store.note_tiles((9, 9), 4, 2, None)
     other = EmbeddingStore(tmp_path / "s")
-    assert other.tiles(SHAPE).diameter == 20
+    assert other.tiles(SHAPE).diameters == (20,), "those of another cut are gone"
     assert other.tiles((9, 9)) is not None
-    (store.path / FILE).write_text("{")
-    assert EmbeddingStore(tmp_path / "s").tiles(SHAPE) is None
+    for damage in ("{", "[]", "7", '{"200x230": 7}', '{"200x230": {"side": 64}}'):
+        (store.path / FILE).write_text(damage)
+        assert store.tiles(SHAPE) is None
     assert sorted(path.name for path in store.path.iterdir()) == [FILE, "zarr.json"]

@@ -41,7 +41,8 @@ def typical_diameter(
     Returns
     -------
     float or None
-        The median; None for models that do not scale by it, and where every picture looked at is blank.
+        The median of those in which there are objects; None for models that do not scale by it, and where no
+        picture looked at shows any.
     """
     if not predictor.uses_diameter:
         return None

@@ -74,6 +74,7 @@ class Prompts:
             object.__setattr__(self, "mask", None)
         if self.box is None:
             return
+        object.__setattr__(self, "box", Box(*self.box))  # four plain numbers will do
         y0, x0, y1, x1 = self.box
         if not (all(map(isfinite, self.box)) and y0 < y1 and x0 < x1):
             raise PromptError(
@@ -91,8 +92,8 @@ class Prompts:
         return len(self.points) == 1 and self.box is None and self.mask is None
 
     @property
-    def extent(self) -> Box:
-        """Smallest box that holds the box, the mask and the positive points.
+    def parts(self) -> tuple[Box, ...]:
+        """Boxes of everything that asks for an object: the positive points, the box, the mask.
 
         Raises
         ------
@@ -106,7 +107,30 @@ class Prompts:
                 "There is no positive point, box or mask: nothing says which object is meant. "
                 "Click inside the object or draw a box around it."
             )
-        return Box.union(boxes)
+        return tuple(boxes)
+
+    @property
+    def extent(self) -> Box:
+        """Smallest box that holds all `parts`."""
+        return Box.union(self.parts)
+
+    def require_inside(self, shape: tuple[int, int]) -> None:
+        """Refuse prompts that do not ask for an object of a plane of ``shape`` (H, W).
+
+        One click far outside would do as much harm as all of them: the model would look at it, too.
+
+        Raises
+        ------
+        PromptError
+            If nothing asks for an object, or a positive point, the box or the mask lies outside the plane.
+        """
+        height, width = shape
+        for y0, x0, y1, x1 in self.parts:
+            if y1 <= 0 or x1 <= 0 or y0 >= height or x0 >= width:
+                raise PromptError(
+                    f"The prompt lies outside the image: rows {y0:g} to {y1:g}, columns {x0:g} to {x1:g}, "
+                    f"the plane has {height} rows and {width} columns."
+                )
 
     def with_point(self, y: float, x: float, *, positive: bool = True) -> Prompts:
         """Return these prompts with one more click."""

@@ -144,12 +144,14 @@ def segment_stack(
     total = length_hint(planes)
     number = -1
     tables: list[DataFrame] = []
+    estimates = diameter is None and predictor.uses_diameter
     for number, read in enumerate(_readers(planes)):
         where = f"plane {number + 1} of {total}" if total else f"plane {number + 1}"
         unit = finished.read(number) if finished is not None else None
         if unit is None:
-            if diameter is None and predictor.uses_diameter and isinstance(planes, Sequence):
+            if estimates and isinstance(planes, Sequence):
                 yield Progress(number, total, "looking how large the objects are")
+                estimates = False  # also if no plane that was looked at shows any
                 diameter = typical_diameter(predictor, planes.__getitem__, len(planes))
             steps = segment_plane_unit(predictor, read(), settings, diameter=diameter, kept=kept)
             unit = yield from _within(steps, number, total, where)

@@ -15,7 +15,7 @@ from napari_sam.model.builtin import BuiltIn, Features
 from napari_sam.predictor import builtin, tiled
 from napari_sam.predictor.builtin import WINDOW, BuiltInPredictor
 from napari_sam.progress import finish
-from napari_sam.prompts import Point, Prompts
+from napari_sam.prompts import Point, PromptError, Prompts
 
 
 @pytest.fixture(scope="module")
@@ -257,3 +257,40 @@ def test_an_automatic_mask_is_judged_by_the_foreground_under_it(predictor, pictu
     # A mask wholly on foreground is judged best.
     best = predictor.judge(embedding, Mask.from_plane(np.hypot(y - 150, x - 200) < 70), 0.6)
     assert predictor.least_iou(best) == pytest.approx(0.6, abs=0.02)
+
+
+def test_a_box_that_reaches_out_of_the_plane_means_what_lies_in_it(predictor, picture):
+    embedding = predictor.embed(picture, diameter=44.0)
+    out, inside = (Prompts(box=box) for box in (Box(-900, -70, 60, 60), Box(0, 0, 60, 60)))
+    found, expected = (predictor.predict(embedding, p).best for p in (out, inside))
+    assert found.window == expected.window
+    np.testing.assert_array_equal(found.logits, expected.logits)
+
+
+def test_a_click_far_outside_does_not_spoil_another_one(predictor, picture):
+    embedding = predictor.embed(picture, diameter=44.0)
+    with pytest.raises(PromptError, match="outside the image: rows 4000"):
+        predictor.predict(embedding, Prompts((Point(100, 100), Point(4000, 100))))
+
+
+def test_a_plane_is_not_enlarged_beyond_what_memory_holds(predictor, picture, monkeypatch):
+    monkeypatch.setattr(builtin, "MOST_PIXELS", 4 * picture.shape[0] * picture.shape[1])
+    assert predictor.embed(picture, diameter=11.0).frame.model_shape == (600, 840)
+    assert predictor.embed(picture, diameter=44.0).frame.model_shape == (300, 420)
+
+
+def test_a_plane_is_normalised_tile_by_tile(predictor, monkeypatch):
+    monkeypatch.setattr(tiled, "SIDE", 128)
+    seen = []
+    normalise = predictor.model.normalise
+    monkeypatch.setattr(predictor.model, "normalise", lambda part: seen.append(part.shape) or normalise(part))
+    with torch.inference_mode():
+        tiled.encode_plane(predictor.model, torch.rand(1, 3, 300, 420) * 255)
+    assert len(seen) > 1
+    assert max(max(shape[-2:]) for shape in seen) <= 128 + 2 * tiled.HALO
+
+
+def test_where_no_object_is_seen_there_is_no_diameter(predictor, picture, monkeypatch):
+    monkeypatch.setattr(builtin, "estimate_diameter", lambda model, plane: None)
+    assert predictor.estimate_diameter(picture) is None
+    assert predictor.embed(picture).frame.model_shape == picture.shape[:2], "the plane stays at its own scale"

@@ -69,10 +69,10 @@ def test_the_surest_distance_is_taken(plane, monkeypatch):
     assert model.looks == [0.25, 0.5, 1.0, 2.0, 4.0, MODEL_DIAMETER / TRUE]
 
 
-def test_without_objects_the_plane_stays_at_its_scale(plane, monkeypatch):
+def test_without_objects_there_is_no_diameter(plane, monkeypatch):
     model = _Knowing(sees=False).eval()
     _watch(monkeypatch, model)
-    assert estimate_diameter(model, plane) == MODEL_DIAMETER
+    assert estimate_diameter(model, plane) is None
 
 
 def test_large_planes_are_looked_at_in_part():

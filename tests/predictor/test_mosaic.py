@@ -76,6 +76,12 @@ def test_of_clicks_that_no_tile_holds_together_the_last_one_counts():
     clicks = (Point(20, 20), Point(20, 280), Point(5, 290, positive=False))
     found = predictor.predict(embedding, Prompts(clicks)).best.mask
     assert mask_iou(found, disc_mask(20, 280, 9)) > 0.9
+    # Nor does a box or a mask come along into a tile that it does not reach.
+    far = Mask(10, 270, np.ones((20, 20), bool))
+    found = predictor.predict(embedding, Prompts((Point(20, 20),), mask=far)).best.mask
+    assert mask_iou(found, disc_mask(20, 20, 9)) > 0.9
+    boxed = Prompts(box=Box(11, 11, 30, 30), mask=far)
+    assert mask_iou(predictor.predict(embedding, boxed).best.mask, disc_mask(20, 20, 9)) > 0.9
 
 
 def test_a_second_click_is_fed_what_the_first_one_gave(rgb):

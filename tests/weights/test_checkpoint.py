@@ -250,6 +250,9 @@ def test_no_named_tensors(contents: Any, found: str, tmp_path: Path) -> None:
     [
         ("image_encoder.blocks.0.attn.qkv.qkv_proj.weight", "LoRA"),
         ("image_encoder.blocks.0.attn.qkv.w_a_linear_q.weight", "LoRA"),
+        ("mask_decoder.hf_token.weight", "HQ-SAM"),
+        ("image_encoder.blocks.0.MLP_Adapter.D_fc1.weight", "adapters between"),
+        ("image_encoder.blocks.0.Adapter.channel.0.weight", "adapters between"),
         ("image_encoder.trunk.pos_embed", "SAM 2"),
         ("vision_encoder.layers.0.attn.qkv.weight", "transformers"),
         ("decoder.samplers.0.block.weight", "segmentation decoder"),

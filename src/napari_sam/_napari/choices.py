@@ -46,7 +46,7 @@ def channel_options(viewer: ViewerModel, image: Image | None) -> ChannelOptions:
             (" × ".join(str(n) for n in level.shape[: image.ndim]), number)
             for number, level in enumerate(image.data)
         ]
-        if prod(layer_shape(image)[-2:]) > ON_DISK:
+        if prod(sorted(layer_shape(image))[-2:]) > ON_DISK:  # whichever axes the viewer shows
             levels.insert(0, ("as in view", None))
     if image.rgb:
         return ChannelOptions(levels=tuple(levels))

@@ -86,6 +86,7 @@ class AutomaticSettings:
             "min_area": 0,
             "max_area": 1,
             "slack": 0,
+            "stability_score_offset": 0,
             "box_nms_thresh": 0,
             "crop_nms_thresh": 0,
         }

@@ -16,7 +16,7 @@ from napari_sam.candidates import Candidate, Candidates
 from napari_sam.embedding import Embedding, TiledEmbedding
 from napari_sam.geometry import Frame, Window
 from napari_sam.image import RGB, ImageError, fingerprint
-from napari_sam.masks import Mask
+from napari_sam.masks import Box, Mask
 from napari_sam.predictor.mosaic import decode_in_tiles
 from napari_sam.prompts import PromptError, Prompts, points_from_array
 
@@ -153,7 +153,12 @@ class Predictor(ABC):
 
     def pixels_key(self, image: RGB, diameter: float | None = None) -> str:
         """Return what `Embedding.pixels` would be for this picture, without encoding it."""
-        return fingerprint(image) + (f"@{diameter:g}" if diameter and self.uses_diameter else "")
+        return self.pixels_keys(image, (diameter,))[0]
+
+    def pixels_keys(self, image: RGB, diameters: Sequence[float | None]) -> list[str]:
+        """Return the `pixels_key` at each of several diameters; the picture is gone through once."""
+        pixels = fingerprint(image)
+        return [pixels + (f"@{d:g}" if d and self.uses_diameter else "") for d in diameters]
 
     def predict(
         self, embedding: Embedding, prompts: Prompts, *, previous: Candidate | None = None
@@ -229,14 +234,8 @@ class Predictor(ABC):
             )
         if not prompts:
             raise PromptError("There is no prompt to decode. Click inside an object or draw a box around it.")
-        height, width = embedding.frame.image_shape
         for p in prompts:
-            box = p.extent
-            if box.y1 <= 0 or box.x1 <= 0 or box.y0 >= height or box.x0 >= width:
-                raise PromptError(
-                    f"The prompt lies outside the image: rows {box.y0:g} to {box.y1:g}, columns "
-                    f"{box.x0:g} to {box.x1:g}, the plane has {height} rows and {width} columns."
-                )
+            p.require_inside(embedding.frame.image_shape)
         before = previous or [None] * len(prompts)
         if isinstance(embedding, TiledEmbedding):
             return decode_in_tiles(self, embedding, prompts, before)
@@ -260,7 +259,7 @@ class Predictor(ABC):
         return False
 
     def estimate_diameter(self, image: RGB) -> float | None:
-        """Typical object diameter in image pixels, or None if the model does not scale by it."""
+        """Typical object diameter in image pixels; None where no object is seen, or it does not matter."""
         return None
 
     def seeds(self, embedding: Embedding) -> Seeds | None:
@@ -370,17 +369,16 @@ def tokens(prompts: Sequence[Prompts], frame: Frame) -> tuple[torch.Tensor, torc
     points : Tensor of float32, shape (N, P, 2)
         Positions (x, y) in model pixels; rows with fewer tokens are padded.
     labels : Tensor of int64, shape (N, P)
-        1 foreground, 0 background, 2 and 3 the corners of a box, -1 padding. As in the reference, points
-        without a box are followed by one padding token.
+        1 foreground, 0 background, 2 and 3 the corners of a box, or of what the plane leaves of it,
+        -1 padding. As in the reference, points without a box are followed by one padding token.
     """
+    plane = Box(0, 0, *frame.image_shape)
     rows: list[list[tuple[float, float, int]]] = []
     for p in prompts:
         row = [(point.y, point.x, FOREGROUND if point.positive else BACKGROUND) for point in p.points]
         if p.box is not None:
-            row += [
-                (p.box.y0, p.box.x0, BOX_CORNER),
-                (p.box.y1 - 1, p.box.x1 - 1, OPPOSITE_CORNER),
-            ]
+            y0, x0, y1, x1 = p.box.intersect(plane)
+            row += [(y0, x0, BOX_CORNER), (y1 - 1, x1 - 1, OPPOSITE_CORNER)]
         elif p.points:
             row.append((0.0, 0.0, PADDING))
         rows.append(row)

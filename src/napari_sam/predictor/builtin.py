@@ -24,7 +24,7 @@ from napari_sam.candidates import Candidate, Candidates
 from napari_sam.embedding import Embedding
 from napari_sam.geometry import Frame, Window
 from napari_sam.image import RGB
-from napari_sam.masks import Mask
+from napari_sam.masks import Box, Mask
 from napari_sam.model.builtin import (
     CELL,
     DENSE_CHANNELS,
@@ -70,6 +70,8 @@ SAMPLES = 64
 """Rows and columns of a mask, about, at which the foreground is looked up."""
 SCALES = (0.05, 8.0)
 """Smallest and largest factor between image and model pixels."""
+MOST_PIXELS = 2**28
+"""Largest plane, in model pixels, whose features take 6 GB: objects of a larger one are seen smaller."""
 
 
 def _resized(plane: torch.Tensor, frame: Frame) -> torch.Tensor:
@@ -83,6 +85,11 @@ def _resized(plane: torch.Tensor, frame: Frame) -> torch.Tensor:
     return F.interpolate(
         picture, size=frame.model_shape, mode="bilinear", antialias=True, align_corners=False
     )
+
+
+def _extent(frame: Frame, prompts: Prompts) -> Box:
+    """What prompts ask for, as far as it lies in the plane."""
+    return prompts.extent.intersect(Box(0, 0, *frame.image_shape))
 
 
 def _level_of(embedding: Embedding, window: Window) -> int:
@@ -125,14 +132,16 @@ class BuiltInPredictor(Predictor):
         # A copy: other levels are encoded later, when the caller may have used the array for something else.
         plane = torch.from_numpy(np.array(image, order="C"))
         if diameter is None:
-            diameter = self.estimate_diameter(image)
+            # Where no object is seen the plane stays at its own scale.
+            diameter = self.estimate_diameter(image) or MODEL_DIAMETER
         factor = float(np.clip(MODEL_DIAMETER / diameter, *SCALES))
+        factor = min(factor, math.sqrt(MOST_PIXELS / math.prod(image.shape[:2])))
         frame = Frame.scaled((image.shape[0], image.shape[1]), factor)
         features = self._encode_plane(plane, frame)
         return {"plane": plane, **features._asdict()}, frame
 
-    def estimate_diameter(self, image: RGB) -> float:
-        """Typical object diameter in image pixels as the model sees it.
+    def estimate_diameter(self, image: RGB) -> float | None:
+        """Typical object diameter in image pixels as the model sees it; None if it sees no object.
 
         Parameters
         ----------
@@ -194,7 +203,7 @@ class BuiltInPredictor(Predictor):
 
     def _level(self, embedding: Embedding, prompts: Prompts) -> int:
         """Level at which the extent of the prompts fits a window and a box is not too small."""
-        extent = prompts.extent
+        extent = _extent(embedding.frame, prompts)
         side = max(extent.height, extent.width) * max(embedding.frame.scale)
         if prompts.box is not None and side < SMALL_BOX and self._may_be_near(embedding):
             return NEAR
@@ -244,7 +253,7 @@ class BuiltInPredictor(Predictor):
     def _window(self, frame: Frame, prompts: Prompts, previous: Candidate | None) -> Window:
         """Window on the cell grid around a prompt; a correction keeps the window if its clicks fit in."""
         shape = (WINDOW // LOGIT_STRIDE, WINDOW // LOGIT_STRIDE)
-        extent = prompts.extent
+        extent = _extent(frame, prompts)
         if previous is not None and previous.window.frame == frame and previous.window.shape == shape:
             box = previous.window.image_box
             if extent.intersect(box) == extent:

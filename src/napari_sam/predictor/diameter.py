@@ -45,7 +45,7 @@ class _Glance(NamedTuple):
     """(2,) a seed in the midst of the others, (y, x) in image pixels."""
 
 
-def estimate_diameter(model: BuiltIn, plane: Tensor) -> float:
+def estimate_diameter(model: BuiltIn, plane: Tensor) -> float | None:
     """Typical diameter of the objects of a plane, in its own pixels.
 
     Parameters
@@ -56,8 +56,8 @@ def estimate_diameter(model: BuiltIn, plane: Tensor) -> float:
 
     Returns
     -------
-    float
-        `MODEL_DIAMETER`, which leaves the plane at its own scale, if no object is seen.
+    float or None
+        None if no object is seen.
     """
     centre = torch.tensor(plane.shape[:2]) / 2
     best: _Glance | None = None
@@ -72,7 +72,7 @@ def estimate_diameter(model: BuiltIn, plane: Tensor) -> float:
             if best is None or glance.trust > best.trust:
                 best = glance
         if best is None:
-            return MODEL_DIAMETER
+            return None
         # Once more, from the distance that the first look suggests.
         scale = min(max(MODEL_DIAMETER / best.diameter, SCALES[0] / 2), 2 * SCALES[-1])
         closer = _look(model, plane, scale, best.centre)

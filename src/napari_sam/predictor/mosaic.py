@@ -42,8 +42,8 @@ def decode_in_tiles(
         part = moved(one, embedding.tiles[tile][1])
         if not part:
             # Clicks so far apart that no tile holds them all: the last one is what the person looks at.
-            last = next(point for point in reversed(one.points) if point.positive)
-            tile = tile_of(Prompts((last,)), embedding.tiles)
+            clicks = (Prompts((point,)) for point in reversed(one.points) if point.positive)
+            tile = tile_of(next(clicks, Prompts(box=one.box)), embedding.tiles)
             part = moved(one, embedding.tiles[tile][1])
         members.setdefault(tile, []).append(number)
         inside.append(part)
@@ -85,16 +85,21 @@ def tile_of(prompts: Prompts, tiles: Sequence[tuple[Box, Box]]) -> int:
 
 
 def moved(prompts: Prompts, tile: Box) -> Prompts:
-    """Prompts in pixels of a tile, without the points that lie elsewhere."""
+    """Prompts in pixels of a tile, without what lies elsewhere."""
     dy, dx = tile.y0, tile.x0
-    box = prompts.box
+    box, mask = prompts.box, prompts.mask
     # A pixel reaches half a pixel to each side of its centre.
     inside = [p for p in prompts.points if tile.y0 <= p.y + 0.5 < tile.y1 and tile.x0 <= p.x + 0.5 < tile.x1]
     return Prompts(
         tuple(Point(p.y - dy, p.x - dx, p.positive) for p in inside),
-        None if box is None else Box(box.y0 - dy, box.x0 - dx, box.y1 - dy, box.x1 - dx),
-        None if prompts.mask is None else prompts.mask.shift(-int(dy), -int(dx)),
+        box.shift(-dy, -dx) if box is not None and _meet(box, tile) else None,
+        mask.shift(-int(dy), -int(dx)) if mask is not None and _meet(mask.box, tile) else None,
     )
+
+
+def _meet(box: Box, tile: Box) -> bool:
+    both = box.intersect(tile)
+    return both.height > 0 and both.width > 0
 
 
 def put_in(window: Window, tile: Box, shape: tuple[int, int]) -> Window:

@@ -32,21 +32,18 @@ def encode_plane(model: BuiltIn, picture: Tensor) -> Features:
     Returns
     -------
     Features
-        Maps that cover the plane, padded to multiples of 32 model pixels. Memory beyond them does not
-        grow with the plane.
+        Maps that cover the plane, padded to multiples of 32 model pixels. Memory beyond them and the picture
+        does not grow with the plane.
     """
-    height, width = picture.shape[-2:]
-    padded = model.normalise(picture)
-    padded = F.pad(padded, (0, -width % 32, 0, -height % 32))
-    height, width = padded.shape[-2:]
+    height, width = (n + -n % 32 for n in picture.shape[-2:])
     if height <= SIDE + HALO and width <= SIDE + HALO:
-        return _encode(model, padded)
+        return _encode(model, picture)
     out: list[Tensor] = []
     for y0 in range(0, height, SIDE):
         for x0 in range(0, width, SIDE):
             y1, x1 = min(y0 + SIDE, height), min(x0 + SIDE, width)
             top, left = max(y0 - HALO, 0), max(x0 - HALO, 0)
-            tile = _encode(model, padded[..., top : y1 + HALO, left : x1 + HALO])
+            tile = _encode(model, picture[..., top : y1 + HALO, left : x1 + HALO])
             if not out:
                 # Channels last, as the tiles are: windows are cut out of the maps row by row.
                 out = [
@@ -128,6 +125,8 @@ def encode_part(model: BuiltIn, picture: Tensor, origins: Tensor, cells: int) ->
     return Features(*parts), origins - low.to(origins.device)
 
 
-def _encode(model: BuiltIn, x: Tensor) -> Features:
-    """Encode one tile."""
+def _encode(model: BuiltIn, picture: Tensor) -> Features:
+    """Encode one tile, which begins at a multiple of 32 and ends at one or at the plane's edge."""
+    height, width = picture.shape[-2:]
+    x = F.pad(model.normalise(picture), (0, -width % 32, 0, -height % 32))
     return model.encode(x.contiguous(memory_format=torch.channels_last))

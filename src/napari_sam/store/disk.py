@@ -87,7 +87,6 @@ class EmbeddingStore:
         self._lock = RLock()
         self._nbytes: int | None = None
         self._swept = False
-        self._tiles: dict[tuple[int, int], Tiles | None] = {}
         self._open()
 
     def __contains__(self, key: Key) -> bool:
@@ -168,14 +167,11 @@ class EmbeddingStore:
             )
         if not (self.path / MARK).exists():
             self._open()
-            self._tiles.clear()
             self._nbytes = None
 
     def tiles(self, shape: tuple[int, int]) -> Tiles | None:
         """Tiles in which planes of ``shape`` (H, W) are kept; None if they are not."""
-        if shape not in self._tiles:
-            self._tiles[shape] = read_tiles(self.path, shape)
-        return self._tiles[shape]
+        return read_tiles(self.path, shape)
 
     def note_tiles(self, shape: tuple[int, int], side: int, halo: int, diameter: float | None) -> None:
         """Note that planes of a shape are kept in tiles, so that prompts on them are seen in these.
@@ -187,7 +183,7 @@ class EmbeddingStore:
         side, halo : int
             Pixels on a side of what a tile is meant for, and those that it sees beyond, all around.
         diameter : float, optional
-            Object diameter in pixels at which they are encoded.
+            Object diameter in pixels at which one of them is encoded; those noted before stay.
 
         Raises
         ------
@@ -202,7 +198,6 @@ class EmbeddingStore:
                 f"The store {self.path} cannot be written to ({error.strerror or error}). Make room or "
                 "choose another folder."
             ) from error
-        self._tiles.pop(shape, None)
 
     def entries(self) -> Iterator[Entry]:
         """Walk through the complete entries."""

@@ -17,6 +17,7 @@ from napari_sam.embedding import Embedding
 from napari_sam.geometry import Frame
 from napari_sam.masks import Box
 from napari_sam.store.disk import StoreError
+from napari_sam.store.entry import DAMAGE
 
 
 class Part(NamedTuple):
@@ -118,13 +119,19 @@ class MicroSamStore:
         Raises
         ------
         StoreError
-            If the array is none of feature maps.
+            If the array is none of feature maps, or is damaged.
         """
         if self.tiled and name not in self._features:
             return None
         array = self._features[name] if self.tiled else self._features
         self._refuse_no_maps(array)
-        values = np.asarray(array[part.plane] if array.ndim == 5 else array[...], np.float32)
+        try:
+            values = np.asarray(array[part.plane] if array.ndim == 5 else array[...], np.float32)
+        except DAMAGE as error:
+            raise StoreError(
+                f"The feature maps of plane {part.plane + 1} in {self.path} are damaged ({error}) and are "
+                "not used. Compute the store anew with micro-sam to use all of it."
+            ) from error
         if not values.any():
             return None
         shape = int(part.outer.height), int(part.outer.width)

@@ -23,12 +23,13 @@ class Tiles(NamedTuple):
     ----------
     boxes : sequence of (Box, Box)
         What each is meant for, and what was encoded, in pixels of the plane.
-    diameter : float, optional
-        Object diameter in pixels at which they were encoded, for models that scale by it.
+    diameters : tuple of (float or None)
+        Object diameters in pixels at which they were encoded, the last one first: each plane has its own.
+        None stands for models that do not scale by it.
     """
 
     boxes: Sequence[tuple[Box, Box]]
-    diameter: float | None = None
+    diameters: tuple[float | None, ...] = (None,)
 
 
 @runtime_checkable
@@ -58,30 +59,45 @@ def boxes_of(shape: tuple[int, int], side: int, halo: int) -> tuple[tuple[Box, B
 def read_tiles(folder: Path, shape: tuple[int, int]) -> Tiles | None:
     """Look up the tiles of planes of a shape in a store's folder."""
     note = _notes(folder).get(_name(shape))
-    if note is None:
-        return None
-    return Tiles(boxes_of(shape, note["side"], note["halo"]), note["diameter"])
+    return None if note is None else Tiles(boxes_of(shape, note.side, note.halo), note.diameters)
 
 
 def note_tiles(folder: Path, shape: tuple[int, int], side: int, halo: int, diameter: float | None) -> None:
-    """Note how planes of a shape are cut; the last word counts. The file is replaced as a whole."""
+    """Note how planes of a shape are cut, and a diameter at which one was encoded.
+
+    Diameters are added to those of the same cut; a new cut takes the place of the one before. The file is
+    replaced as a whole.
+    """
     notes = _notes(folder)
-    note = {"side": side, "halo": halo, "diameter": diameter}
-    if notes.get(_name(shape)) == note:
+    known = notes.get(_name(shape))
+    before = known.diameters if known is not None and known[:2] == (side, halo) else ()
+    note = _Note(side, halo, (diameter, *(d for d in before if d != diameter)))
+    if known == note:
         return
+    named = {name: one._asdict() for name, one in {**notes, _name(shape): note}.items()}
     beside = folder / f"{FILE}.{os.getpid()}.partial"
-    beside.write_text(json.dumps({**notes, _name(shape): note}, indent=1), encoding="utf-8")
+    beside.write_text(json.dumps(named, indent=1), encoding="utf-8")
     beside.replace(folder / FILE)
+
+
+class _Note(NamedTuple):
+    """What is known of planes of one shape; see `note_tiles`."""
+
+    side: int
+    halo: int
+    diameters: tuple[float | None, ...]
 
 
 def _name(shape: tuple[int, int]) -> str:
     return "x".join(str(int(n)) for n in shape)
 
 
-def _notes(folder: Path) -> dict[str, dict[str, int | float | None]]:
+def _notes(folder: Path) -> dict[str, _Note]:
     """All notes; none where the file is missing or damaged: then the encoder is asked again."""
     try:
         notes = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {
+            name: _Note(**{**note, "diameters": tuple(note["diameters"])}) for name, note in notes.items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
-    return notes if isinstance(notes, dict) else {}

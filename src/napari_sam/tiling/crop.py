@@ -137,7 +137,14 @@ def predict_anywhere(
     Returns
     -------
     CropOffer
+
+    Raises
+    ------
+    PromptError
+        If the prompts ask for nothing or lie outside the plane.
     """
+    check_plane(shape)
+    prompts.require_inside(shape)
     current = previous.box if previous is not None else None
     box = crop_around(prompts, shape, side=side, current=current)
     before = chosen if box == current else None

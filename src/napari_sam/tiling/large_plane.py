@@ -15,7 +15,7 @@ import numpy as np
 from napari_sam.image import RGB
 from napari_sam.levels import Factors, box_to_level, mask_to_full, mask_to_level, to_level
 from napari_sam.masks import Box, Mask
-from napari_sam.prompts import PromptError, Prompts
+from napari_sam.prompts import Prompts
 from napari_sam.tiling.crop import FILL, SIDE, crop_around, lies_well_inside, move_prompts, runs_out
 from napari_sam.tiling.tile import Read, fingerprint
 
@@ -229,12 +229,7 @@ class LargePlane:
             If the prompts ask for nothing or lie outside the plane.
         """
         extent = Box.union([prompts.extent, *(Box.around(p.y, p.x) for p in prompts.points)])
-        asked, (height, width) = prompts.extent, self.shape
-        if asked.y1 <= 0 or asked.x1 <= 0 or asked.y0 >= height or asked.x0 >= width:
-            raise PromptError(
-                f"The prompt lies outside the image: rows {asked.y0:g} to {asked.y1:g}, columns "
-                f"{asked.x0:g} to {asked.x1:g}, the plane has {height} rows and {width} columns."
-            )
+        prompts.require_inside(self.shape)
         if current is not None and self.holds(current, prompts):
             return current
         needed = max(extent.height, extent.width) / (FILL * SIDE)

@@ -190,11 +190,13 @@ def _decide(
     room = np.minimum(objects.margin, most_room)
     cut = objects.margin <= CUT
     painters: list[list[int]] = []
+    responsible: list[bool] = []
     for members in _group(same, tile_of, cut):
         whole = [m for m in members if not cut[m]]
-        # The one with most room saw most of the surroundings.
+        # The one with most room saw most of the surroundings. It need not be the responsible one: where the
+        # last tiles are narrow, their neighbours see as far as the plane's edge.
         painters.append([max(whole, key=lambda m: (room[m], quality[m], -m))] if whole else members)
-    responsible = [bool(objects.inside[group].any()) for group in painters]
+        responsible.append(bool(objects.inside[members].any()))
     opponents: dict[int, list[int]] = {}
     for pair in rivals:
         opponents.setdefault(pair.first, []).append(pair.second)

@@ -101,9 +101,12 @@ class StoredTiles:
             return None
         sight = Sight(0, 1, outer, plane.levels[0].factors)
         picture = plane.read(sight)
-        key = predictor.pixels_key(picture, self.diameter or self.tiles.diameter), predictor.model_id
-        found = self.kept.get(key)
-        return None if found is None else Seen(sight, picture, found)
+        diameters = (self.diameter,) if self.diameter else self.tiles.diameters
+        for pixels in dict.fromkeys(predictor.pixels_keys(picture, diameters)):
+            found = self.kept.get((pixels, predictor.model_id))
+            if found is not None:
+                return Seen(sight, picture, found)
+        return None
 
 
 def see(

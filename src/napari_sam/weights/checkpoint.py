@@ -32,6 +32,8 @@ FOREIGN = {
     "lora_": "low-rank adapters (LoRA)",
     "w_a_linear_": "low-rank adapters (LoRA)",
     "qkv.qkv_proj": "low-rank adapters (LoRA)",
+    "mask_decoder.hf_": "an HQ-SAM, which has outputs of its own",
+    "Adapter.": "adapters between the layers of a SAM",
     "image_encoder.trunk.": "a SAM 2 model",
     "sam_mask_decoder.": "a SAM 2 model",
     "vision_encoder.layers.": "a SAM in the naming of the transformers library",
