@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import ImageFileError, open_image
-from napari_sam.files.pairs import labelled_pairs, parts_of_one, read_pair, read_stack_pair, refuse_masks
+from napari_sam.files.pairs import labelled_pairs, open_pair, parts_of, refuse_masks
 from napari_sam.label_ids import LabelError, numbered_anew, whole
 
 SHAPE = (12, 16)
@@ -42,6 +42,12 @@ def put(folder, *names):
             Image.fromarray(np.ones(SHAPE, np.uint8)).save(path)
 
 
+def read(image, labels, axes=None, **options):
+    """All planes of an image, and their labels."""
+    with open_pair(image, labels, axes, **options) as (file, truth):
+        return list(file.planes()), truth
+
+
 def names(folder):
     return [(image.name, labels.name) for image, labels in labelled_pairs(folder)]
 
@@ -67,6 +73,12 @@ def test_images_of_the_same_stem_have_each_their_own_labels(folder):
         names(folder)
 
 
+def test_older_labels_are_not_taken_in_place_of_corrected_ones(folder):
+    put(folder, "images/a.tif", "labels/a.tif", "labels/a_labels.tif")
+    with pytest.raises(ImageFileError, match=r"a.tif and a_labels.tif in .* may both be the labels of a.tif"):
+        names(folder)
+
+
 def test_an_image_without_labels_is_named_with_what_was_expected(folder):
     put(folder, "images/a.tif", "labels/b.tif")
     with pytest.raises(ImageFileError, match=r"a.tif has no label .*: expected a.tif, or a_labels.tif"):
@@ -79,11 +91,11 @@ def test_pictures_are_read_as_they_are_segmented(tmp_path, truth, rng):
     grey = Image.fromarray(rng.integers(0, 255, SHAPE).astype(np.uint8))
     for name, mode in (("alpha.png", "LA"), ("palette.png", "P")):
         grey.convert(mode).save(tmp_path / name)
-        pixels, labels = read_pair(tmp_path / name, tmp_path / "l.npy")
+        (pixels,), labels = read(tmp_path / name, tmp_path / "l.npy", single=True)
         with open_image(tmp_path / name) as image:
             np.testing.assert_array_equal(pixels, image.plane(0))
         assert pixels.shape == (*SHAPE, 3)
-        np.testing.assert_array_equal(labels, truth)
+        np.testing.assert_array_equal(labels, [truth])
 
 
 def test_labels_with_axes_of_length_one_are_planes(tmp_path, truth, rng):
@@ -100,8 +112,7 @@ def test_labels_with_axes_of_length_one_are_planes(tmp_path, truth, rng):
     level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0] * 5}]}
     group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [level]}]}
     tifffile.imwrite(tmp_path / "tz.tif", stack[None], imagej=True, metadata={"axes": "TZYX"})
-    planes, labels, depth = read_stack_pair(tmp_path / "tz.tif", tmp_path / "named.zarr")
-    assert depth == 3
+    planes, labels = read(tmp_path / "tz.tif", tmp_path / "named.zarr")
     np.testing.assert_array_equal(planes, stack)
     np.testing.assert_array_equal(labels, known)
     with open_image(tmp_path / "named.zarr") as image:
@@ -117,15 +128,59 @@ def test_a_stack_that_does_not_say_its_axes_has_those_of_its_labels(tmp_path, tr
             assert image.names == "SYX", "taken for colours"
         about = {"imagej": True, "metadata": {"axes": "ZYX"}}
         tifffile.imwrite(tmp_path / "labels.tif", np.stack([truth] * depth), **about)
-        planes, labels, found = read_stack_pair(tmp_path / "stack.tif", tmp_path / "labels.tif")
-        assert found == depth
+        planes, labels = read(tmp_path / "stack.tif", tmp_path / "labels.tif")
         np.testing.assert_array_equal(planes, stack)
         np.testing.assert_array_equal(labels, [truth] * depth)
     # Colours of one plane stay colours, also beside labels with an axis of one position.
     colours = rng.integers(0, 255, (*SHAPE, 3)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "stack.tif", colours, photometric="rgb")
     tifffile.imwrite(tmp_path / "labels.tif", truth[None], **about)
-    np.testing.assert_array_equal(read_pair(tmp_path / "stack.tif", tmp_path / "labels.tif")[0], colours)
+    planes, labels = read(tmp_path / "stack.tif", tmp_path / "labels.tif", single=True)
+    np.testing.assert_array_equal(planes, [colours])
+    np.testing.assert_array_equal(labels, [truth])
+
+
+def test_channels_that_lie_last_are_no_planes_where_the_labels_say_so(tmp_path, truth, rng):
+    """A file of numbers says nothing of its axes: its labels do, with or without axes of one position."""
+    pixels = rng.integers(0, 255, (4, *SHAPE, 2)).astype(np.uint8)
+    one, several = truth[None], np.stack([truth] * 4)
+    for image, labels in ((pixels[0], truth), (pixels[0], one), (pixels, several), (pixels[:1], one)):
+        np.save(tmp_path / "image.npy", image)
+        np.save(tmp_path / "labels.npy", labels)
+        planes, known = read(tmp_path / "image.npy", tmp_path / "labels.npy")
+        np.testing.assert_array_equal(planes, pixels[: len(planes)])
+        np.testing.assert_array_equal(known, np.stack([truth] * len(planes)))
+    assert len(planes) == 1
+
+
+def test_axes_that_the_files_say_wrong_can_be_said(tmp_path, truth, rng):
+    """Three planes that were saved as red, green and blue, and so were their labels."""
+    stack = rng.integers(0, 255, (3, *SHAPE)).astype(np.uint8)
+    for name, pixels in (("image", stack), ("labels", np.stack([truth] * 3))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="rgb", planarconfig="separate")
+    with pytest.raises(ImageFileError, match="has channels or colours"):
+        read(tmp_path / "image.tif", tmp_path / "labels.tif")
+    planes, labels = read(tmp_path / "image.tif", tmp_path / "labels.tif", "zyx")
+    np.testing.assert_array_equal(planes, stack)
+    np.testing.assert_array_equal(labels, [truth] * 3)
+    # What the image has beyond its labels are channels.
+    np.save(tmp_path / "image.npy", stack)
+    np.save(tmp_path / "labels.npy", truth)
+    (plane,), _ = read(tmp_path / "image.npy", tmp_path / "labels.npy", "CYX", single=True)
+    np.testing.assert_array_equal(plane, np.moveaxis(stack, 0, -1))
+    with pytest.raises(ImageFileError, match=r"image\.npy has the shape .* found 'TZYX'"):
+        read(tmp_path / "image.npy", tmp_path / "image.npy", "TZYX")
+
+
+def test_labels_that_were_saved_as_jpeg_are_refused(tmp_path, truth):
+    """Around each object the compression makes up others."""
+    large = np.kron(truth, np.ones((5, 5), np.uint8)) * 40
+    Image.fromarray(large).save(tmp_path / "i.png")
+    Image.fromarray(large).save(tmp_path / "l.JPG", quality=95)
+    with Image.open(tmp_path / "l.JPG") as picture:
+        assert len(np.unique(np.asarray(picture))) > 3
+    with pytest.raises(ImageFileError, match=r"l\.JPG is a JPEG, which keeps no exact numbers"):
+        read(tmp_path / "i.png", tmp_path / "l.JPG")
 
 
 def test_what_is_no_label_image_is_refused_by_name(tmp_path, truth):
@@ -137,7 +192,7 @@ def test_what_is_no_label_image_is_refused_by_name(tmp_path, truth):
     ):
         np.save(tmp_path / "odd.npy", labels)
         with pytest.raises(ImageFileError, match=f"odd.npy is no label image. {words}"):
-            read_pair(tmp_path / "i.png", tmp_path / "odd.npy")
+            read(tmp_path / "i.png", tmp_path / "odd.npy")
         with open_image(tmp_path / "odd.npy") as image, pytest.raises(ImageFileError, match=words):
             image.label_plane(0)
     Image.fromarray(np.stack([truth] * 3, -1)).save(tmp_path / "colours.png")
@@ -171,6 +226,11 @@ def spots(count, value=1):
     return plane
 
 
+def classes(count):
+    """Classes of pixels as ilastik writes them: 1 is background, 2 cells."""
+    return spots(count) + 1
+
+
 @pytest.mark.parametrize(
     ("images", "mask"),
     [
@@ -186,12 +246,16 @@ def spots(count, value=1):
         ([[spots(1) if z % 5 == 0 else spots(0) for z in range(20)]], False),  # every fifth plane is labelled
         ([[spots(3, 1), spots(3, 2), spots(3, 3)]], False),
         ([[spots(0)], []], False),
+        ([[classes(12)], [classes(11)], [classes(4)]], True),  # one image happens to have few cells
+        ([[classes(12)], [classes(2)], [classes(3)]], False),  # one of several objects is in many pieces
+        ([[classes(12)], [np.arange(4)[None] + 1]], False),
     ],
 )
 def test_masks_are_told_from_objects_by_the_parts_in_their_planes(images, mask):
-    parts = {Path(f"{n}.tif"): parts_of_one(planes) for n, planes in enumerate(images)}
+    parts = {Path(f"{n}.tif"): parts_of(planes) for n, planes in enumerate(images)}
     if not mask:
         refuse_masks(parts)
         return
-    with pytest.raises(ImageFileError, match=r"in \d+ separate places in \d\.tif.*: this is a mask"):
+    kind = "this is a mask" if parts[Path("0.tif")].ids == 1 else "these are classes of pixels"
+    with pytest.raises(ImageFileError, match=rf"in \d+ separate places in \d\.tif.*: {kind}"):
         refuse_masks(parts)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 import typer
 from PIL import Image
 from scipy import ndimage
@@ -19,7 +20,10 @@ from napari_sam.evaluation.prompted import PROMPTS, objects_of, prompt_objects
 from napari_sam.evaluation.report import TestPlane as Plane
 from napari_sam.evaluation.report import drawn_planes, evaluate, read_planes, summary, table
 from napari_sam.evaluation.sheet import worst_objects, write_sheet
+from napari_sam.files import open_image
+from napari_sam.folder import Pictures
 from napari_sam.masks import Mask
+from napari_sam.recipe import Recipe
 
 
 @pytest.fixture
@@ -194,6 +198,29 @@ def test_labels_of_another_size_are_refused(tmp_path):
         Image.fromarray(np.ones((side, side), np.uint8)).save(tmp_path / name / "a.png")
     with pytest.raises(ValueError, match=r"found \(16, 16\) in .*a\.png and \(8, 8\) in"):
         list(read_planes(tmp_path))
+
+
+def test_planes_are_measured_as_they_are_segmented(tmp_path, rng):
+    """Dim channels of 8 bits are channels where the file says so; axes can be said where it says nothing."""
+    bright = rng.integers(2, 250, (40, 50))
+    channels = np.stack([bright // 30, bright, bright[::-1] // 25]).astype(np.uint8)
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "labels" / "a.npy", np.ones(bright.shape, np.uint8))
+    image = tmp_path / "images" / "a.tif"
+    tifffile.imwrite(image, channels, imagej=True, metadata={"axes": "CYX"})
+    (plane,) = read_planes(tmp_path)
+    with open_image(image) as file:
+        np.testing.assert_array_equal(plane.image, Pictures(file, Recipe())[0])
+    assert (plane.image.max((0, 1)) > 250).all()
+    image.unlink()
+    np.save(image.with_suffix(".npy"), channels)
+    np.testing.assert_array_equal(next(read_planes(tmp_path, axes="CYX")).image, plane.image)
+    # Colours stay what they are.
+    image.with_suffix(".npy").unlink()
+    colours = np.moveaxis(channels, 0, -1)
+    Image.fromarray(np.ascontiguousarray(colours)).save(image.with_suffix(".png"))
+    np.testing.assert_array_equal(next(read_planes(tmp_path)).image, colours)
 
 
 def test_drawn_planes_are_always_the_same():

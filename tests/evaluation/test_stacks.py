@@ -8,8 +8,11 @@ from typer.testing import CliRunner
 
 from napari_sam.evaluation.report import read_planes
 from napari_sam.evaluation.stacks import evaluate_stack, read_stack, score_links, score_stack
-from napari_sam.linking import LinkSettings
+from napari_sam.files import open_image
+from napari_sam.folder import Pictures, settle_contrast
+from napari_sam.linking import MOVIE, LinkSettings
 from napari_sam.progress import finish
+from napari_sam.recipe import Recipe
 
 
 def planes(*rows):
@@ -57,7 +60,7 @@ def test_a_stack_is_segmented_linked_and_scored(tmp_path):
     stack, truth = drawn()
     tifffile.imwrite(tmp_path / "image.tif", stack, imagej=True, metadata={"axes": "ZYX"})
     tifffile.imwrite(tmp_path / "labels.tif", truth, imagej=True, metadata={"axes": "ZYX"})
-    pictures, known, _ = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
+    pictures, known, *_ = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
     score = finish(evaluate_stack(DiscPredictor(), pictures, known))
     assert (score.volume.ap[-1], score.link_precision, score.link_recall) == (1, 1, 1)
     short = finish(evaluate_stack(DiscPredictor(), pictures, known, link=LinkSettings(min_length=6)))
@@ -73,7 +76,7 @@ def test_the_time_points_of_a_hyperstack_are_volumes_of_their_own(tmp_path, same
     later = truth if same_ids else np.where(truth, truth + 100, 0).astype(np.uint16)
     for name, volumes in (("image", (stack, stack)), ("labels", (truth, later))):
         tifffile.imwrite(tmp_path / f"{name}.tif", np.stack(volumes), imagej=True, metadata={"axes": "TZYX"})
-    pictures, known, depth = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
+    pictures, known, depth, _ = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
     assert (len(pictures), depth) == (10, 5)
     steps = list(evaluate_stack(DiscPredictor(), pictures, known, depth=depth))
     assert (steps[-1].done, steps[-1].total) == (10, 10)
@@ -87,8 +90,23 @@ def test_colours_of_8_bits_are_left_as_they_are(tmp_path, rng):
     dim = rng.integers(120, 140, (3, 16, 20, 3)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "image.tif", dim, photometric="rgb", metadata={"axes": "ZYXS"})
     tifffile.imwrite(tmp_path / "labels.tif", np.ones((3, 16, 20), np.uint8), photometric="minisblack")
-    pictures, _, _ = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
+    pictures = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif").pictures
     np.testing.assert_array_equal(pictures, dim)
+
+
+@pytest.mark.parametrize(("axes", "link"), [("ZCYX", LinkSettings()), ("TCYX", MOVIE)])
+def test_a_stack_is_taken_as_it_is_segmented(tmp_path, rng, axes, link):
+    """Dim channels of 8 bits are channels, and planes along time are linked as those of a movie."""
+    bright = rng.integers(2, 250, (3, 40, 50))
+    stack = np.stack([bright // 30, bright, bright // 25], 1).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "image.tif", stack, imagej=True, metadata={"axes": axes})
+    tifffile.imwrite(tmp_path / "labels.tif", np.ones((3, 40, 50), np.uint8), photometric="minisblack")
+    found = read_stack(tmp_path / "image.tif", tmp_path / "labels.tif")
+    with open_image(tmp_path / "image.tif") as image:
+        pictures = list(Pictures(image, settle_contrast(image, Recipe())))
+    np.testing.assert_array_equal(found.pictures, pictures)
+    assert (pictures[0].max((0, 1)) > 250).all()
+    assert (found.depth, found.link) == (3, link)
 
 
 def test_labels_of_another_shape_are_refused(tmp_path):
@@ -127,6 +145,13 @@ def test_the_command_reports_stacks_and_movies(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "(2 true, 2 found)" in done.output
     assert run(app, [*asked[:2], "--labels", str(tmp_path / "none.tif")]).exit_code == 1
+    # Three planes that were saved as red, green and blue.
+    for name, planes_ in (("image", stack[:3]), ("labels", truth[:3])):
+        tifffile.imwrite(tmp_path / f"{name}.tif", planes_, photometric="rgb", planarconfig="separate")
+    assert run(app, asked).exit_code == 1
+    done = run(app, [*asked, "--axes", "ZYX"])
+    assert done.exit_code == 0, done.output
+    assert "links   precision 1.000  recall 1.000" in done.output
 
 
 def test_a_stack_with_a_mask_for_labels_is_refused(tmp_path):

@@ -3,9 +3,11 @@
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
-from napari_sam.training.config import WEIGHTS, load_config
+from napari_sam.training.config import WEIGHTS, load_config, load_sources
 
 
 def test_config_file_is_read(tmp_path):
@@ -86,6 +88,10 @@ def test_unknown_settings_are_named(tmp_path):
         ('precision = "fp16"', "a precision out of auto, bfloat16, float32, found 'fp16'"),
         ('start_from = "built-in"\nkeep = 3.0', "keep between 0 and 1, found 3.0"),
         ("keep = 0.5", "keep = 0 where there is no start_from, found 0.5"),
+        (
+            'output = "a"\nstart_from = "a/weights.safetensors"',
+            "another output than the folder of start_from",
+        ),
         ("channels = [8, 16]", r"5 whole numbers of 1 or more as channels, found \[8, 16\]"),
         ('channels = ["a", 8, 8, 8, 8]', "5 whole numbers of 1 or more as channels"),
         ("depths = [1, 1, -1, 1]", "4 whole numbers of 0 or more as depths"),
@@ -112,6 +118,25 @@ def test_settings_that_cannot_be_are_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_config(path)
+
+
+def test_axes_can_be_said_of_the_data(tmp_path):
+    """Planes that were saved as red, green and blue, and so were their labels; channels that lie first."""
+    planes = np.tile(np.arange(16, dtype=np.uint8), (3, 16, 1))
+    for name, pixels in (("i", planes), ("l", planes // 8)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="rgb", planarconfig="separate")
+    for name, pixels in (("images", planes), ("labels", planes[0] // 8)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", pixels)
+    path = tmp_path / "run.toml"
+    text = '[[data]]\nname = "s"\nimage = "i.tif"\nlabels = "l.tif"\n{}[[data]]\nname = "f"\nfolder = "."\n{}'
+    path.write_text(text.format('axes = "zyx"\n', 'axes = "CYX"\n'))
+    (stack, folder), _ = load_sources(load_config(path)[0])
+    assert [len(source.planes) for source in (stack, folder)] == [3, 1]
+    assert folder.planes[0].image.shape[:2] == (16, 16)
+    path.write_text(text.format("", ""))
+    with pytest.raises(ValueError, match="has channels or colours"):
+        load_sources(load_config(path)[0])
 
 
 def test_the_shipped_configuration_is_valid(request):

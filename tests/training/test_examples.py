@@ -53,6 +53,25 @@ def _at_border(mask):
     return mask[[0, -1]].any() or mask[:, [0, -1]].any()
 
 
+def test_very_large_objects_are_seen_as_small_as_the_model_sees_them(tmp_path, rng):
+    """An embryo that fills the camera, and a picture without one: both at the scale of the others."""
+    y, x = np.mgrid[:611, :705] - 300
+    disc = (np.hypot(y, x) < 250).astype(np.uint8)
+    write_folder(tmp_path, disc * 200 + 20, disc, disc * 0)
+    embryo, empty = load_folder("x", tmp_path).planes
+    assert embryo.diameter == pytest.approx(125, abs=2)
+    assert embryo.image.shape[:2] == embryo.labels.shape[1:] == empty.labels.shape[1:] == (152, 176)
+    assert empty.diameter == pytest.approx(embryo.diameter, rel=0.02)
+    inside = embryo.labels[0] > 0
+    assert np.corrcoef(inside.ravel(), embryo.image.ravel())[0, 1] > 0.97
+    for plane in (embryo, empty):
+        *_, scale = random_crop(plane, 128, 44.0, rng)
+        assert scale * plane.diameter == pytest.approx(44)
+    np.save(tmp_path / "i.npy", np.stack([disc * 200] * 2))
+    np.save(tmp_path / "l.npy", np.stack([disc] * 2))
+    assert load_stack("x", tmp_path / "i.npy", tmp_path / "l.npy").planes[1].diameter == embryo.diameter
+
+
 def test_crops_of_large_planes_with_few_objects_hold_one(rng):
     labels = np.zeros((1, 2048, 2048), np.int32)
     labels[0, 700:712, 1500:1512] = 3
@@ -241,6 +260,28 @@ def test_channels_that_come_first_are_read_as_the_file_says(tmp_path, plane):
     assert np.corrcoef(read.image[..., 0].ravel(), plane.image[..., 0].ravel())[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("axes", ["CYX", "ZCYX"])
+def test_channels_are_learned_from_as_they_are_segmented(tmp_path, plane, axes):
+    """Dim channels of 8 bits are channels where the file says so; planes of a stack share a contrast."""
+    from napari_sam.files import open_image
+    from napari_sam.folder import Pictures, settle_contrast
+    from napari_sam.recipe import Recipe as Segmenting
+
+    grey, labels = plane.image[..., 0], plane.labels[0].astype(np.uint16)
+    channels = np.stack([grey // 30, grey, grey[::-1] // 25]).astype(np.uint8)
+    if axes[0] == "Z":
+        channels = np.stack([channels // k for k in range(1, 6)])
+        labels = np.stack([labels] * 5)
+    write_pair(tmp_path, channels, labels, imagej=True, metadata={"axes": axes})
+    paths = tmp_path / "images" / "a.tif", tmp_path / "labels" / "a.tif"
+    with open_image(paths[0]) as image:
+        seen = list(Pictures(image, settle_contrast(image, Segmenting())))
+    source = load_folder("x", tmp_path) if axes == "CYX" else load_stack("x", *paths)
+    np.testing.assert_array_equal([known.image for known in source.planes], seen)
+    assert (seen[0].max((0, 1)) > 250).all()
+    assert (source.planes[-1].image[..., 1].max() > 250) == (axes == "CYX")
+
+
 def test_the_ending_of_a_label_file_may_be_in_capitals(tmp_path, plane):
     write_pair(tmp_path, plane.image[..., 0], plane.labels[0].astype(np.uint16), ".TIF")
     assert len(load_folder("x", tmp_path).planes) == 1
@@ -257,6 +298,10 @@ def test_data_without_objects_are_refused(tmp_path, plane):
     tifffile.imwrite(tmp_path / "l.tif", np.stack([empty] * 2))
     with pytest.raises(ValueError, match=r"found no object in .*l\.tif"):
         load_stack("x", tmp_path / "i.tif", tmp_path / "l.tif")
+    some = np.stack([empty, plane.labels[0].astype(np.uint16)])
+    tifffile.imwrite(tmp_path / "l.tif", some)
+    with pytest.raises(ValueError, match=r"no object in the planes 1, 3, 5 ... \(every = 2\) of .*l\.tif"):
+        load_stack("x", tmp_path / "i.tif", tmp_path / "l.tif", every=2)
     tifffile.imwrite(tmp_path / "l.tif", np.stack([empty] * 3), photometric="minisblack")
     with pytest.raises(ValueError, match=r"same shape \(planes, height, width\), found .*i\.tif .*l\.tif"):
         load_stack("x", tmp_path / "i.tif", tmp_path / "l.tif")

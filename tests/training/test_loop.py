@@ -75,6 +75,31 @@ def test_the_settings_of_a_run_that_goes_on_are_those_of_now(config):
     assert [group["weight_decay"] for group in muon["param_groups"] + adam["param_groups"]] == [0.5, 0.5, 0]
 
 
+def test_a_run_does_not_go_on_from_another_start(config, tmp_path):
+    """The weights would be the old run's, and those that are kept of the start another's."""
+    starts = []
+    for seed in (0, 1):
+        start = dataclasses.replace(config, output=tmp_path / str(seed), seed=seed, steps=1)
+        list(train(start))
+        starts.append(str(start.output / WEIGHTS))
+    tuned = dataclasses.replace(config, start_from=starts[0], steps=2)
+    next(run := train(tuned))
+    run.close()
+    before = (config.output / WEIGHTS).read_bytes()
+    for other in (starts[1], ""):
+        with pytest.raises(ValueError, match=r"began from other weights than start_from names now. Name"):
+            next(train(dataclasses.replace(tuned, start_from=other)))
+    assert (config.output / WEIGHTS).read_bytes() == before
+    # The same weights may lie elsewhere by now.
+    moved = Path(starts[0]).rename(tmp_path / "moved.safetensors")
+    assert [progress.step for progress in train(dataclasses.replace(tuned, start_from=str(moved)))] == [2]
+    # A checkpoint of an older version says nothing of its start.
+    state = torch.load(config.output / CHECKPOINT, weights_only=True)
+    del state["start"]
+    torch.save(state, config.output / CHECKPOINT)
+    assert list(train(dataclasses.replace(tuned, start_from=starts[1]))) == []
+
+
 def test_an_output_that_is_a_file_is_refused(config):
     config.output.write_text("mine")
     with pytest.raises(ValueError, match="Expected a folder as output, found the file"):
@@ -252,9 +277,12 @@ def test_steps_on_the_command_line_count_instead_of_minutes(tmp_path):
     path.write_text("minutes = 60\n" + TINY)
     found = CliRunner().invoke(app, ["train", str(path), "--steps", "2", "--output", str(tmp_path / "out")])
     assert found.exit_code == 0, found.output
+    assert "Going on" not in found.output
     assert read_metrics(tmp_path / "out" / METRICS)[-1]["step"] == 2
     # Two steps from nothing: no one should take these weights for trained ones.
     assert "of no use yet" in found.output
+    more = CliRunner().invoke(app, ["train", str(path), "--steps", "3", "--output", str(tmp_path / "out")])
+    assert f"Going on after step 2 in {tmp_path / 'out'}." in more.output
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -43,6 +43,10 @@ def evaluate_command(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     labels: Annotated[Path | None, typer.Option(help="Labels of a stack, one id through all planes.")] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(help="Letters of the axes of the images, where the files do not say them: 'TZYX'."),
+    ] = None,
     movie: Annotated[
         bool, typer.Option("--movie", help="Planes are frames; the folder's labels have the ids of tracks.")
     ] = False,
@@ -70,7 +74,7 @@ def evaluate_command(
         for option, given in unused.items():
             if given is not None:
                 raise typer.BadParameter("This is for folders of planes.", param_hint=option)
-        _evaluate_stack(folder, labels, movie, model, device, diameter, min_planes, json_file)
+        _evaluate_stack(folder, labels, axes, movie, model, device, diameter, min_planes, json_file)
         return
     if min_planes > 1:
         raise typer.BadParameter(
@@ -93,7 +97,7 @@ def evaluate_command(
 
     try:
         drawn = str(folder) == "drawn" and not folder.exists()
-        planes = list(drawn_planes(limit or 20) if drawn else read_planes(folder, limit))
+        planes = list(drawn_planes(limit or 20) if drawn else read_planes(folder, limit, axes))
         groups = read_groups(folder / INDEX, by, [plane.name for plane in planes]) if by else []
         predictor = load_model(model, device=device)
     except ValueError as error:
@@ -117,6 +121,7 @@ def evaluate_command(
 def _evaluate_stack(
     image: Path,
     labels: Path | None,
+    axes: str | None,
     movie: bool,
     model: str,
     device: str,
@@ -129,20 +134,22 @@ def _evaluate_stack(
 
     from napari_sam.evaluation.report import read_planes
     from napari_sam.evaluation.stacks import evaluate_stack, movie_of, read_stack
-    from napari_sam.linking import MOVIE, LinkSettings
+    from napari_sam.linking import MOVIE
     from napari_sam.predictor import load_model
     from napari_sam.progress import Progress, finish
 
-    settings = replace(MOVIE if movie else LinkSettings(), min_length=min_planes)
     try:
-        depth = None
-        if labels is None:
-            pictures, truth = movie_of(read_planes(image))
-        else:
-            pictures, truth, depth = read_stack(image, labels)
+        stack = movie_of(read_planes(image, axes=axes)) if labels is None else read_stack(image, labels, axes)
         predictor = load_model(model, device=device)
-        steps = evaluate_stack(predictor, pictures, truth, link=settings, diameter=diameter, depth=depth)
-        with tqdm(total=len(pictures), unit="plane", disable=None) as bar:
+        steps = evaluate_stack(
+            predictor,
+            stack.pictures,
+            stack.truth,
+            link=replace(MOVIE if movie else stack.link, min_length=min_planes),
+            diameter=diameter,
+            depth=stack.depth,
+        )
+        with tqdm(total=len(stack.pictures), unit="plane", disable=None) as bar:
 
             def report(step: Progress) -> None:
                 bar.update(step.done - bar.n)

@@ -15,11 +15,13 @@ from napari_sam.evaluation.measures import THRESHOLDS, PlaneScore, score_plane, 
 from napari_sam.evaluation.prompted import LEAST_AREA, PROMPTS, Prompted, objects_of, prompt_objects
 from napari_sam.everything import generate, settings_for
 from napari_sam.export.formats import without_suffix
-from napari_sam.files.pairs import labelled_pairs, naming, parts_of_one, read_pair, refuse_masks
+from napari_sam.files.pairs import Parts, labelled_pairs, open_pair, parts_of, refuse_masks
+from napari_sam.folder.pictures import Pictures
 from napari_sam.image import RGB, plane_to_rgb
 from napari_sam.label_ids import numbered_anew
 from napari_sam.predictor import Predictor
 from napari_sam.progress import finish
+from napari_sam.recipe import Recipe
 from napari_sam.training.drawn import KINDS, draw_plane
 
 __all__ = [
@@ -69,14 +71,16 @@ class PlaneResult:
     """Number of true objects that are too small to be measured."""
 
 
-def read_planes(folder: Path, limit: int | None = None) -> Iterator[TestPlane]:
-    """Read ``images`` and ``labels`` of a folder, one plane at a time.
+def read_planes(folder: Path, limit: int | None = None, axes: str | None = None) -> Iterator[TestPlane]:
+    """Read ``images`` and ``labels`` of a folder, one plane at a time, as `napari-sam segment` sees them.
 
     Parameters
     ----------
     folder : Path
     limit : int or None
         Take at most so many planes, spread evenly over the folder.
+    axes : str, optional
+        See `napari_sam.files.pairs.open_pair`.
 
     Raises
     ------
@@ -86,13 +90,12 @@ def read_planes(folder: Path, limit: int | None = None) -> Iterator[TestPlane]:
     pairs = list(labelled_pairs(folder))
     if limit is not None and limit < len(pairs):
         pairs = [pairs[round(k)] for k in np.linspace(0, len(pairs) - 1, limit)]
-    parts: dict[Path, list[int]] = {}
+    parts: dict[Path, Parts] = {}
     for image, labels in pairs:
-        pixels, truth = read_pair(image, labels)
-        parts[labels] = parts_of_one([truth])
-        with naming(image):
-            picture = plane_to_rgb(pixels)
-        yield TestPlane(without_suffix(image), picture, truth)
+        with open_pair(image, labels, axes, single=True) as (file, truth):
+            parts[labels] = parts_of(truth)
+            plane = TestPlane(without_suffix(image), Pictures(file, Recipe())[0], truth[0])
+        yield plane
     refuse_masks(parts)
 
 

@@ -6,27 +6,40 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.evaluation.measures import PlaneScore, pairs_of, score_plane
 from napari_sam.evaluation.report import TestPlane
-from napari_sam.files.pairs import naming, parts_of_one, read_stack_pair, refuse_masks
-from napari_sam.folder.pictures import planes_contrast
-from napari_sam.image import RGB, plane_to_rgb
+from napari_sam.files.pairs import open_pair, parts_of, refuse_masks
+from napari_sam.folder.pictures import Pictures, settle_contrast
+from napari_sam.folder.work import linked_along
+from napari_sam.image import RGB
 from napari_sam.label_ids import numbered_anew
-from napari_sam.linking import LinkSettings
+from napari_sam.linking import MOVIE, LinkSettings
 from napari_sam.predictor import Predictor
 from napari_sam.progress import Progress, Steps
+from napari_sam.recipe import Recipe
 from napari_sam.stack import PlaneDone, segment_stack
 
-__all__ = ["StackScore", "evaluate_stack", "read_stack", "score_links", "score_stack"]
+__all__ = ["Stack", "StackScore", "evaluate_stack", "read_stack", "score_links", "score_stack"]
 
 Labels = NDArray[np.integer]
 SAME = 0.5
 """IoU from which on an outline that was found is that of a true object."""
+
+
+class Stack(NamedTuple):
+    """A stack or movie to be measured, as `napari-sam segment` takes it."""
+
+    pictures: list[RGB]
+    truth: list[Labels]
+    """(H, W) each: one id an object through the planes of a volume."""
+    depth: int
+    """Planes of a volume; a hyperstack has the volumes of its time points one after the other."""
+    link: LinkSettings
 
 
 @dataclass(frozen=True)
@@ -146,28 +159,34 @@ def _numbered_on(volumes: Iterable[Sequence[Labels]]) -> list[Labels]:
     return planes
 
 
-def read_stack(image: Path, labels: Path) -> tuple[list[RGB], list[Labels], int]:
-    """Pictures and truth of a stack, with one contrast for all its planes, and the depth of a volume.
+def read_stack(image: Path, labels: Path, axes: str | None = None) -> Stack:
+    """Pictures and truth of a stack, with one contrast for all its planes.
 
     Of a hyperstack the objects of each time point get ids of their own.
+
+    Parameters
+    ----------
+    image, labels, axes
+        See `napari_sam.files.pairs.open_pair`.
 
     Raises
     ------
     ValueError
         If the two differ in shape, one cannot be read, or the labels are a mask.
     """
-    planes, known, depth = read_stack_pair(image, labels)
-    truth = _numbered_on(numbered_anew(known[k : k + depth]) for k in range(0, len(known), depth))
-    refuse_masks({labels: parts_of_one(known)})
-    with naming(image):
-        window = planes_contrast(planes)
-        return [plane_to_rgb(plane, contrast=window) for plane in planes], truth, depth
+    with open_pair(image, labels, axes) as (file, known):
+        refuse_masks({labels: parts_of(known)})
+        along, depth = linked_along(file)
+        truth = _numbered_on(numbered_anew(list(known[k : k + depth])) for k in range(0, len(known), depth))
+        pictures = list(Pictures(file, settle_contrast(file, Recipe())))
+    return Stack(pictures, truth, depth, MOVIE if along == "T" else LinkSettings())
 
 
-def movie_of(planes: Iterable[TestPlane]) -> tuple[list[RGB], list[Labels]]:
-    """Pictures and truth of planes whose ids are those of tracks, in their order."""
+def movie_of(planes: Iterable[TestPlane]) -> Stack:
+    """Planes whose ids are those of tracks, in their order."""
     frames = list(planes)
-    return [frame.image for frame in frames], list(numbered_anew([frame.labels for frame in frames]))
+    truth = numbered_anew([frame.labels for frame in frames])
+    return Stack([frame.image for frame in frames], list(truth), len(frames), MOVIE)
 
 
 def _true_ids(truth: Labels, found: Labels) -> dict[int, int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,16 @@ from scipy import ndimage
 
 from napari_sam.export.formats import without_suffix
 from napari_sam.files.find import SUFFIXES, is_image, natural_key
-from napari_sam.files.image_file import ImageFileError
-from napari_sam.files.read import open_beside, open_labels
+from napari_sam.files.image_file import COLOURS, ImageFile, ImageFileError
+from napari_sam.files.read import open_beside, open_image, open_labels
 from napari_sam.image import ImageError
 
 MADE_SUFFIX = "_labels"
 """What the dock and ``napari-sam segment`` put behind the name of an image."""
+LOSSY = (".jpg", ".jpeg")
+"""Endings of pictures that do not keep the numbers of their pixels."""
+CLASSES = 3
+"""So many ids in all planes may be classes of pixels."""
 LEAST_PARTS = 3
 """From so many separate parts on, in plane after plane, one id is hardly one object."""
 FEW_PLANES = 3
@@ -64,46 +68,80 @@ def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
 def _labels_of(image: Path, known: list[Path], folder: Path) -> Path:
     """The label image of an image."""
     name = without_suffix(image)
-    for fits in (
-        [p for p in known if p.name == image.name],
-        [p for p in known if without_suffix(p) == name],
-        [p for p in known if without_suffix(p) == name + MADE_SUFFIX],
-    ):
-        if len(fits) > 1:
-            raise ImageFileError(
-                f"{' and '.join(p.name for p in fits)} in {folder} may both be the labels of {image.name}. "
-                "Leave one of them there."
-            )
-        if fits:
-            return fits[0]
+    same = [p for p in known if p.name == image.name]
+    named = same or [p for p in known if without_suffix(p) == name]
+    # Beside older labels these may be the corrected ones.
+    fits = named + [p for p in known if without_suffix(p) == name + MADE_SUFFIX]
+    if len(fits) > 1:
+        raise ImageFileError(
+            f"{' and '.join(p.name for p in fits)} in {folder} may both be the labels of {image.name}. "
+            "Leave one of them there."
+        )
+    if fits:
+        return fits[0]
     raise ImageFileError(
         f"{image} has no label image of the same name in {folder}: expected {image.name}, or "
         f"{name}{MADE_SUFFIX}.tif as the plugin writes it."
     )
 
 
-def read_pair(image: Path, labels: Path) -> tuple[NDArray[Any], NDArray[np.integer]]:
-    """Read a plane, shape (H, W) or (H, W, C), and its labels, shape (H, W).
+@contextmanager
+def open_pair(
+    image: Path, labels: Path, axes: str | None = None, *, single: bool = False
+) -> Iterator[tuple[ImageFile, NDArray[np.integer]]]:
+    """Open an image, and read its labels; in the block, what is wrong with its pixels names its file.
+
+    Parameters
+    ----------
+    image, labels : Path
+    axes : str, optional
+        Letters of the image's axes, where its file does not say them or says them wrong; its labels have the
+        same, but for channels and colours.
+    single : bool
+        Whether it has to be a single plane.
+
+    Yields
+    ------
+    picture : ImageFile
+    truth : ndarray of int, shape (len(picture), H, W)
+        Labels of its planes.
 
     Raises
     ------
     ImageFileError
         If one cannot be read, or the two do not fit.
     """
-    with open_labels(labels) as known, open_beside(image, known) as picture:
+    if labels.suffix.lower() in LOSSY:
+        raise ImageFileError(
+            f"{labels} is a JPEG, which keeps no exact numbers: what it says at the edges of objects is made "
+            "up. Save the labels as TIFF or PNG, out of the program in which they were made."
+        )
+    with ExitStack() as files:
+        known = files.enter_context(open_labels(labels, axes=None if axes is None else _planar(axes)))
         truth = known.label_ids()
-        truth = truth.reshape(truth.shape[-2:]) if truth.size == np.prod(truth.shape[-2:]) else truth
+        picture = files.enter_context(
+            open_beside(image, known) if axes is None else open_image(image, axes=axes)
+        )
         stored = tuple(picture.array.shape)
-        if len(picture) == 1 and picture.shape[-2:] == truth.shape:
-            return picture.plane(0), truth
-        # Channels that lie behind height and width, though the file does not say so.
-        if truth.ndim == 2 and len(stored) == 3 and stored[:2] == truth.shape:
-            return np.asarray(picture.array), truth
-    raise ImageFileError(
-        f"Expected one plane and one label image of the same height and width, found {stored} in {image} and "
-        f"{truth.shape} in {labels}. Save the labels of exactly this image, one number a pixel, and channels "
-        "behind the height and width or named as such in the file."
-    )
+        if axes is None and _without_ones(picture.shape) != _without_ones(truth.shape):
+            # Channels that lie last, though the file does not say so.
+            letters = known.axes.names
+            short = "".join(n for n, size in zip(letters, truth.shape, strict=True) if size > 1 or n in "YX")
+            for names, shape in ((letters, truth.shape), (short, _without_ones(truth.shape))):
+                if stored[:-1] == shape:
+                    picture = files.enter_context(open_image(image, axes=names + COLOURS))
+                    break
+        if _without_ones(picture.shape) != _without_ones(truth.shape) or (single and len(picture) > 1):
+            raise ImageFileError(_no_pair(f"{stored} in {image} and {truth.shape} in {labels}", single))
+        try:
+            yield picture, truth.reshape(-1, *truth.shape[-2:])
+        except ImageError as error:
+            raise ImageFileError(f"{image}: {error}") from error
+
+
+def _planar(axes: str) -> str:
+    """Letters of a label image's axes out of those of its image."""
+    return "".join(letter for letter in axes.upper() if letter not in "C" + COLOURS)
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -111,90 +149,81 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(n for n in shape[:-2] if n > 1), *shape[-2:])
 
 
-def read_stack_pair(image: Path, labels: Path) -> tuple[list[NDArray[Any]], list[NDArray[np.integer]], int]:
-    """Read the planes of a stack or movie, each of shape (H, W) or (H, W, C), and their labels.
-
-    Returns
-    -------
-    planes, labels : list of ndarray
-    depth : int
-        Number of planes of a volume; a hyperstack has the volumes of its time points one after the other.
-
-    Raises
-    ------
-    ImageFileError
-        If one cannot be read, or the two do not fit.
-    """
-    with open_labels(labels) as known, open_beside(image, known) as picture:
-        truth = known.label_ids()
-        stored = tuple(picture.array.shape)
-        flat = list(truth.reshape(-1, *truth.shape[-2:]))
-        depth = (1, *_without_ones(truth.shape))[-3]
-        if _without_ones(picture.shape) == _without_ones(truth.shape):
-            return list(picture.planes()), flat, depth
-        # Channels that lie last, though the file does not say so.
-        if len(stored) == truth.ndim + 1 and stored[:-1] == truth.shape:
-            return list(np.asarray(picture.array).reshape(-1, *stored[-3:])), flat, depth
-    raise ImageFileError(
-        f"Expected a stack and its labels of the same shape (planes, height, width), found {stored} "
-        f"in {image} and {truth.shape} in {labels}. Save the labels of exactly this stack; channels of "
-        "the image come last, or are named as such in the file."
+def _no_pair(found: str, single: bool) -> str:
+    """Say that an image and its labels do not fit."""
+    if single:
+        return (
+            f"Expected one plane and one label image of the same height and width, found {found}. Save the "
+            "labels of exactly this image, one number a pixel, and channels behind the height and width or "
+            "named as such in the file."
+        )
+    return (
+        f"Expected a stack and its labels of the same shape (planes, height, width), found {found}. Save the "
+        "labels of exactly this stack; channels of the image come last, or are named as such in the file."
     )
 
 
-@contextmanager
-def naming(image: Path) -> Iterator[None]:
-    """Put the file in front of what is wrong with an image's pixels."""
-    try:
-        yield
-    except ImageError as error:
-        raise ImageFileError(f"{image}: {error}") from error
+class Parts(NamedTuple):
+    """In how many separate parts the ids of a label image lie."""
+
+    ids: int
+    """How many ids there are; of more than `CLASSES` it does not matter how many more."""
+    counts: list[int]
+    """For each plane that holds an object, the parts of the id that has most; none above `CLASSES` ids."""
 
 
-def parts_of_one(planes: Sequence[NDArray[np.integer]]) -> list[int]:
-    """Count the separate parts of the one id that a label image has, in each of its planes.
+def parts_of(planes: Iterable[NDArray[np.integer]]) -> Parts:
+    """Count the separate parts in which the ids of a label image lie, if these are few.
 
     Parameters
     ----------
-    planes : sequence of ndarray of int, shape (H, W)
+    planes : iterable of ndarray of int, shape (H, W)
         0 is background.
-
-    Returns
-    -------
-    list of int
-        For each plane that holds an object; a single 0 if there are several ids.
     """
-    top = max((plane.max(initial=0) for plane in planes), default=0)
-    if any(((plane != 0) & (plane != top)).any() for plane in planes):
-        return [0]
-    return [int(ndimage.label(plane, np.ones((3, 3)))[1]) for plane in planes if plane.any()]
+    ids: set[int] = set()
+    counts = []
+    for plane in planes:
+        own = [i for i in np.unique(plane).tolist() if i]
+        ids.update(own)
+        if len(ids) > CLASSES:
+            return Parts(len(ids), [])
+        if own:
+            counts.append(max(int(ndimage.label(plane == i, np.ones((3, 3)))[1]) for i in own))
+    return Parts(len(ids), counts)
 
 
-def refuse_masks(parts: Mapping[Path, Sequence[int]]) -> None:
-    """Refuse labels that only tell objects from background: they would count as one object an image.
+def refuse_masks(parts: Mapping[Path, Parts]) -> None:
+    """Refuse labels that only tell what pixels are of: all objects of a kind would count as one an image.
+
+    Masks tell objects from background; classes of pixels, as ilastik gives them, have background among them.
 
     Parameters
     ----------
-    parts : mapping of Path to sequence of int
-        `parts_of_one` of each label image. Now and then a single object lies in pieces, and a mask holds a
-        single object: the middle of all planes decides.
+    parts : mapping of Path to Parts
+        `parts_of` each label image. Now and then a single object lies in pieces, and a mask holds a single
+        object: the middle of all planes decides.
 
     Raises
     ------
     ImageFileError
     """
-    counts = [count for of_image in parts.values() for count in of_image]
-    if not counts or not all(counts):
+    ids = max((of_image.ids for of_image in parts.values()), default=0)
+    counts = [count for of_image in parts.values() for count in of_image.counts]
+    if not counts or ids > CLASSES:
         return
-    typical = min(counts) if len(counts) < FEW_PLANES else np.median(counts)
-    if typical < (MANY_PARTS if len(counts) < FEW_PLANES else LEAST_PARTS):
+    few = len(counts) < FEW_PLANES
+    typical = min(counts) if few else np.median(counts)
+    if typical < (MANY_PARTS if few or ids > 1 else LEAST_PARTS):
         return
-    path = max(parts, key=lambda image: max(parts[image], default=0))
-    filled = sum(map(bool, parts.values()))
+    path = max(parts, key=lambda image: max(parts[image].counts, default=0))
+    filled = sum(bool(of_image.counts) for of_image in parts.values())
     others = f", and so in the {filled - 1} other label images" if filled > 1 else ""
+    found, kind, of = "a single one", "this is a mask", ""
+    if ids > 1:
+        found, kind, of = f"{ids} for all, one of them", "these are classes of pixels", " of their class"
     raise ImageFileError(
-        f"Expected a number of its own for each object, found a single one in {max(parts[path])} separate "
-        f"places in {path}{others}: this is a mask. Give each object its own number, in Fiji with Analyze "
+        f"Expected a number of its own for each object, found {found} in {max(parts[path].counts)} separate "
+        f"places in {path}{others}: {kind}. Give each object its own number, in Fiji with Analyze "
         "Particles (Count Masks) or MorphoLibJ's Connected Components Labeling, in Python with "
-        "skimage.measure.label."
+        f"skimage.measure.label{of}."
     )

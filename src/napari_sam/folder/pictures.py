@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,23 +97,8 @@ def stack_contrast(image: ImageFile) -> list[Contrast] | None:
     """
     if shows_colours(PlaneView(image)):
         return None
-    return _contrast_of(len(image), lambda number: _sample(image, number))
-
-
-def planes_contrast(planes: Sequence[NDArray[Any]]) -> list[Contrast] | None:
-    """Contrast window as of `stack_contrast`, of planes in memory.
-
-    Parameters
-    ----------
-    planes : sequence of ndarray, shape (H, W) or (H, W, channels)
-    """
-    return None if shows_colours(planes[0]) else _contrast_of(len(planes), lambda n: _some_of(planes[n]))
-
-
-def _contrast_of(count: int, sample: Callable[[int], NDArray[Any]]) -> list[Contrast]:
-    """Contrast window of each channel, out of samples (N, channels) of some of the planes."""
-    numbers = sorted({int(n) for n in np.linspace(0, count - 1, min(count, LOOKS)).round()})
-    pixels = np.concatenate([sample(number) for number in numbers])
+    numbers = sorted({int(n) for n in np.linspace(0, len(image) - 1, min(len(image), LOOKS)).round()})
+    pixels = np.concatenate([_sample(image, number) for number in numbers])
     return channel_contrasts(list(pixels.T))
 
 
@@ -121,11 +106,7 @@ def _sample(image: ImageFile, number: int) -> NDArray[Any]:
     """Some of the pixels of a plane, shape (N, channels)."""
     if is_huge(image):
         return sampled_pixels(PlaneView(image, number))
-    return _some_of(image.plane(number))
-
-
-def _some_of(plane: NDArray[Any]) -> NDArray[Any]:
-    """Pixels spread over a plane, shape (N, channels)."""
+    plane = image.plane(number)
     flat = plane.reshape(plane.shape[0] * plane.shape[1], -1)
     return flat[:: max(1, len(flat) // SAMPLE)]
 

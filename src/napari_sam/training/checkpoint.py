@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from napari_sam.export.atomic import replacing
 from napari_sam.files.image_file import in_words
 
-__all__ = ["Average", "Clock", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Average", "Clock", "code_of", "load_checkpoint", "save_checkpoint"]
 
 
 @dataclass
@@ -46,14 +47,24 @@ class Average:
                 self.state[name].copy_(value)
 
 
+def code_of(state: Mapping[str, Tensor]) -> str:
+    """Short code of weights, the same on every device."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in state.items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 def save_checkpoint(
     path: Path,
     model: nn.Module,
     optimizers: Sequence[torch.optim.Optimizer],
     average: Average,
     clock: Clock,
+    start: str,
 ) -> None:
-    """Write all that a run needs to go on.
+    """Write all that a run needs to go on, and the code of the weights that it began from, empty for none.
 
     The file is replaced as a whole: a run that is killed at any moment leaves a complete checkpoint behind.
 
@@ -68,6 +79,7 @@ def save_checkpoint(
         "average": average.state,
         "step": clock.step,
         "seconds": clock.seconds,
+        "start": start,
     }
     content = io.BytesIO()  # torch has no words for a disk that is full
     torch.save(state, content)
@@ -78,7 +90,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: Average
+    path: Path,
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    average: Average,
+    start: str,
 ) -> Clock:
     """Bring model, optimizers and average to the state of a checkpoint.
 
@@ -88,7 +104,7 @@ def load_checkpoint(
     Raises
     ------
     ValueError
-        If it is damaged, or of another architecture.
+        If it is damaged, of another architecture, or of a run that began from other weights.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -99,9 +115,17 @@ def load_checkpoint(
             for group, own in zip(optimizer.param_groups, settings, strict=True):
                 group.update(own)
         average.state = {k: v.to(average.state[k].device) for k, v in state["average"].items()}
-        return Clock(state["step"], state["seconds"])
+        clock = Clock(state["step"], state["seconds"])
     except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
         raise ValueError(
             f"Training cannot go on from {path}: it is damaged or of another network ({in_words(error)}). "
             "Delete it to begin anew, or choose another output."
         ) from error
+    # Those of older versions do not say what they began from.
+    if state.get("start", start) != start:
+        raise ValueError(
+            f"Training cannot go on from {path}: it began from other weights than start_from names now. Name "
+            "those again, or choose another output; there start_from may name the weights beside this file, "
+            "to go on from what was learned."
+        )
+    return clock

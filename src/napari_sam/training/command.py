@@ -55,7 +55,9 @@ def train_command(
         with tqdm(total=100.0, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
             for number, part in enumerate(parts):
                 with closing(train(part)) as run:
-                    for progress in run:
+                    for count, progress in enumerate(run):
+                        if not count and progress.step > 1:
+                            bar.write(f"Going on after step {progress.step - 1} in {part.output}.")
                         trained = True
                         if "oracle" in progress.measures:
                             overlaps.append(progress.measures["oracle"])

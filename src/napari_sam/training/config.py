@@ -51,6 +51,9 @@ class DataEntry:
         Folder with ``images`` and ``labels``, relative to the data folder.
     image, labels : str
         Instead of a folder: a stack and its labels.
+    axes : str
+        Letters of the axes of the images, where their files do not say them, as ``napari-sam segment`` takes
+        them.
     every : int
         Take each n-th plane of a stack.
     balance : str
@@ -67,6 +70,7 @@ class DataEntry:
     folder: str = ""
     image: str = ""
     labels: str = ""
+    axes: str = ""
     every: int = 1
     balance: str = ""
     crowding: float = 0.5
@@ -186,6 +190,11 @@ class TrainConfig:
             raise ValueError(
                 f"Expected keep = 0 where there is no start_from, found {self.keep}: the weights would be "
                 "mixed with random numbers. Name the weights to start from, or leave keep out."
+            )
+        if self.start_from and Path(self.start_from).resolve() == (self.output / WEIGHTS).resolve():
+            raise ValueError(
+                f"Expected another output than the folder of start_from, found {self.start_from}: the "
+                "training would write over the weights that it starts from. Choose another output."
             )
         for name, count, least in (("channels", 5, 1), ("depths", 4, 0)):
             sizes = getattr(self, name)
@@ -332,10 +341,20 @@ def _part(path: Path, table: dict[str, Any], changes: dict[str, Any]) -> TrainCo
 def load_sources(config: TrainConfig) -> tuple[list[Source], list[float]]:
     """Read the labelled planes of a configuration, and the weight of each source."""
     sources: Sequence[Source] = [
-        load_folder(entry.name, config.data_root / entry.folder, entry.balance or None, entry.crowding)
+        load_folder(
+            entry.name,
+            config.data_root / entry.folder,
+            entry.balance or None,
+            entry.crowding,
+            axes=entry.axes or None,
+        )
         if entry.folder
         else load_stack(
-            entry.name, config.data_root / entry.image, config.data_root / entry.labels, entry.every
+            entry.name,
+            config.data_root / entry.image,
+            config.data_root / entry.labels,
+            entry.every,
+            axes=entry.axes or None,
         )
         for entry in config.data
     ]

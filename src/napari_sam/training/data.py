@@ -19,21 +19,18 @@ from scipy import ndimage
 
 from napari_sam.export.formats import without_suffix
 from napari_sam.files.groups import INDEX, read_groups
-from napari_sam.files.pairs import (
-    labelled_pairs,
-    naming,
-    parts_of_one,
-    read_pair,
-    read_stack_pair,
-    refuse_masks,
-)
-from napari_sam.image import plane_to_rgb
+from napari_sam.files.pairs import Parts, labelled_pairs, open_pair, parts_of, refuse_masks
+from napari_sam.folder.pictures import Pictures, settle_contrast
+from napari_sam.image import RGB
 from napari_sam.label_ids import numbered_anew
+from napari_sam.recipe import Recipe
 
 __all__ = ["LabelledPlane", "Source", "load_folder", "load_stack"]
 
 MOST_EMPTY = 0.15
 """Greatest share of the draws from a folder that show no object."""
+LARGEST = 220.0
+"""Median diameter, in pixels, above which a plane is shrunk: crops are at a fifth of its scale at least."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +99,7 @@ class Source:
         return self.planes[int(rng.choice(len(self.planes), p=self.chances))]
 
 
-def _plane(image: NDArray[np.generic], labels: NDArray[np.integer]) -> LabelledPlane:
-    rgb = plane_to_rgb(image)
+def _plane(rgb: RGB, labels: NDArray[np.integer]) -> LabelledPlane:
     grey = (rgb[..., :1] == rgb).all()
     return LabelledPlane(
         image=np.ascontiguousarray(rgb[..., :1]) if grey else rgb,
@@ -111,7 +107,32 @@ def _plane(image: NDArray[np.generic], labels: NDArray[np.integer]) -> LabelledP
     )
 
 
-def load_folder(name: str, folder: Path, balance: str | None = None, crowding: float = 0.5) -> Source:
+def _shrunk(plane: LabelledPlane) -> LabelledPlane:
+    """Shrink a plane whose objects are very large, to half the largest diameter or somewhat more.
+
+    The model, too, is to look at them from far away when it is used.
+    """
+    if plane.diameter <= LARGEST:
+        return plane
+    step = min(int(plane.diameter // (LARGEST / 2)), *plane.labels.shape[1:])
+    height, width = (n // step for n in plane.labels.shape[1:])
+    blocks = plane.image[: height * step, : width * step].reshape(height, step, width, step, -1)
+    middles = slice(step // 2, None, step)
+    return LabelledPlane(
+        image=blocks.mean((1, 3), dtype=np.float32).round().astype(np.uint8),
+        labels=np.ascontiguousarray(plane.labels[:, middles, middles][:, :height, :width]),
+        typical=plane.typical / step,
+    )
+
+
+def load_folder(
+    name: str,
+    folder: Path,
+    balance: str | None = None,
+    crowding: float = 0.5,
+    *,
+    axes: str | None = None,
+) -> Source:
     """Read a folder of ``images`` and ``labels`` (or of ``train`` images and labels).
 
     An image without objects is background: a crop of it teaches where there is nothing to be found.
@@ -124,6 +145,8 @@ def load_folder(name: str, folder: Path, balance: str | None = None, crowding: f
         Column of ``index.csv`` that groups like planes.
     crowding : float
         Power of the number of a plane's objects by which it is drawn.
+    axes : str, optional
+        See `napari_sam.files.pairs.open_pair`.
 
     Raises
     ------
@@ -132,19 +155,18 @@ def load_folder(name: str, folder: Path, balance: str | None = None, crowding: f
         are masks.
     """
     planes, names = [], []
-    parts: dict[Path, list[int]] = {}
+    parts: dict[Path, Parts] = {}
     for image, label in sorted(labelled_pairs(folder)):  # what is drawn depends on this order
-        pixels, truth = read_pair(image, label)
-        parts[label] = parts_of_one([truth])
-        with naming(image):
-            planes.append(_plane(pixels, truth))
+        with open_pair(image, label, axes, single=True) as (file, truth):
+            parts[label] = parts_of(truth)
+            planes.append(_plane(Pictures(file, Recipe())[0], truth[0]))
         names.append(without_suffix(image))
     refuse_masks(parts)
     diameters = [plane.diameter for plane in planes if plane.count]
     if not diameters:
         raise ValueError(_nothing_in(folder / "labels"))
     typical = float(np.median(diameters))
-    planes = [plane if plane.count else replace(plane, typical=typical) for plane in planes]
+    planes = [_shrunk(plane if plane.count else replace(plane, typical=typical)) for plane in planes]
     chances = np.array([max(plane.count, 1) for plane in planes], float) ** crowding
     if balance:
         groups = read_groups(folder / INDEX, balance, names)
@@ -162,8 +184,8 @@ def _few_empty(planes: Sequence[LabelledPlane], chances: NDArray[np.float64]) ->
     return chances * np.where(empty, MOST_EMPTY / share, (1 - MOST_EMPTY) / (1 - share))
 
 
-def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
-    """Read each ``every``-th plane of a stack (planes, H, W) and its labels.
+def load_stack(name: str, image: Path, labels: Path, every: int = 1, *, axes: str | None = None) -> Source:
+    """Read each ``every``-th plane of a stack (planes, H, W) and its labels, with one contrast for all.
 
     Planes without labels are left out: in a stack they often wait to be labelled.
 
@@ -172,22 +194,20 @@ def load_stack(name: str, image: Path, labels: Path, every: int = 1) -> Source:
     ValueError
         If the two do not fit, or the labels hold no object or are a mask.
     """
-    stack, known, _ = read_stack_pair(image, labels)
-    refuse_masks({labels: parts_of_one(known)})
-    with naming(image):
-        planes = [
-            _plane(pixels, truth)
-            for pixels, truth in zip(stack[::every], known[::every], strict=True)
-            if truth.any()
-        ]
+    with open_pair(image, labels, axes) as (file, known):
+        refuse_masks({labels: parts_of(known)})
+        pictures = Pictures(file, settle_contrast(file, Recipe()))
+        numbers = [n for n in range(0, len(known), every) if known[n].any()]
+        planes = [_shrunk(_plane(pictures[n], known[n])) for n in numbers]
     if not planes:
-        raise ValueError(_nothing_in(labels))
+        raise ValueError(_nothing_in(labels, every))
     return Source(name, planes, np.full(len(planes), 1 / len(planes)))
 
 
-def _nothing_in(labels: Path) -> str:
+def _nothing_in(labels: Path, every: int = 1) -> str:
     """Say that there is nothing to learn from."""
+    planes = f"the planes 1, {1 + every}, {1 + 2 * every} ... (every = {every}) of " if every > 1 else ""
     return (
-        f"Expected label images in which each object has a number from 1 on, found no object in {labels}. "
-        "Label some objects, or leave these data out."
+        f"Expected label images in which each object has a number from 1 on, found no object in {planes}"
+        f"{labels}. Label some objects, or leave these data out."
     )

@@ -19,7 +19,7 @@ import torch
 
 from napari_sam.model.builtin import BuiltIn, load_builtin, save_builtin
 from napari_sam.predictor.load import choose_device
-from napari_sam.training.checkpoint import Average, Clock, load_checkpoint, save_checkpoint
+from napari_sam.training.checkpoint import Average, Clock, code_of, load_checkpoint, save_checkpoint
 from napari_sam.training.config import BUILT_IN, CHECKPOINT, METRICS, WEIGHTS, TrainConfig, load_sources
 from napari_sam.training.data import Source
 from napari_sam.training.distributed import (
@@ -78,8 +78,8 @@ def train(config: TrainConfig) -> Generator[Progress, None, None]:
     Raises
     ------
     ValueError
-        If the labelled data cannot be read, another training writes into the output folder, or the training
-        has diverged.
+        If the labelled data cannot be read, another training writes into the output folder, the one there
+        began from other weights, or the training has diverged.
     """
     device = _device(config)
     if config.threads:
@@ -108,10 +108,11 @@ def _steps(
     """Go on with a model from the last checkpoint, if there is one, to the end."""
     rank, size = rank_and_size()
     start = {name: value.clone() for name, value in model.state_dict().items()}
+    began = code_of(start) if config.start_from else ""
     optimizers = _optimizers(model, config)
     average = Average(model, config.ema)
     path = config.output / CHECKPOINT
-    clock = load_checkpoint(path, model, optimizers, average) if path.exists() else Clock()
+    clock = load_checkpoint(path, model, optimizers, average, began) if path.exists() else Clock()
     metrics = None if rank else MetricsFile(config.output / METRICS, clock.step)
     precision = _precision(config, device)
     parameters = list(model.parameters())
@@ -124,7 +125,7 @@ def _steps(
             return
         # What is wanted most and is smallest comes first: the disk may be full.
         save_weights(config.output / WEIGHTS, model, between(average.state, start, config.keep), clock)
-        save_checkpoint(path, model, optimizers, average, clock)
+        save_checkpoint(path, model, optimizers, average, clock, began)
         metrics.flush()
 
     try:
