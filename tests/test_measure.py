@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
+import pandas as pd
 import pytest
 from skimage.measure import perimeter_crofton, regionprops_table
 
 from napari_sam.axes import AxesError, make_axes
-from napari_sam.measure import MeasureError, region_table
+from napari_sam.measure import MeasureError, region_table, sums
 
 
 def ellipsoid(shape, centre, radii):
@@ -86,6 +89,36 @@ def test_a_volume_agrees_with_scikit_image(rng):
     for axis, letter in enumerate("zyx"):
         np.testing.assert_allclose(table[f"centroid_{letter}_um"], theirs[f"centroid-{axis}"])
     np.testing.assert_allclose(table["major_axis_um"], theirs["axis_major_length"])
+
+
+def test_strips_of_rows_change_nothing(rng, monkeypatch):
+    labels, image = rng.integers(0, 9, (3, 40, 30)), rng.random((3, 40, 30))
+    at_once = [region_table(labels, image), region_table(labels[0], image[0])]
+    monkeypatch.setattr(sums, "STRIP", 7 * 30)
+    in_strips = [region_table(labels, image), region_table(labels[0], image[0])]
+    for whole, parts in zip(at_once, in_strips, strict=True):
+        pd.testing.assert_frame_equal(whole, parts, rtol=1e-12)
+
+
+def test_a_large_plane_takes_a_few_bytes_a_pixel():
+    y, x = np.ogrid[:3000, :3000]
+    labels = (y // 60 * 50 + x // 60 + 1).astype(np.uint16)
+    labels[(y % 60 < 3) | (x % 60 < 3)] = 0
+    region_table(labels[:100])  # loads what is loaded once
+    tracemalloc.start()
+    table = region_table(labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (table["area_px"] == 57**2).all()
+    assert peak < 12 * labels.size
+
+
+def test_one_plane_has_no_volume(blobs):
+    axes = make_axes(4, "TZYX", (1, 2, 0.5, 0.5), "um")
+    movie = region_table(np.stack([blobs, blobs])[:, None], axes=axes)
+    flat = region_table(np.stack([blobs, blobs]), axes=axes.pick("TYX"))
+    assert movie["z"].unique().tolist() == [0]
+    pd.testing.assert_frame_equal(movie.drop(columns="z"), flat)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 1.0), (1.0, 3.0)])
@@ -200,8 +233,6 @@ def test_what_is_no_label_image_is_refused():
 
 
 def test_memory_does_not_grow_with_the_number_of_planes(blobs):
-    import tracemalloc
-
     class Lazy:
         """The same plane again and again, with an empty one at the end."""
 

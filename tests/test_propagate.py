@@ -105,6 +105,15 @@ def test_where_one_side_loses_it_the_other_goes_on(gap, anchors):
     assert [one.anchor for one in result.planes.values()] == anchors
 
 
+def test_beyond_the_middle_it_has_to_look_as_on_its_anchor_too():
+    planes = ball(*[9] * 6, 0, 9, 9)  # the other side loses it on plane 6
+    for plane, grey in enumerate((200, 190, 180, 170, 160, 150)):
+        planes[plane] = np.where(planes[plane] > 100, grey, planes[plane]).astype(np.uint8)
+    both, one = follow(planes, {0: CLICK, 8: CLICK}), follow(planes, {0: CLICK})
+    assert both.planes[5].anchor == 0
+    assert both.planes[5].likeness == one.planes[5].likeness < 0.9
+
+
 def test_a_correction_costs_only_what_it_touches():
     predictor, planes = DiscPredictor(), ball(*[9] * 12)
     cache = EmbeddingCache(10**8)

@@ -1,4 +1,5 @@
 import sys
+import time
 
 import geff
 import numpy as np
@@ -34,7 +35,7 @@ def frame(*discs, shape=(60, 100)):
 
 
 def shown(tracks, frames):
-    return np.stack([tracks.lookup(t)[labels] for t, labels in enumerate(frames)])
+    return np.stack([tracks.numbered(labels, t) for t, labels in enumerate(frames)])
 
 
 MOVIE = [
@@ -66,11 +67,11 @@ def test_ids_may_be_as_high_as_they_like(tmp_path):
     movie = [numbers[frame((20, 20 + t, 7), (40, 70, 8))] for t in range(3)]
     tracks = find_tracks(movie)
     assert tracks.table.groupby("track")["label"].unique().map(list).tolist() == [[5], [high]]
+    expected = [1 * (labels > 0) + (labels > 5) for labels in movie]
+    np.testing.assert_array_equal(shown(tracks, movie), expected)
     write_ctc(tracks, movie, tmp_path / "result")
     masks = [tifffile.imread(tmp_path / "result" / f"mask{t:03d}.tif") for t in range(3)]
-    assert all(
-        np.array_equal(m, 1 * (labels > 0) + (labels > 5)) for m, labels in zip(masks, movie, strict=True)
-    )
+    np.testing.assert_array_equal(masks, expected)
 
 
 def test_a_cell_that_divides_has_two_daughters():
@@ -114,6 +115,16 @@ def test_voxels_count_as_what_they_are():
     assert find_tracks([first, second], settings, spacing=(5, 1, 1)).count == 2
     data, _ = find_tracks([first, second], settings).napari()
     assert data[0].tolist() == [1, 0, 3.5, 14.5, 14.5]
+
+
+@pytest.mark.parametrize("thickness", [0.1, 5.0])
+def test_one_plane_has_no_thickness(thickness):
+    """How far an object may move goes by its outline, as in a movie without Z."""
+    movie = [frame((20, 20 + 12 * t, 6)) for t in range(3)]
+    flat = find_tracks(movie, spacing=(0.5, 0.5))
+    thin = find_tracks([labels[None] for labels in movie], spacing=(thickness, 0.5, 0.5))
+    assert flat.count == thin.count == 1
+    pd.testing.assert_frame_equal(thin.table.drop(columns="z"), flat.table)
 
 
 def test_a_table_with_the_parent_of_each_track(tmp_path):
@@ -252,6 +263,15 @@ def test_features_of_any_name_are_kept_in_a_graph(tmp_path):
     found = {k: v for k, v in graph.nodes[0].items() if k not in ("t", "y", "x", "track", "lineage")}
     expected = ["area_px", "area_px_2", "area_px_3", "feature", "feature_2", "mean (a.u.)"]
     assert found == {name: k for k, name in enumerate(expected)}
+
+
+def test_thousands_of_divisions_are_written_in_a_moment(tmp_path):
+    mothers = np.arange(12_000) * 3 + 1
+    rows = [(mother + k, int(k > 0), 0, 0) for mother in mothers for k in range(3)]
+    tracks = Tracks.of_napari(rows, {int(mother) + k: int(mother) for mother in mothers for k in (1, 2)})
+    began = time.thread_time()
+    write_geff(tracks, tmp_path / "tracks.geff")
+    assert time.thread_time() - began < 2
 
 
 def test_a_folder_holds_the_new_result_and_what_is_not_ours(tmp_path):

@@ -202,15 +202,17 @@ def _stretch(
         for far in _follow(run, far, range(right - 1, near.plane, -1)):  # noqa: B020
             yield far
         if near.plane == middle:
-            yield from _follow(run, near, range(middle + 1, far.plane))
+            yield from _follow(run, done[left], range(middle + 1, far.plane), near)
 
 
-def _follow(run: _Run, start: PlaneMask, places: range) -> Generator[PlaneMask, None, None]:
-    """Follow the object from a plane along ``places`` until it ends."""
+def _follow(
+    run: _Run, anchor: PlaneMask, places: range, start: PlaneMask | None = None
+) -> Generator[PlaneMask, None, None]:
+    """Follow the object along ``places`` until it ends, from its anchor or from where it has come since."""
     if not places:
         return
-    look = run.look(start.plane, start.mask)
-    before = start
+    look = run.look(anchor.plane, anchor.mask)
+    before = start or anchor
     for place in places:
         found = _next(run, before, place, look)
         if found is None:

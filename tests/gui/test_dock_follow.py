@@ -23,6 +23,8 @@ from tests.gui.following import (
     wait_followed,
 )
 
+from napari_sam._napari.layers import add_labels_layer, set_filling
+
 pytestmark = pytest.mark.gui
 
 
@@ -201,6 +203,25 @@ def test_cancel_keeps_what_is_finished_and_goes_on_from_there(follow_desk):
     assert not len(desk.dock.bench.binding.points.data)
     desk.press_button(desk.dock.commit_panel.undo)
     assert len(desk.trail.trail.planes) == 7
+
+
+def test_a_refused_commit_leaves_the_following_alone(follow_desk):
+    desk = follow_desk(DiscPredictor(encode_seconds=0.25))
+    click_object(desk, 4)
+    busy = add_labels_layer(desk.viewer, desk.dock.bench.image, name="busy")
+    desk.dock.commit_panel.target.pick(busy)
+    desk.press_button(desk.panel.run)
+    desk.until(lambda: desk.dock.stack.following)
+    assert desk.target is busy
+    set_filling(busy, True)
+    assert desk.dock.stack.commit() == 0
+    assert "still being filled" in desk.errors.pop()
+    assert "follow" in desk.session.running
+    wait_followed(desk)
+    assert list(desk.trail.trail.planes) == [1, 2, 3, 4, 5, 6, 7]
+    set_filling(busy, False)
+    assert desk.dock.stack.commit() == 7
+    assert busy.data.any(axis=(1, 2)).tolist() == [bool(radius) for radius in RADII]
 
 
 @pytest.mark.parametrize("what", ["remove", "replace", "other shape", "other image", "scrub", "close"])

@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from napari.layers import Labels, Points
+
+from napari_sam._napari.prompt_layers import Ground
 from napari_sam.session.trail import Trail
 
 if TYPE_CHECKING:
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from napari_sam._napari.planes import Plane
     from napari_sam.masks import Mask
     from napari_sam.prompts import Prompts
-    from napari_sam.propagation import Propagation
+    from napari_sam.propagation import Propagation, PropagationSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +62,26 @@ class Course:
 
     def said(self, binding: PromptBinding | None) -> dict[int, Prompts]:
         """Prompts on each plane that has any, by number, at full resolution."""
-        if binding is None:
+        if binding is None or not self.planes:
             return {}
-        said = {number: binding.read(index) for index, number in self.numbers.items()}
+        said = {number: binding.read(self.planes[number].index) for number in self._spoken_of(binding)}
         return {number: prompts for number, prompts in said.items() if prompts}
+
+    def _spoken_of(self, binding: PromptBinding) -> Sequence[int]:
+        """Numbers of the planes on which there may be a prompt: it takes long to read a thousand others."""
+        places: set[int] = set()
+        first = self.planes[0]
+        ground = Ground(binding.viewer, binding.image_layer, first.index, first.shape)
+        for layer in binding.layers:
+            if isinstance(layer, Labels):
+                return range(len(self.planes))
+            # A shape counts where all its corners are, hence one says enough.
+            data = layer.data if isinstance(layer, Points) else [corners[0] for corners in layer.data]
+            along = ground.pixels(data, layer)[:, self.axis]
+            if np.isnan(along).any():  # on every plane
+                return range(len(self.planes))
+            places |= set(np.round(along).astype(int).tolist())
+        return [number for index, number in self.numbers.items() if index.index[self.axis] in places]
 
     def by_plane(self, masks: Mapping[int, Mask]) -> dict[PlaneIndex, Mask]:
         """Masks by plane, from masks by number."""
@@ -72,3 +92,11 @@ class Course:
         ends = self.trail.ends if self.trail is not None else frozenset()
         trail = Trail(propagation, len(self.planes), self.ground, self.model, ends)
         return replace(self, trail=trail)
+
+
+def ground_of(
+    model_id: str, plane: Plane, axis: int, settings: PropagationSettings, diameter: float | None
+) -> Any:
+    """What a trail depends on besides what was said: on the same ground, its stretches may be used again."""
+    sources = [None if s is None else (id(s.data), s.transposed, s.contrast, s.gamma) for s in plane.sources]
+    return model_id, plane.layer_id, axis, plane.index, sources, settings, diameter

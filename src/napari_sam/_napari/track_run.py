@@ -176,39 +176,9 @@ def find(frames: Frames, settings: TrackSettings, spacing: Sequence[float], renu
         return Tracked(tracks, None)
     out = np.zeros((len(frames), *frames[0].shape), np.uint16 if tracks.count < 2**16 else np.uint32)
     for number, labels in enumerate(frames):
-        out[number] = numbered_by_track(tracks, labels, number)
+        out[number] = tracks.numbered(labels, number)
         yield Progress(number + 1, len(frames), f"frame {number + 1}: numbers")
     return Tracked(tracks, out)
-
-
-def numbered_by_track(tracks: Tracks, labels: NDArray[np.integer], frame: int) -> NDArray[np.integer]:
-    """Give the objects of a frame the numbers of their tracks.
-
-    Parameters
-    ----------
-    tracks : Tracks
-    labels : ndarray of int
-        Any ids of 0 and above, however great.
-    frame : int
-
-    Raises
-    ------
-    TrackError
-        If the objects are not those that were found, since somebody paints in the layer.
-    """
-    from napari_sam.tracks import TrackError
-
-    there, where, areas = np.unique(labels, return_inverse=True, return_counts=True)
-    found = tracks.table[tracks.table["frame"] == frame].sort_values("label")
-    objects = there != 0
-    if not (np.array_equal(there[objects], found["label"]) and np.array_equal(areas[objects], found["area"])):
-        raise TrackError(
-            f"The labels of frame {frame} were changed while they were tracked. Track them again, and paint "
-            "when that is done."
-        )
-    numbers = np.zeros(len(there), np.int64)
-    numbers[objects] = found["track"]
-    return numbers[where].reshape(labels.shape)
 
 
 def as_shown(layer: TracksLayer, found: Tracks | None) -> Tracks:

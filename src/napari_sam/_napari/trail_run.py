@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.coordinates import PlaneError, turn_to_plane
-from napari_sam._napari.course import Course
+from napari_sam._napari.course import Course, ground_of
 from napari_sam._napari.followed import FollowedVolume
 from napari_sam._napari.large import is_large
 from napari_sam._napari.planes import Pictures, Plane
@@ -119,7 +119,7 @@ class TrailRun(QObject):
         course = Course(
             planes,
             axis,
-            _ground(session.predictor.model_id, planes[0], axis, settings, diameter),
+            ground_of(session.predictor.model_id, planes[0], axis, settings, diameter),
             bench.image.data,
             session.predictor.name,
         )
@@ -218,7 +218,6 @@ class TrailRun(QObject):
         if trail is None or not masks:
             self.failed.emit("There is no object to commit yet. Follow one first.")
             return 0
-        self._bench.session.cancel("follow")
         record = trail.record(masks, self._course.said(self._bench.binding))
         places = self._course.by_plane(masks)
         viewer = self._bench.viewer
@@ -238,7 +237,6 @@ class TrailRun(QObject):
     def discard(self) -> None:
         """Forget the object and what was said about it, as one decision."""
         if self.trail is not None:
-            self._bench.session.cancel("follow")
             self._decide("object that was followed", lambda: _nothing)
             self.said.emit("")
 
@@ -270,19 +268,20 @@ class TrailRun(QObject):
         binding, planes = self._bench.binding, self._course.planes
         said = [planes[number].index for number in self._course.said(binding)]
         before, revert = self._state(), write()
+        self._bench.session.cancel("follow")  # not before: what could not be written may be followed on
         self._bring_back(binding, lambda: [binding.clear(plane) for plane in said])
         self._show(replace(self._course, trail=None))
         after = self._state()
 
         def undo() -> None:
             nonlocal after
-            after = self._state()
+            after = self._state_after(after)
             revert()
             self._return_to(before)
 
         def redo() -> None:
             nonlocal before, revert
-            before, revert = self._state(), write()
+            before, revert = self._state_after(before), write()
             self._return_to(after)
 
         self._bench.session.note(Decision(what, undo, redo, lasting=True))
@@ -291,6 +290,10 @@ class TrailRun(QObject):
         """Everything that undo has to bring back."""
         binding = self._bench.binding
         return _State(binding, binding.snapshot(), self._course)
+
+    def _state_after(self, state: _State) -> _State:
+        """What became of a state by now; of one on an image that is not worked on now, nothing."""
+        return self._state() if state.binding is self._bench.binding else state
 
     def _return_to(self, state: _State) -> None:
         """Bring a state back, if its image is still the one that is worked on."""
@@ -394,11 +397,3 @@ def _pixel_size(image: Image, plane: PlaneIndex) -> tuple[float, float]:
     """Distance between pixels down and to the right; its sign does not matter, nor does its unit."""
     scale = abs(image.scale)
     return float(scale[plane.rows]), float(scale[plane.columns])
-
-
-def _ground(
-    model_id: str, plane: Plane, axis: int, settings: PropagationSettings, diameter: float | None
-) -> Any:
-    """What a trail depends on besides what was said: on the same ground, its stretches may be used again."""
-    sources = [None if s is None else (id(s.data), s.transposed, s.contrast, s.gamma) for s in plane.sources]
-    return model_id, plane.layer_id, axis, plane.index, sources, settings, diameter

@@ -52,7 +52,8 @@ def region_table(
     axes : str or Axes, optional
         Letters of the axes, YX, ZYX, TZYX by default; or all three at once.
     by_plane : bool
-        Measure each plane of a stack on its own, where the same id is another object in another plane.
+        Measure each plane of a stack on its own, where the same id is another object in another plane. So is
+        a stack of one plane in any case: it has no volumes.
 
     Returns
     -------
@@ -98,7 +99,8 @@ def region_table(
             f"Expected an image of the labels' shape {labels.shape}, with or without an axis of channels "
             f"at the end, found {image.shape}."
         )
-    measured = known.pick("YX") if by_plane else known
+    thin = "Z" in known.names and labels.shape[known.names.index("Z")] == 1
+    measured = known.pick("YX") if by_plane or thin else known
     front = [n for n in known.names if n not in measured.space]
     lengths = [labels.shape[known.names.index(n)] for n in front]
     tables = []

@@ -98,8 +98,10 @@ def track_frames(
     settings = settings or TrackSettings()
     total = length_hint(frames)
     found: list[DataFrame] = []
+    flat = True
     for frame, labels in enumerate(frames):
         found.append(_measure(labels, frame))
+        flat = flat and (np.ndim(labels) == 2 or len(labels) == 1)
         yield Progress(frame + 1, max(total, frame + 1), f"frame {frame + 1}: where the objects are")
     if not found:
         raise TrackError("There is no frame to track. Choose a movie with at least one frame.")
@@ -110,8 +112,9 @@ def track_frames(
         raise TrackError(f"Expected {len(axes)} distances between pixels above 0, found {spacing}.")
     if table.empty:
         return Tracks(table.assign(track=np.empty(0, int)), {})
-    volume = table["area"].to_numpy(float) * sizes.prod()
-    radius = np.sqrt(volume / np.pi) if len(axes) == 2 else np.cbrt(volume * 3 / (4 * np.pi))
+    # One plane has no thickness, however far it is to the next.
+    size = table["area"].to_numpy(float) * sizes[-2 if flat else -3 :].prod()
+    radius = np.sqrt(size / np.pi) if flat else np.cbrt(size * 3 / (4 * np.pi))
     reach = settings.max_distance or 2 * float(np.median(radius))
     yield Progress(len(found), len(found), "linking the objects")
     points = table[axes].to_numpy(float) * sizes
@@ -173,17 +176,16 @@ def _keep_divisions(
     daughters: dict[int, list[int]] = {}
     for mother, child in pairs:
         daughters.setdefault(mother, []).append(child)
+    order = np.lexsort((frame, of_row))
+    tracks, start = np.unique(of_row[order], return_index=True)
+    at_first = dict(zip(tracks.tolist(), area[order[start]].tolist(), strict=True))
+    at_last = dict(zip(tracks.tolist(), area[order[[*start[1:] - 1, -1]]].tolist(), strict=True))
     goes_on: dict[int, int] = {}
     mothers: dict[int, int] = {}
-
-    def size(track: int, last: bool) -> float:
-        rows = np.flatnonzero(of_row == track)
-        return float(area[rows[np.argmax(frame[rows]) if last else np.argmin(frame[rows])]])
-
     for mother, children in sorted(daughters.items()):
-        sizes = sorted((size(child, last=False), child) for child in children)
+        sizes = sorted((at_first[child], child) for child in children)
         largest = sizes[-1][0]
-        if len(sizes) > 1 and sizes[0][0] >= ALIKE * largest and largest <= SMALLER * size(mother, last=True):
+        if len(sizes) > 1 and sizes[0][0] >= ALIKE * largest and largest <= SMALLER * at_last[mother]:
             mothers |= dict.fromkeys(children, mother)
         else:
             goes_on[sizes[-1][1]] = mother

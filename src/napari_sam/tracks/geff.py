@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Container
 from itertools import chain, count
 from pathlib import Path
@@ -100,10 +101,10 @@ def _track_props(tracks: Tracks) -> dict[str, str]:
     """Which columns are tracks and families, as the format understands them."""
     track, frame = (tracks.table[name].to_numpy(int) for name in ("track", "frame"))
     ends = {*np.flatnonzero(np.diff(track)).tolist(), len(track) - 1}
-    mothers = [row for row, _ in births(tracks, track, frame)]
+    daughters = Counter(row for row, _ in births(tracks, track, frame))
     # A track that merely goes on under another number is no tracklet of the format, nor is one that goes on
     # after others have split off from it.
-    whole = all(mothers.count(row) > 1 and row in ends for row in mothers)
+    whole = all(count > 1 and row in ends for row, count in daughters.items())
     return {"tracklet": "track", "lineage": "lineage"} if whole else {"lineage": "lineage"}
 
 

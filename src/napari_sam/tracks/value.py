@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_sam.linking import Lookup
+from napari_sam.linking import Labels
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -88,12 +88,34 @@ class Tracks:
         graph = {child: [parent] for child, parent in self.parents.items()}
         return self.table[columns].to_numpy(np.float64), graph
 
-    def lookup(self, frame: int) -> Lookup:
-        """Track of each label of a frame: ``lookup[labels]`` shows the frame with the tracks' ids."""
-        rows = self.table[self.table["frame"] == frame]
-        out = np.zeros(int(rows["label"].max()) + 1 if len(rows) else 1, np.int32)
-        out[rows["label"].to_numpy(int)] = rows["track"].to_numpy(np.int32)
-        return out
+    def numbered(self, labels: Labels, frame: int) -> NDArray[np.int64]:
+        """Give the objects of a frame the numbers of their tracks.
+
+        Parameters
+        ----------
+        labels : ndarray of int, shape (H, W) or (Z, H, W)
+            The labels that were tracked. Any ids of 0 and above, however great.
+        frame : int
+
+        Raises
+        ------
+        TrackError
+            If the objects are not those that were tracked.
+        """
+        there, where, areas = np.unique(labels, return_inverse=True, return_counts=True)
+        found = self.table[self.table["frame"] == frame].sort_values("label")
+        objects = there != 0
+        same = np.array_equal(there[objects], found["label"]) and np.array_equal(
+            areas[objects], found["area"]
+        )
+        if not same:
+            raise TrackError(
+                f"The labels of frame {frame} were changed while they were tracked. Track them again, and "
+                "paint when that is done."
+            )
+        numbers = np.zeros(len(there), np.int64)
+        numbers[objects] = found["track"]
+        return numbers[where].reshape(labels.shape)
 
     @staticmethod
     def of_napari(
