@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
+import pytest
 import tifffile
 
-from napari_sam.folder.annotate import STATE_FILE, AnnotationFolder, Snapshot
+from napari_sam.files import ImageFileError
+from napari_sam.folder.annotate import LONGEST, STATE_FILE, AnnotationFolder, Snapshot
+from napari_sam.session.folder_jobs import open_entry
 
 
 def test_labels_of_a_stack_without_a_distance_of_planes_are_saved(tmp_path):
@@ -50,3 +54,39 @@ def test_no_two_images_share_a_file_of_labels(tmp_path):
         ("cells.ome.tif", "cells_ome_tif_labels_2.tif"),
         ("cells.tif", "cells_ome_tif_labels.tif"),
     ]
+
+
+def test_a_name_that_is_too_long_for_a_labels_file_stops_no_other_image(tmp_path):
+    long = "a" * 230 + ".tif"
+    for name in (long, "b.tif"):
+        tifffile.imwrite(tmp_path / name, np.arange(480, dtype=np.uint8).reshape(20, 24))
+    folder = AnnotationFolder(tmp_path, tmp_path / "labels")
+    assert [(e.name, e.state) for e in folder.entries] == [(long, "broken"), ("b.tif", "new")]
+    assert folder.first == 1
+    words = "The name aaaaaaaaaaaaaaaaaaaa… is too long for the files of its labels. Rename the image"
+    assert folder.entries[0].error.startswith(words)
+    assert open_entry(folder, 0).error == folder.entries[0].error
+    assert open_entry(folder, 1).opened.shape == (20, 24)
+
+
+def test_the_longest_name_that_is_taken_can_be_saved(tmp_path):
+    stem = "a" * (LONGEST - len("_labels"))
+    tifffile.imwrite(tmp_path / f"{stem}.tif", np.zeros((20, 24), np.uint8))
+    folder = AnnotationFolder(tmp_path, tmp_path / "labels")
+    axes = folder.open(0).axes
+    table = pd.DataFrame({"index": [1], "area": [480]})
+    stamps = [None, (-2, -2), (-2, -2)]  # somebody else has written meanwhile, twice
+    for stamp in stamps:
+        assert folder.save(Snapshot(0, np.ones((20, 24), np.uint16), table, axes), stamp).objects == 1
+    assert folder.open(0).features.equals(table)
+
+
+def test_labels_that_lie_among_others_in_a_file_are_not_replaced(tmp_path):
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((20, 24), np.uint8))
+    (tmp_path / "labels").mkdir()
+    with tifffile.TiffWriter(tmp_path / "labels" / "b_labels.tif") as file:
+        for shape in ((20, 24), (30, 24)):
+            file.write(np.ones(shape, np.uint8), metadata=None)
+    folder = AnnotationFolder(tmp_path, tmp_path / "labels")
+    with pytest.raises(ImageFileError, match="It holds 2 images, of which the first is read"):
+        folder.open(0)

@@ -39,6 +39,23 @@ def at_step(desk, words, count, act):
 # --- an object that is followed ------------------------------------------------------------------------
 
 
+def test_a_followed_object_is_taken_out_and_written_again_when_its_image_is_gone(follow_desk):
+    desk = follow_desk()
+    click_object(desk, 4)
+    desk.press_button(desk.panel.run)
+    wait_followed(desk)
+    desk.press_button(desk.panel.commit)
+    labels = desk.target
+    written = labels.data.copy()
+    desk.viewer.layers.remove(desk.dock.bench.image)
+    desk.session.undo()
+    assert not labels.data.any()
+    desk.session.redo()
+    assert np.array_equal(labels.data, written)
+    assert written.any()
+    assert desk.errors == []
+
+
 def test_undo_while_another_object_is_followed_brings_back_the_first_alone(follow_desk):
     desk = follow_desk(DiscPredictor(decode_seconds=0.1))
     click_object(desk, 4)

@@ -91,6 +91,11 @@ def test_an_image_that_is_opened_after_the_dock_can_be_clicked_in(make_napari_vi
         desk.until(lambda: desk.dock.bench.tool == "point")
         desk.click(*DISCS[0][:2])
         desk.wait_offers()
+        viewer.layers.remove("discs")
+        desk.until(lambda: desk.dock.bench.tool is None)
+        viewer.add_image(disc_picture(), name="others")
+        desk.wait_ready()
+        desk.until(lambda: desk.dock.bench.tool == "point")
     finally:
         desk.dock.close_down()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.layers._layer_actions import _convert, _duplicate_layer
 from tests.gui.geometries import POSES, show, turned
 
 from napari_sam._napari.coordinates import plane_index, same_geometry, to_image_pixels
@@ -14,10 +15,13 @@ from napari_sam._napari.layers import (
     add_points_layer,
     add_preview_layer,
     add_shapes_layer,
+    is_filling,
     own_layers,
     place_preview,
     realign,
     remove_layer,
+    role_of,
+    set_filling,
     shown_twin,
     twin,
     twin_plane,
@@ -157,6 +161,24 @@ def test_own_layers_are_known_by_their_mark(viewer):
     assert own_layers(viewer, image) == [points, labels]
     assert own_layers(viewer, image, "labels") == [labels]
     assert own_layers(viewer, other) == []
+
+
+def test_what_is_said_of_a_layer_is_not_meant_for_its_copies(viewer):
+    """napari's copies share the values of the metadata with the original."""
+    image = viewer.add_image(np.zeros((20, 30)))
+    labels = add_labels_layer(viewer, image)
+    viewer.layers.selection = {labels}
+    _duplicate_layer(viewer.layers)
+    (copy,) = set(viewer.layers) - {image, labels}
+    assert copy.metadata == labels.metadata
+    set_filling(labels, True)
+    assert (is_filling(labels), is_filling(copy)) == (True, False)
+    assert own_layers(viewer, image) == [labels]
+    assert (role_of(labels), role_of(copy)) == ("labels", None)
+    # Nor for the image of the ids that napari puts in the layer's place.
+    viewer.layers.selection = {labels}
+    _convert(viewer.layers, "image")
+    assert own_layers(viewer, image) == []
 
 
 def test_removal_is_safe_twice(viewer):

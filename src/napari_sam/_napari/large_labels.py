@@ -13,7 +13,15 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_sam._napari.coordinates import PlaneIndex, layer_shape
-from napari_sam._napari.layers import MARK, Frame, add_layer_on_top, mark, place_preview, twin, twin_ndim
+from napari_sam._napari.layers import (
+    Frame,
+    add_layer_on_top,
+    mark,
+    place_preview,
+    said_of,
+    twin,
+    twin_ndim,
+)
 from napari_sam._napari.planes import read_pixels
 from napari_sam.axes import Axes
 from napari_sam.export.napari_writer import layer_axes
@@ -41,13 +49,13 @@ def usual_folder() -> Path:
 
 def is_stored(layer: Labels) -> bool:
     """Whether a layer is such a pyramid, and finished: what is drawn into it stays."""
-    said = layer.metadata.get(MARK, {})
+    said = said_of(layer)
     return "folder" in said and said.get("by_hand", True)
 
 
 def folder_of(layer: Labels) -> Path | None:
     """Where the pyramid of a layer lies."""
-    folder = layer.metadata.get(MARK, {}).get("folder")
+    folder = said_of(layer).get("folder")
     return Path(folder) if folder is not None else None
 
 

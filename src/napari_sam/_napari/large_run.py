@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.commit import store_rows
 from napari_sam._napari.large_labels import Part, add_filling_labels, folder_of, store_highest
-from napari_sam._napari.layers import MARK, set_filling
+from napari_sam._napari.layers import said_of, set_filling
 from napari_sam.levels import FULL
 from napari_sam.session.large import LabelsAt, everything_tiled, stack_tiled
 
@@ -153,8 +153,7 @@ class LargeRun(QObject):
         """Show the labels, in the layer that is there from an earlier run if there is one."""
         viewer = self._bench.viewer
         if self._layer is None:
-            there = (layer for layer in viewer.layers if layer.metadata.get(MARK, {}).get("folder"))
-            same = (layer for layer in there if folder_of(layer) == self._path)
+            same = (layer for layer in viewer.layers if folder_of(layer) == self._path)
             self._layer = next(same, None) or add_filling_labels(viewer, self._part, self._path)
             set_filling(self._layer, True)
             self._bench.preview.raise_to_top()
@@ -169,7 +168,7 @@ class LargeRun(QObject):
             layer, table = self._layer, outcome.table
             store_highest(layer, int(table["index"].max()) if len(table) else 0)
             if part.in_order and part.factors == FULL:
-                layer.metadata[MARK]["by_hand"] = True
+                said_of(layer)["by_hand"] = True
             # Planes that are not linked have the same ids each; napari shows one row for an id.
             if "plane" not in table:
                 store_rows(layer, table)  # objects that were added by hand keep theirs

@@ -132,8 +132,17 @@ def shown_twin(viewer: ViewerModel, image_layer: Layer, ndim: int | None = None)
 
 def _units_of_others(viewer: ViewerModel) -> tuple[pint.Unit, ...] | None:
     """Units that the viewer would show without the layers that follow it: else they would hold it back."""
-    roles = ((layer, layer.metadata.get(MARK, {}).get("role", "labels")) for layer in viewer.layers)
-    return viewer.layers.get_extent([layer for layer, role in roles if role == "labels"]).units
+    others = [layer for layer in viewer.layers if role_of(layer) in (None, "labels")]
+    return viewer.layers.get_extent(others).units
+
+
+def said_of(layer: Layer) -> dict[str, Any]:
+    """What a layer's mark says; nothing without one, nor if the layer is somebody's copy of a marked one.
+
+    napari's copies have the very same mark: what is said of the one is not meant for the other.
+    """
+    said: dict[str, Any] = layer.metadata.get(MARK, {})
+    return said if said.get("layer") == layer.unique_id else {}
 
 
 def own_layers(viewer: ViewerModel, image_layer: Layer, role: Role | None = None) -> list[Layer]:
@@ -143,50 +152,30 @@ def own_layers(viewer: ViewerModel, image_layer: Layer, role: Role | None = None
 
 def is_own(layer: Layer, image_layer: Layer, role: Role | None = None) -> bool:
     """Whether a layer was made here for an image: its last axes are the image's pixels."""
-    said = layer.metadata.get(MARK)
-    return said is not None and said["image"] == image_layer.unique_id and role in (None, said["role"])
-
-
-def may_hold(viewer: ViewerModel, labels: Layer, image_layer: Layer) -> bool:
-    """Whether labels may be meant for the objects of an image: not if they were made for quite another one.
-
-    Those of another channel are, see `same_field`.
-    """
-    if role_of(labels) is None or is_own(labels, image_layer):
-        return True
-    made_for = next((x for x in viewer.layers if is_own(labels, x)), None)
-    return made_for is not None and same_field(made_for, image_layer)
-
-
-def same_field(one: Layer, other: Layer) -> bool:
-    """Whether two images may be channels of one: of one file, or of none and added to each other's light."""
-    files = [layer.source.path or layer.metadata.get("path") for layer in (one, other)]
-    if None not in files:
-        return bool(files[0] == files[1])
-    return one.blending == other.blending == "additive"
+    said = said_of(layer)
+    return said.get("image") == image_layer.unique_id and role in (None, said["role"])
 
 
 def role_of(layer: Layer) -> Role | None:
     """What a layer was made for here; None for the person's own."""
-    mark = layer.metadata.get(MARK)
-    return mark["role"] if mark is not None else None
+    return said_of(layer).get("role")
 
 
 def set_filling(layer: Labels, filling: bool) -> None:
     """Note that planes are still being written into labels: nobody else is to draw in them meanwhile."""
-    layer.metadata[MARK]["filling"] = filling
+    said_of(layer)["filling"] = filling
     layer.editable = not filling and not layer.multiscale
 
 
 def is_filling(layer: Layer) -> bool:
     """Whether planes are still being written into labels."""
-    return bool(layer.metadata.get(MARK, {}).get("filling"))
+    return bool(said_of(layer).get("filling"))
 
 
 def realign(viewer: ViewerModel, image_layer: Layer) -> None:
     """Put all layers that were made for an image where the image is now."""
     for layer in own_layers(viewer, image_layer):
-        said = layer.metadata[MARK]
+        said = said_of(layer)
         if said["role"] == "labels":
             geometry = twin(image_layer, layer.ndim)
         else:
@@ -293,7 +282,7 @@ def add_preview_layer(
 
 def place_preview(preview: Labels, plane: PlaneIndex, frame: Frame | None = None) -> None:
     """Move a preview to another plane of its image, or another part of the plane."""
-    said = preview.metadata[MARK]
+    said = preview.metadata[MARK]  # it may not be in the viewer yet
     said["plane"], said["frame"] = plane, frame
     start = np.array([0.0 if i is None else i for i in plane.index])
     steps = np.ones(len(start))
@@ -366,7 +355,7 @@ def twin_plane(plane: PlaneIndex, ndim: int) -> PlaneIndex:
 
 
 def mark(role: Role, image_layer: Layer, **more: Any) -> dict[str, dict[str, Any]]:
-    """Metadata that says what the layer is for."""
+    """Metadata that says what a layer is for; it holds from `add_layer_on_top` on."""
     return {MARK: {"role": role, "image": image_layer.unique_id, **more}}
 
 
@@ -385,8 +374,9 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def add_layer_on_top(viewer: ViewerModel, layer: Any, *, activate: bool = True) -> Any:
-    """Add a layer; the active layer stays active unless the new one is to be worked in."""
+    """Add a layer with a `mark`; the active one stays active unless the new one is to be worked in."""
     active = viewer.layers.selection.active
+    layer.metadata[MARK]["layer"] = layer.unique_id
     viewer.add_layer(layer)
     if not activate and active is not None and active in viewer.layers:
         viewer.layers.selection.active = active

@@ -90,6 +90,15 @@ class MaskPreview:
         """The layer, if there is one in the viewer."""
         return self._layer if self._layer is not None and self._layer in self._viewer.layers else None
 
+    @property
+    def apart(self) -> bool:
+        """Whether napari's grid shows the layer in another cell than its image."""
+        layers, grid = self._viewer.layers, self._viewer.canvas.grid
+        if not grid.enabled or self.layer is None or not self.layer.visible or self._image not in layers:
+            return False
+        cells = {grid.position(layers.index(one), layers) for one in (self.layer, self._image)}
+        return len(cells) > 1
+
     def set_behind(self, backdrop: Backdrop | None) -> None:
         """Choose what lies behind the masks, on its own plane; seen at the next `show`."""
         self._behind = backdrop

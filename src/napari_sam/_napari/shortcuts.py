@@ -89,18 +89,24 @@ def listing() -> list[tuple[str, str]]:
 
 
 class Shortcuts(QObject):
-    """The shortcuts of a window, installed once and removed as a whole.
+    """The shortcuts of a dock, installed once and removed as a whole.
+
+    Qt gives a key that two ask for to neither: of several docks in a window, the one used last has the keys.
 
     Parameters
     ----------
     central : QWidget
         They work while this or something in it has the focus.
+    dock : QWidget
+        Who has the keys from when something in it gets the focus.
     run : callable
         Called with the action's name.
     """
 
-    def __init__(self, central: QWidget, run: Callable[[str], None]) -> None:
+    def __init__(self, central: QWidget, dock: QWidget, run: Callable[[str], None]) -> None:
         super().__init__(central)
+        self._dock = dock
+        self._in_use = False
         self._wanted: set[QShortcut] = set()
         self._typing = False
         self._installed: list[tuple[Key, str, QShortcut]] = []
@@ -111,6 +117,7 @@ class Shortcuts(QObject):
                 shortcut.activated.connect(lambda action=key.action: run(action))
                 self._installed.append((key, sequence, shortcut))
         QApplication.instance().focusChanged.connect(self._on_focus)
+        self._take_over(central)
 
     def adapt(self, *, image: bool, offer: bool, trail: bool, active: str, folder: bool = False) -> None:
         """Switch shortcuts on or off.
@@ -145,13 +152,26 @@ class Shortcuts(QObject):
             shortcut.setEnabled(False)
             shortcut.deleteLater()
         self._installed = []
+        central = self.parent()
+        self.setParent(None)
         self.deleteLater()
+        others = central.findChildren(Shortcuts)
+        if self._in_use and others:
+            others[-1]._take_over(central)
+
+    def _take_over(self, central: QObject) -> None:
+        """Take the keys from the other docks of the window."""
+        for one in central.findChildren(Shortcuts):
+            one._in_use = one is self
+            one._switch()
 
     def _on_focus(self, _: QWidget | None, now: QWidget | None) -> None:
         """Leave all keys to a field that is typed into, such as that of a slider's position."""
+        if not self._in_use and now is not None and self._dock.isAncestorOf(now):
+            self._take_over(self.parent())
         self._typing = isinstance(now, QLineEdit | QAbstractSpinBox | QTextEdit | QPlainTextEdit)
         self._switch()
 
     def _switch(self) -> None:
         for _, _, shortcut in self._installed:
-            shortcut.setEnabled(not self._typing and shortcut in self._wanted)
+            shortcut.setEnabled(self._in_use and not self._typing and shortcut in self._wanted)

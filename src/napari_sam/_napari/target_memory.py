@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 from weakref import ref
 
-from napari_sam._napari.layers import is_own, may_hold, own_layers, same_field
+from napari_sam._napari.layers import is_own, own_layers, role_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
 
 L = TypeVar("L", "Image", "Labels")
 
@@ -58,9 +58,28 @@ class TargetMemory:
     def _may_stay(self, target: Labels, before: Image | None, image: Image) -> bool:
         if is_own(target, image):
             return True
-        return may_hold(self._viewer, target, image) if before is None else same_field(before, image)
+        return _may_hold(self._viewer, target, image) if before is None else _same_field(before, image)
 
     def _there(self, layer: ref[L] | None) -> L | None:
         """Return the layer, if it is still in the window."""
         found = None if layer is None else layer()
         return found if found is not None and found in self._viewer.layers else None
+
+
+def _may_hold(viewer: ViewerModel, labels: Layer, image_layer: Layer) -> bool:
+    """Whether labels may be meant for the objects of an image: not if they were made for quite another one.
+
+    Those of another channel are, see `_same_field`.
+    """
+    if role_of(labels) is None or is_own(labels, image_layer):
+        return True
+    made_for = next((x for x in viewer.layers if is_own(labels, x)), None)
+    return made_for is not None and _same_field(made_for, image_layer)
+
+
+def _same_field(one: Layer, other: Layer) -> bool:
+    """Whether two images may be channels of one: of one file, or of none and added to each other's light."""
+    files = [layer.source.path or layer.metadata.get("path") for layer in (one, other)]
+    if None not in files:
+        return bool(files[0] == files[1])
+    return one.blending == other.blending == "additive"

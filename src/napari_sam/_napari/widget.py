@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam._napari.automatic import AutomaticRun
@@ -168,7 +168,7 @@ class SegmentAnythingDock(Docked):
     def on_docked(self, window: QMainWindow) -> None:
         """Install the shortcuts."""
         if not self.bench.closed:
-            self._shortcuts = Shortcuts(window.centralWidget(), lambda action: self._actions[action]())
+            self._shortcuts = Shortcuts(window.centralWidget(), self, lambda action: self._actions[action]())
             self.adapt_shortcuts()
 
     # --- putting together -----------------------------------------------------------------------------
@@ -285,7 +285,8 @@ class SegmentAnythingDock(Docked):
         """Put the tool for clicks into the hand, once there is a plane to click on."""
         if self._empty_handed and self.bench.plane is not None:
             self._empty_handed = False
-            self.bench.use("point")
+            if self.bench.tool is None:
+                self.bench.use("point")
 
     # --- what the person asks for -----------------------------------------------------------------------
 
@@ -317,6 +318,7 @@ class SegmentAnythingDock(Docked):
 
     def _on_image(self, image: Image | None) -> None:
         self.image.turn_to(image)
+        self._empty_handed |= image is None  # the layers of clicks went with the last image
         self._turn_target(image)
         self.stack.offer_axes()
         self.adapt_shortcuts()
@@ -331,7 +333,7 @@ class SegmentAnythingDock(Docked):
                 self.export_panel.labels.pick(target)
 
     def _on_plane(self) -> None:
-        self._take_up_tool()
+        QTimer.singleShot(0, self._take_up_tool)  # a layer that comes is not the active one before all know
         self.stack.offer_axes()
         self._show_offers()
 

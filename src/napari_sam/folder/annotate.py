@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -39,6 +40,9 @@ __all__ = ["STATE_FILE", "AnnotationFolder", "Entry", "Snapshot", "Stamp", "Stat
 
 FORMAT, VERSION = "napari-sam annotation", 1
 State = Literal["new", "in work", "done", "broken"]
+LONGEST = 215
+"""Bytes of the name of a labels file at most, without its ending: most disks take 255, of which the table and
+what lies beside it for a moment (``.NAME.features.csv.other1.partial``) need some."""
 Stamp = tuple[int, int]
 """See `AnnotationFolder.stamp`."""
 
@@ -176,7 +180,7 @@ class AnnotationFolder:
         ImageFileError
             If one of them cannot be read, or they do not fit together.
         """
-        entry = self.entries[number]
+        entry = self._named(number)
         opened = read_whole(entry.source)
         labels = features = None
         if entry.labels.exists():
@@ -186,7 +190,7 @@ class AnnotationFolder:
 
     def stamp(self, number: int) -> Stamp:
         """Return what tells whether the labels on disk are those that were read or written last."""
-        return stamp_output(self.entries[number].labels)
+        return stamp_output(self._named(number).labels)
 
     def save(self, snapshot: Snapshot, known: Stamp | None = None) -> Written:
         """Write an image's labels and table.
@@ -247,6 +251,13 @@ class AnnotationFolder:
         with replacing(self.labels / STATE_FILE) as beside:
             beside.write_text(json.dumps(noted, indent=1, ensure_ascii=False), encoding="utf-8")
 
+    def _named(self, number: int) -> Entry:
+        """Entry of an image whose labels can have a file."""
+        entry = self.entries[number]
+        if trouble := _name_trouble(entry.source, entry.labels):
+            raise ImageFileError(trouble)
+        return entry
+
     def _read(self) -> dict[str, Any]:
         """What the state file says."""
         path = self.labels / STATE_FILE
@@ -274,6 +285,8 @@ class AnnotationFolder:
     @staticmethod
     def _entry(source: Path, labels: Path, known: Any, counts: Mapping[str, int]) -> Entry:
         """Entry of an image; one that was broken gets another chance."""
+        if trouble := _name_trouble(source, labels):
+            return Entry(source=source, labels=labels, state="broken", error=trouble)
         state: State = "in work" if labels.exists() else "new"
         objects = counts.get(labels.name, 0) if state == "in work" else 0
         with suppress(TypeError, KeyError, ValueError):
@@ -281,6 +294,17 @@ class AnnotationFolder:
             if known["state"] in ("done", "in work"):
                 state = known["state"]
         return Entry(source=source, labels=labels, state=state, objects=objects)
+
+
+def _name_trouble(source: Path, labels: Path) -> str:
+    """Say that a disk may refuse the files of an image's labels; nothing where their names fit."""
+    excess = len(os.fsencode(without_suffix(labels))) - LONGEST
+    if excess <= 0:
+        return ""
+    return (
+        f"The name {source.name[:20]}… is too long for the files of its labels. Rename the image: at least "
+        f"{excess} letters less."
+    )
 
 
 def _rows_of(features: DataFrame | None, ids: NDArray[np.integer]) -> DataFrame | None:
@@ -301,6 +325,12 @@ def _keep_aside(path: Path) -> Path:
 def _read_labels(path: Path, opened: Opened) -> NDArray[np.integer]:
     """Read the labels of an image, in its shape."""
     with open_image(path) as image:
+        if image.note:
+            # It would be lost when what is drawn is saved.
+            raise ImageFileError(
+                f"There is more in the labels {path.name} than labels of this image: {image.note} Move that "
+                "file away, or choose another folder for the labels."
+            )
         labels = np.asarray(image.labels())
     if [n for n in labels.shape if n > 1] != [n for n in opened.shape if n > 1]:
         raise ImageFileError(

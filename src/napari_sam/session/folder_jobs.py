@@ -154,8 +154,8 @@ def open_entry(folder: AnnotationFolder, number: int, unsaved: Snapshot | None =
     """Read an image and its labels, or those that are not on disk yet."""
     from napari_sam.folder.annotate import Snapshot
 
-    stamp = folder.stamp(number)
     try:
+        stamp = folder.stamp(number)
         opened = folder.open(number)
     # One bad image, whatever is wrong with it, must not end the work on the others.
     except Exception as error:  # noqa: BLE001
