@@ -1,7 +1,7 @@
 """The built-in encoder made quick: the same features, and masks that do not change."""
 
 import copy
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,15 +80,17 @@ def test_the_exact_model_beside_the_quick_one(model, planes):
 @pytest.mark.parametrize("quicker", [True, False])
 def test_how_many_threads_are_quickest_is_found_out_by_use(model, quicker, two_threads, monkeypatch):
     """Nobody waits for a trial, and a moment in which the processor is busy does not settle it."""
-    seen, encode = [], QuickEncoder._maps
+    seen, encode, now = [], QuickEncoder._maps, 0.0
 
     def noted(self, x):
+        nonlocal now
         seen.append(torch.get_num_threads())
         slow = (seen[-1] == 1) != quicker
-        time.sleep(0.3 if len(seen) < 4 else 0.1 if slow else 0)
+        now += 3 if len(seen) < 4 else 2 if slow else 1
         return encode(self, x)
 
     quick = optimise_builtin(copy.deepcopy(model), "cpu")
+    monkeypatch.setattr(builtin_quick, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(QuickEncoder, "_maps", noted)
     quick.encode(torch.zeros(1, 3, 480, 1024))
     assert seen == [1]  # a small plane needs one, and says nothing
