@@ -11,6 +11,7 @@ from napari_sam.model.builtin import (
     MODEL_DIAMETER,
     WINDOW_CELLS,
     BuiltIn,
+    deepened,
     load_builtin,
     save_builtin,
 )
@@ -182,6 +183,16 @@ def test_weights_survive_a_file(model, tmp_path):
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
             assert torch.equal(loaded.state_dict()[name], tensor.half().float()), name
+
+
+def test_a_deeper_network_answers_as_the_one_it_came_from(model):
+    deeper = deepened(model, (1, 2, 0, 1))
+    assert deeper.config == {**model.config, "depths": [2, 2, 1, 1]}
+    planes = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        pairs = list(zip(model.encode(planes), deeper.encode(planes), strict=True))
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert sum(p.numel() for p in deeper.parameters()) > sum(p.numel() for p in model.parameters())
 
 
 def test_a_foreign_file_is_refused(tmp_path):

@@ -95,6 +95,8 @@ def test_unknown_settings_are_named(tmp_path):
         ("channels = [8, 16]", r"5 whole numbers of 1 or more as channels, found \[8, 16\]"),
         ('channels = ["a", 8, 8, 8, 8]', "5 whole numbers of 1 or more as channels"),
         ("depths = [1, 1, -1, 1]", "4 whole numbers of 0 or more as depths"),
+        ("start_from = 'built-in'\ndeepen = [1, 1]", "4 whole numbers of 0 or more as deepen"),
+        ("deepen = [1, 1, 0, 0]", "no deepen where there is no start_from"),
         ("width = 40", "a width that is a multiple of 16, found 40"),
         ("seed = 99999999999999999999", "seed between 0 and 4294967295"),
         ("ema = 1.5", "ema between 0 and 1"),

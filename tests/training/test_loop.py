@@ -150,6 +150,19 @@ def test_weights_can_be_fine_tuned(config, tmp_path):
             assert torch.equal(a, b), name
 
 
+def test_weights_can_be_gone_on_with_in_a_deeper_network(config, tmp_path):
+    list(train(config))
+    deeper = dataclasses.replace(
+        config, output=tmp_path / "deeper", start_from=str(config.output / WEIGHTS), deepen=(1, 0, 0, 1)
+    )
+    list(train(deeper))
+    before, after = (load_builtin(folder / WEIGHTS) for folder in (config.output, deeper.output))
+    added = [a - b for a, b in zip(after.config["depths"], before.config["depths"], strict=True)]
+    assert added == [1, 0, 0, 1]
+    last = f"encoder.stages.0.{after.config['depths'][0]}.norm.weight"
+    assert after.state_dict()[last].any()  # it has begun to say something
+
+
 def test_the_state_of_a_training_is_told_from_its_weights(config, tmp_path):
     list(train(dataclasses.replace(config, steps=1)))
     state = config.output / CHECKPOINT

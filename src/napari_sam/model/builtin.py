@@ -10,7 +10,7 @@ says does not depend on where in the plane, or in how large a plane, an object l
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ __all__ = [
     "BuiltIn",
     "Decoded",
     "Features",
+    "deepened",
     "load_builtin",
     "save_builtin",
 ]
@@ -269,6 +270,21 @@ def load_builtin(path: Path | str | None = None) -> BuiltIn:
     }
     model.load_state_dict(weights | counters, assign=True)
     return model.eval()
+
+
+def deepened(model: BuiltIn, more: Sequence[int]) -> BuiltIn:
+    """A copy with more residual blocks in the encoder, which begin as the identity: it answers the same.
+
+    Parameters
+    ----------
+    model : BuiltIn
+    more : sequence of 4 int
+        Blocks to add at strides 4, 8, 16 and 32.
+    """
+    depths = [depth + extra for depth, extra in zip(model.config["depths"], more, strict=True)]
+    deeper = BuiltIn(**{**model.config, "depths": depths})
+    deeper.load_state_dict({**deeper.state_dict(), **model.state_dict()})
+    return deeper.eval()
 
 
 def _fault(path: Path, error: Exception) -> str:

@@ -119,9 +119,13 @@ class TrainConfig:
     data : tuple of DataEntry
     recipe : Recipe
     channels, depths, width
-        Architecture, see `napari_sam.model.builtin.BuiltIn`.
+        Architecture of a new network, see `napari_sam.model.builtin.BuiltIn`.
     start_from : str
-        Weights to start from (fine-tuning): a safetensors file, "built-in", or empty for none.
+        Weights to start from (fine-tuning): a safetensors file, "built-in", or empty for none. The network is
+        then theirs.
+    deepen : tuple of int
+        Residual blocks to add to those of the network that is started from, at strides 4, 8, 16 and 32. They
+        begin as the identity.
     minutes : float
         Training time; 0 to go by `steps`.
     steps : int
@@ -159,6 +163,7 @@ class TrainConfig:
     depths: tuple[int, ...] = (1, 2, 3, 2)
     width: int = 128
     start_from: str = ""
+    deepen: tuple[int, ...] = (0, 0, 0, 0)
     minutes: float = 0.0
     steps: int = 2000
     rounds: int = 11
@@ -191,12 +196,16 @@ class TrainConfig:
                 f"Expected keep = 0 where there is no start_from, found {self.keep}: the weights would be "
                 "mixed with random numbers. Name the weights to start from, or leave keep out."
             )
+        if any(self.deepen) and not self.start_from:
+            raise ValueError(
+                "Expected no deepen where there is no start_from: a new network is as deep as depths say."
+            )
         if self.start_from and Path(self.start_from).resolve() == (self.output / WEIGHTS).resolve():
             raise ValueError(
                 f"Expected another output than the folder of start_from, found {self.start_from}: the "
                 "training would write over the weights that it starts from. Choose another output."
             )
-        for name, count, least in (("channels", 5, 1), ("depths", 4, 0)):
+        for name, count, least in (("channels", 5, 1), ("depths", 4, 0), ("deepen", 4, 0)):
             sizes = getattr(self, name)
             if len(sizes) != count or not all(type(size) is int and size >= least for size in sizes):
                 raise ValueError(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from napari_sam.model.builtin import BuiltIn, load_builtin, save_builtin
+from napari_sam.model.builtin import BuiltIn, deepened, load_builtin, save_builtin
 from napari_sam.predictor.load import choose_device
 from napari_sam.training.checkpoint import Average, Clock, code_of, load_checkpoint, save_checkpoint
 from napari_sam.training.config import BUILT_IN, CHECKPOINT, METRICS, WEIGHTS, TrainConfig, load_sources
@@ -206,16 +206,15 @@ def save_weights(path: Path, model: BuiltIn, state: Mapping[str, torch.Tensor], 
 
 def _fresh_model(config: TrainConfig) -> BuiltIn:
     """Return a new model, or the one to fine-tune."""
-    if config.start_from == BUILT_IN:
-        return load_builtin()
     if Path(config.start_from).name == CHECKPOINT:
         raise ValueError(
             f"Expected weights to start from, found the state of a training, {config.start_from}. Its "
             f"weights lie beside it: choose {WEIGHTS}."
         )
-    if config.start_from:
-        return load_builtin(config.start_from)
-    return BuiltIn(config.channels, config.depths, config.width)
+    if not config.start_from:
+        return BuiltIn(config.channels, config.depths, config.width)
+    model = load_builtin(None if config.start_from == BUILT_IN else config.start_from)
+    return deepened(model, config.deepen) if any(config.deepen) else model
 
 
 def _optimizers(model: BuiltIn, config: TrainConfig) -> tuple[torch.optim.Optimizer, ...]:
