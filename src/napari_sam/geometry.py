@@ -214,7 +214,7 @@ class Window:
     def _outline(self, logits: Float, thresholds: tuple[float, ...]) -> tuple[Mask, list[int]]:
         """Mask at the first threshold, and the number of pixels above each of the others."""
         box = self.support(logits, min(thresholds))
-        if box.height <= 0 or box.width <= 0:
+        if box.empty:
             return Mask(0, 0, np.zeros((0, 0), bool)), [0] * len(thresholds[1:])
         if box.height * box.width <= SMALL_MASK:
             full = self.upsample(logits, box)

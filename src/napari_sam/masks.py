@@ -40,6 +40,11 @@ class Box(NamedTuple):
         return self.x1 - self.x0
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing lies in the box, as where two that do not meet are intersected."""
+        return self.height <= 0 or self.width <= 0
+
+    @property
     def centre(self) -> tuple[float, float]:
         """Middle of the box (y, x) with pixel centres at integers."""
         return (self.y0 + self.y1 - 1) / 2, (self.x0 + self.x1 - 1) / 2
@@ -75,7 +80,7 @@ class Box(NamedTuple):
         return Box(self.y0 + dy, self.x0 + dx, self.y1 + dy, self.x1 + dx)
 
     def intersect(self, other: Box) -> Box:
-        """Overlap of two boxes; height or width is zero or less where there is none."""
+        """Overlap of two boxes; it is `empty` where there is none."""
         return Box(
             max(self.y0, other.y0), max(self.x0, other.x0), min(self.y1, other.y1), min(self.x1, other.x1)
         )
@@ -161,7 +166,7 @@ class Mask:
         """Boolean array of what lies in a whole-pixel ``box``, which may reach outside the mask."""
         out = np.zeros((int(box.height), int(box.width)), bool)
         both = self.box.intersect(box)
-        if both.height > 0 and both.width > 0:
+        if not both.empty:
             inner = Box(both.y0 - box.y0, both.x0 - box.x0, both.y1 - box.y0, both.x1 - box.x0)
             own = Box(both.y0 - self.y0, both.x0 - self.x0, both.y1 - self.y0, both.x1 - self.x0)
             out[inner.slices] = self.pixels[own.slices]
@@ -210,7 +215,7 @@ class PackedMask(NamedTuple):
 def mask_iou(a: Mask, b: Mask) -> float:
     """Intersection over union of two masks, in [0, 1]; two empty masks give 0."""
     both = a.box.intersect(b.box)
-    if both.height <= 0 or both.width <= 0:
+    if both.empty:
         return 0.0
     common = int(np.count_nonzero(a.crop(both) & b.crop(both)))
     union = a.area + b.area - common

@@ -125,8 +125,9 @@ class Prompts:
             If nothing asks for an object, or a positive point, the box or the mask lies outside the plane.
         """
         height, width = shape
-        for y0, x0, y1, x1 in self.parts:
-            if y1 <= 0 or x1 <= 0 or y0 >= height or x0 >= width:
+        for part in self.parts:
+            if part.intersect(Box(0, 0, height, width)).empty:
+                y0, x0, y1, x1 = part
                 raise PromptError(
                     f"The prompt lies outside the image: rows {y0:g} to {y1:g}, columns {x0:g} to {x1:g}, "
                     f"the plane has {height} rows and {width} columns."

@@ -301,19 +301,30 @@ def test_other_pixels_of_an_image_that_is_not_on_show_end_its_filling(follow_des
     assert not stack_layer(desk).data[-1].any()
 
 
-def test_nothing_is_written_by_redo_into_labels_that_are_being_filled(follow_desk):
+def desk_with_an_object(follow_desk):
+    """A movie of stacks, with an object in the first frame."""
     movie = np.stack([short_and_long()[:5]] * 2)
     desk = follow_desk(DiscPredictor(encode_seconds=0.1), image=movie, axis_labels=("t", "z", "y", "x"))
     desk.click(*DISCS[1][:2])
     desk.wait_offers()
     desk.press(Qt.Key.Key_C)
-    labels = desk.target
-    desk.press_button(desk.dock.commit_panel.undo)
+    return desk
+
+
+def begin_to_fill(desk):
+    """Turn to the second frame and segment its planes."""
     panel = desk.dock.stack_panel
     panel.axis.setCurrentIndex(panel.axis.findData(1))
     desk.viewer.dims.set_current_step(0, 1)
     desk.until(lambda: desk.session.status.phase == "ready")
     desk.press_button(panel.run)
+
+
+def test_nothing_is_written_by_redo_into_labels_that_are_being_filled(follow_desk):
+    desk = desk_with_an_object(follow_desk)
+    labels = desk.target
+    desk.press_button(desk.dock.commit_panel.undo)
+    begin_to_fill(desk)
     assert not labels.editable  # it is the one that is filled
     desk.press_button(desk.dock.commit_panel.redo)
     assert "is still being filled" in desk.errors.pop()
@@ -325,17 +336,9 @@ def test_nothing_is_written_by_redo_into_labels_that_are_being_filled(follow_des
 
 
 def test_what_is_not_undone_in_labels_that_are_being_filled_is_undone_afterwards(follow_desk):
-    movie = np.stack([short_and_long()[:5]] * 2)
-    desk = follow_desk(DiscPredictor(encode_seconds=0.1), image=movie, axis_labels=("t", "z", "y", "x"))
-    desk.click(*DISCS[1][:2])
-    desk.wait_offers()
-    desk.press(Qt.Key.Key_C)
+    desk = desk_with_an_object(follow_desk)
     labels, before = desk.target, desk.target.data[0].copy()
-    panel = desk.dock.stack_panel
-    panel.axis.setCurrentIndex(panel.axis.findData(1))
-    desk.viewer.dims.set_current_step(0, 1)
-    desk.until(lambda: desk.session.status.phase == "ready")
-    desk.press_button(panel.run)
+    begin_to_fill(desk)
     desk.press_button(desk.dock.commit_panel.undo)
     assert desk.errors.pop().endswith("is still being filled. Wait until it is, then undo.")
     assert desk.session.history.undoable == "commit"

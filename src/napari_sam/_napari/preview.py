@@ -131,7 +131,7 @@ class MaskPreview:
         frame = frame or Frame(Box(0, 0, *canvas.shape))
         for number, mask in reversed(list(enumerate(masks))):
             box = mask.box.intersect(frame.box)
-            if box.height > 0 and box.width > 0:
+            if not box.empty:
                 inside = frame.thin(mask, box)
                 canvas[frame.place(box).slices][inside] = 1 + number % len(COLOURS)
         both = [box.intersect(frame.box) for box in boxes]

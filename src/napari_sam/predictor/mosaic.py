@@ -92,14 +92,9 @@ def moved(prompts: Prompts, tile: Box) -> Prompts:
     inside = [p for p in prompts.points if tile.y0 <= p.y + 0.5 < tile.y1 and tile.x0 <= p.x + 0.5 < tile.x1]
     return Prompts(
         tuple(Point(p.y - dy, p.x - dx, p.positive) for p in inside),
-        box.shift(-dy, -dx) if box is not None and _meet(box, tile) else None,
-        mask.shift(-int(dy), -int(dx)) if mask is not None and _meet(mask.box, tile) else None,
+        box.shift(-dy, -dx) if box is not None and not box.intersect(tile).empty else None,
+        mask.shift(-int(dy), -int(dx)) if mask is not None and not mask.box.intersect(tile).empty else None,
     )
-
-
-def _meet(box: Box, tile: Box) -> bool:
-    both = box.intersect(tile)
-    return both.height > 0 and both.width > 0
 
 
 def put_in(window: Window, tile: Box, shape: tuple[int, int]) -> Window:
