@@ -74,6 +74,14 @@ def linear(
     return out
 
 
+def packed(weight: Tensor) -> Tensor:
+    """Weight (N, K) of several products of ``linear``, on a processor, in oneDNN's layout if it has one."""
+    if not has_onednn(weight.dtype):
+        return weight
+    out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+    return out
+
+
 def linear_each(x: Tensor, weight: Tensor, plus: Tensor | None = None) -> Tensor:
     """Products of rows for each of a batch: x (B, M, K) and weight (B, N, K) give (B, M, N)."""
     if len(x) == 1:
@@ -99,5 +107,5 @@ class Linear(nn.Linear):
     def pack(self) -> None:
         """Keep the weight in oneDNN's layout only; the layer is for inference from then on."""
         if has_onednn(self.weight.dtype) and self.packed is None:
-            self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
+            self.packed = packed(self.weight.detach())
             self.weight = nn.Parameter(self.weight.new_empty(0), requires_grad=False)

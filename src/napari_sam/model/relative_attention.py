@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .linear import linear
+from .linear import linear, packed
 from .precision import has_matrix_unit
 
 ROWS = 512
@@ -75,16 +75,21 @@ def attend_by_rows(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tenso
     stay in the cache while the offset terms and the softmax pass over them.
     """
     tokens, dim = q.shape[-2:]
+    height, width = rows.shape[-1], columns.shape[-1]
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    heads = (t.reshape(-1, tokens, t.shape[-1]) for t in (q * dim**-0.5, k, v, rows, columns, out))
+    # Numbers that lie apart are copied side by side first: turned over at once, they take four times as long.
+    given = (q * dim**-0.5, k, v.contiguous(), rows, columns, out)
+    heads = (t.reshape(-1, tokens, t.shape[-1]) for t in given)
     for q_, k_, v_, rows_, columns_, out_ in zip(*heads, strict=True):
-        keys, values = k_.contiguous(), v_.t().contiguous()
+        keys, values = packed(k_), packed(v_.t())
         for start in range(0, tokens, ROWS):
             part = slice(start, start + ROWS)
-            offsets = (rows_[part, :, None] + columns_[part, None, :]).flatten(1)
-            logits = linear(q_[part].contiguous(), keys, plus=offsets)
-            weights = torch.softmax(logits, dim=-1, out=logits)
-            out_[part] = linear(weights, values)
+            logits = linear(q_[part], keys).view(-1, height, width)
+            # In place: a sum of the two terms first would be one more matrix of the size of the logits.
+            logits += rows_[part, :, None]
+            logits += columns_[part, None, :]
+            flat = logits.view(-1, tokens)
+            out_[part] = linear(torch.softmax(flat, dim=-1, out=flat), values)
     return out
 
 
