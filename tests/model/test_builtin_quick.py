@@ -13,9 +13,17 @@ from napari_sam import load_model
 from napari_sam.image import plane_to_rgb
 from napari_sam.masks import mask_iou
 from napari_sam.model import builtin_quick
-from napari_sam.model.builtin import BuiltIn
-from napari_sam.model.builtin_quick import QuickEncoder, calibration_pictures, exact, optimise_builtin
+from napari_sam.model.builtin import BuiltIn, load_builtin, save_builtin
+from napari_sam.model.builtin_quick import (
+    QuickEncoder,
+    calibration_pictures,
+    exact,
+    kept_ranges,
+    optimise_builtin,
+    ranges_on_drawn_cells,
+)
 from napari_sam.model.eight_bit import EightBit, Range, has_eight_bits, quantise
+from napari_sam.predictor.load import builtin_weights, fingerprint_of
 from napari_sam.prompts import Prompts, points_from_array
 from napari_sam.training.drawn import KINDS, draw_plane
 
@@ -27,6 +35,14 @@ needs_eight_bits = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def model():
     return randomise(BuiltIn(channels=(16, 16, 32, 32, 48), depths=(1, 0, 2, 1), width=32)).eval()
+
+
+@pytest.fixture(scope="module")
+def own_weights(model, tmp_path_factory):
+    """A file of weights that are not those in the package."""
+    path = tmp_path_factory.mktemp("weights") / "own.safetensors"
+    save_builtin(model.state_dict(), model.config, path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +75,7 @@ def test_fused_steps_without_onednn(model, planes, monkeypatch):
 @torch.inference_mode()
 def test_eight_bit_steps_give_nearly_the_same_features(model, planes):
     quick = QuickEncoder(copy.deepcopy(model.encoder))
-    quick.to_eight_bits(planes)
+    quick.to_eight_bits(quick.ranges(planes))
     for ours, theirs in zip(quick(planes), model.encode(planes), strict=True):
         assert ours.dtype == torch.float32
         assert error(ours, theirs) < 0.1
@@ -110,15 +126,39 @@ def test_both_ways_on_trial_give_the_same(model, two_threads):
 
 
 @needs_eight_bits
-def test_the_model_is_loaded_in_one_thread(monkeypatch, two_threads):
+def test_the_model_is_loaded_in_one_thread(own_weights, monkeypatch, two_threads):
     """Its steps are small: several threads cost more, and many times more on a busy machine."""
     seen, encode = [], QuickEncoder._maps
     monkeypatch.setattr(
         QuickEncoder, "_maps", lambda self, x: seen.append(torch.get_num_threads()) or encode(self, x)
     )
-    load_model("built-in", device="cpu")
+    load_model(own_weights, device="cpu")
     assert seen == [1]
     assert torch.get_num_threads() == 2
+
+
+@needs_eight_bits
+def test_ranges_are_read_for_weights_of_your_own_and_kept_for_those_in_the_package(own_weights, monkeypatch):
+    seen, read = [], builtin_quick.ranges_on_drawn_cells
+    monkeypatch.setattr(
+        builtin_quick, "ranges_on_drawn_cells", lambda model: seen.append(read(model)) or seen[-1]
+    )
+    load_model("built-in", device="cpu")
+    assert not seen
+    own = load_model(own_weights, device="cpu")
+    assert own.model.encoder.embed.eight.source == seen[0]["embed"].source
+
+
+def test_kept_ranges_are_those_of_the_weights_in_the_package():
+    """If this fails, the weights have changed: run scripts/ranges.py."""
+    weights = builtin_weights()
+    kept = kept_ranges(fingerprint_of(weights))
+    read = ranges_on_drawn_cells(optimise_builtin(load_builtin(weights), "cpu", "fp32"))
+    assert kept is not None
+    assert kept.keys() == read.keys()
+    for name, parts in read.items():
+        for ours, theirs in zip(kept[name], parts, strict=True):
+            assert ours == (None if theirs is None else pytest.approx(theirs, rel=1e-3, abs=1e-3))
 
 
 @needs_eight_bits

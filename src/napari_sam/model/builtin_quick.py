@@ -3,16 +3,19 @@
 Each normalisation is folded into its convolution, and what is added behind it and the rectifier
 are computed while the result is still in the cache. On processors with instructions for products
 of 8-bit numbers (VNNI, AMX) the steps hand on 8-bit numbers, whose ranges are read off once, from
-drawn cells. Elsewhere the arithmetic is that of the network as it was trained.
+drawn cells (for the weights in the package they are kept beside them). Elsewhere the arithmetic is
+that of the network as it was trained.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import time
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.resources import files
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -27,7 +30,7 @@ from .conv import convolve
 from .eight_bit import EightBit, Range, has_eight_bits
 from .precision import choose_dtype, keep_heap, one_thread
 
-__all__ = ["QuickEncoder", "exact", "optimise_builtin"]
+__all__ = ["QuickEncoder", "Ranges", "exact", "kept_ranges", "optimise_builtin", "ranges_on_drawn_cells"]
 
 TRIAL = 512
 """Side of the smallest picture that tells how many threads are quickest."""
@@ -36,9 +39,24 @@ ROUNDS = 3
 may be busy with something else for a while."""
 CALIBRATION = "calibration.png"
 """Drawn cells of every kind, from which ranges are read; beside the weights."""
+RANGES = "ranges.json"
+"""The ranges with the weights in the package, written by ``scripts/ranges.py``; beside them."""
 
 
-def optimise_builtin(model: BuiltIn, device: torch.device | str = "cpu", precision: str = "auto") -> BuiltIn:
+class Ranges(NamedTuple):
+    """What the numbers of a step span: those given, those added and the result."""
+
+    source: Range
+    plus: Range | None
+    out: Range
+
+
+def optimise_builtin(
+    model: BuiltIn,
+    device: torch.device | str = "cpu",
+    precision: str = "auto",
+    ranges: Mapping[str, Ranges] | None = None,
+) -> BuiltIn:
     """Prepare the built-in model for inference, in place; it can no longer be trained or saved.
 
     Parameters
@@ -49,6 +67,8 @@ def optimise_builtin(model: BuiltIn, device: torch.device | str = "cpu", precisi
         "auto" encodes with 8-bit numbers where the processor is built for them: on real images the
         masks' mean IoU with those of fp32 is 0.99 or more. Otherwise the answers are those of the model as
         it was trained, up to rounding.
+    ranges : mapping, optional
+        `ranges_on_drawn_cells` of this model, where they are known.
 
     Returns
     -------
@@ -63,9 +83,28 @@ def optimise_builtin(model: BuiltIn, device: torch.device | str = "cpu", precisi
     if isinstance(model.encoder, Encoder):
         model.encoder = quick = QuickEncoder(model.encoder)
         if precision == "auto" and device.type == "cpu" and has_eight_bits():
-            with torch.inference_mode():
-                quick.to_eight_bits(model.normalise(calibration_pictures()))
+            quick.to_eight_bits(ranges_on_drawn_cells(model) if ranges is None else ranges)
     return model
+
+
+@torch.inference_mode()
+def ranges_on_drawn_cells(model: BuiltIn) -> dict[str, Ranges]:
+    """Ranges of the steps of a model whose encoder is a `QuickEncoder` in single precision."""
+    return cast("QuickEncoder", model.encoder).ranges(model.normalise(calibration_pictures()))
+
+
+def kept_ranges(weights: str) -> dict[str, Ranges] | None:
+    """Ranges with the weights in the package, if ``weights`` is the fingerprint of their file.
+
+    To read them anew takes a tenth of a second.
+    """
+    kept = json.loads((files("napari_sam") / "weights" / RANGES).read_text())
+    if kept["weights"] != weights:
+        return None
+    return {
+        name: Ranges(*(None if ends is None else Range(*ends) for ends in parts))  # type: ignore[arg-type]
+        for name, parts in kept["ranges"].items()
+    }
 
 
 def exact(model: BuiltIn) -> BuiltIn:
@@ -188,32 +227,35 @@ class QuickEncoder(nn.Module):
         fine4 = self.mix4(self.lateral4(x4, plus=double(self.down4(fine8))))
         return Features(embedding, self.skip8(fine8), self.skip4(fine4), self.dense(fine4))
 
-    def to_eight_bits(self, pictures: Tensor) -> None:
-        """Compute with 8-bit numbers from now on.
-
-        Parameters
-        ----------
-        pictures : Tensor, (B, 3, H, W)
-            Normalised planes from which the ranges of all results are read.
-        """
-        exact = {self.embed, self.skip8, self.skip4, self.dense[1]}
+    def _eight_bit_steps(self) -> dict[str, Step]:
+        """Steps that may compute with 8-bit numbers, by their names."""
         # The first convolution is small, and rounding the pixels of a dark picture is the largest error.
-        first = self.stem
-        ranges: dict[Step, list[Range | None]] = {}
+        steps = {name: step for name, step in self.named_modules() if isinstance(step, Step)}
+        return {name: step for name, step in steps.items() if step is not self.stem}
 
-        def note(step: nn.Module, given: tuple[Tensor, ...], more: dict[str, Tensor], out: Tensor) -> None:
-            plus = more.get("plus")
-            parts = (given[0], plus, out)
-            ranges[cast("Step", step)] = [None if p is None else Range.of(p) for p in parts]
+    def ranges(self, pictures: Tensor) -> dict[str, Ranges]:
+        """What the numbers of each step span on normalised planes (B, 3, H, W)."""
+        found: dict[str, Ranges] = {}
 
-        steps = [step for step in self.modules() if isinstance(step, Step) and step is not first]
-        hooks = [step.register_forward_hook(note, with_kwargs=True) for step in steps]
+        def noting(name: str) -> Callable[..., None]:
+            def note(_: nn.Module, given: tuple[Tensor, ...], more: dict[str, Tensor], out: Tensor) -> None:
+                plus = Range.of(more["plus"]) if "plus" in more else None
+                found[name] = Ranges(Range.of(given[0]), plus, Range.of(out))
+
+            return note
+
+        steps = self._eight_bit_steps().items()
+        hooks = [step.register_forward_hook(noting(name), with_kwargs=True) for name, step in steps]
         self(pictures)
         for hook in hooks:
             hook.remove()
-        for step in steps:
-            source, plus, out = ranges[step]
-            assert source is not None
+        return found
+
+    def to_eight_bits(self, ranges: Mapping[str, Ranges]) -> None:
+        """Compute with 8-bit numbers of these ranges, by the names of the steps, from now on."""
+        exact = {self.embed, self.skip8, self.skip4, self.dense[1]}
+        for name, step in self._eight_bit_steps().items():
+            source, plus, out = ranges[name]
             step.eight = EightBit(step.conv, source, None if step in exact else out, plus, relu=step.relu)
         self.alone = None
 

@@ -89,6 +89,11 @@ def builtin_weights() -> Path:
     return Path(napari_sam.__file__).parent / "weights" / "builtin.safetensors"
 
 
+def fingerprint_of(path: Path) -> str:
+    """Fingerprint of a file of weights of the built-in model: the identity of the model."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
 def model_file(name: str | Path) -> Path | None:
     """Return the file that is meant as `load_model` takes it; None where it is the name of a model."""
     from napari_sam.weights.registry import ENTRIES
@@ -100,13 +105,13 @@ def model_file(name: str | Path) -> Path | None:
 def _load_built_in(path: Path, name: str, place: torch.device, precision: str) -> Predictor:
     """Predictor of a file that `napari-sam train` wrote, or of the package's own."""
     from napari_sam.model.builtin import load_builtin
-    from napari_sam.model.builtin_quick import optimise_builtin
+    from napari_sam.model.builtin_quick import kept_ranges, optimise_builtin
     from napari_sam.model.precision import one_thread
     from napari_sam.predictor.builtin import BuiltInPredictor
 
-    digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    digest = fingerprint_of(path)
     with one_thread():
-        model = optimise_builtin(load_builtin(path), place, precision)
+        model = optimise_builtin(load_builtin(path), place, precision, kept_ranges(digest))
     return BuiltInPredictor(model, name, digest, place)
 
 
