@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from napari.layers._layer_actions import _duplicate_layer
 from qtpy.QtCore import Qt
 from tests.fakes import DiscPredictor
-from tests.gui.dock import DISCS
+from tests.gui.dock import DISCS, disc_picture
 
 from napari_sam._napari.widget import SegmentAnythingDock
 
@@ -45,10 +46,29 @@ def test_where_the_grid_shows_the_mask_is_said_once(desk):
     assert len(told) == 1
     assert "leave the grid" in told[0]
     # A cell for all of them is as good as no grid.
-    desk.dock.bench._told_of_grid = False
+    desk.dock.bench._told.clear()
     desk.viewer.canvas.grid.stride = len(desk.viewer.layers)
     desk.session.choose(1)
     assert len(told) == 1
+
+
+def test_of_planes_that_are_projected_the_model_sees_one_and_that_is_said_once(open_desk):
+    desk = open_desk(np.stack([disc_picture()] * 3), scale=(2, 1, 1)).wait_ready()
+    told = []
+    desk.dock.bench.told.connect(told.append)
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.viewer.layers["discs"].projection_mode = "max"
+    desk.session.choose(1)
+    assert told == []  # without thickness one plane is shown
+    desk.viewer.dims.margin_left = (0.8, 0, 0)
+    desk.session.choose(2)
+    assert told == []  # less than half a plane
+    desk.viewer.dims.margin_left = (2, 0, 0)
+    desk.session.choose(0)
+    desk.session.choose(1)
+    assert len(told) == 1
+    assert "several planes" in told[0]
 
 
 def test_a_mask_that_was_copied_is_a_layer_as_others(desk):

@@ -114,11 +114,7 @@ def plane_index(viewer: ViewerModel, image_layer: Layer) -> PlaneIndex:
     hidden = [axis for axis in range(ndim) if axis not in (rows, columns)]
     index: list[int | None] = [None] * ndim
     if hidden:
-        matrix, offset = _world_to_data(viewer, image_layer)
-        point = np.asarray(viewer.dims.point, float)[-ndim:]
-        # Only the sliders count, not where the displayed axes would carry them: so does napari's slicing.
-        along = matrix[np.ix_(hidden, hidden)] @ point[hidden] + offset[hidden]
-        positions = np.round(along).astype(int)
+        positions = _at_sliders(viewer, image_layer, hidden, viewer.dims.point)
         sizes = layer_shape(image_layer)
         for axis, position in zip(hidden, positions, strict=True):
             if not 0 <= position < sizes[axis]:
@@ -128,6 +124,19 @@ def plane_index(viewer: ViewerModel, image_layer: Layer) -> PlaneIndex:
                 )
             index[axis] = int(position)
     return PlaneIndex(tuple(index), rows, columns)
+
+
+def shows_several_planes(viewer: ViewerModel, image_layer: Layer) -> bool:
+    """Whether the picture on show is a projection of several planes of a layer."""
+    if image_layer.projection_mode == "none" or viewer.dims.ndisplay != 2:
+        return False
+    hidden = [axis for axis in range(image_layer.ndim) if axis not in _displayed(viewer, image_layer.ndim)]
+    dims = viewer.dims
+    first, last = (
+        _at_sliders(viewer, image_layer, hidden, np.add(dims.point, margin))
+        for margin in (np.negative(dims.margin_left), dims.margin_right)
+    )
+    return bool((first != last).any())
 
 
 def turn_to_plane(viewer: ViewerModel, image_layer: Layer, plane: PlaneIndex) -> None:
@@ -322,6 +331,15 @@ def _world_to_data(viewer: ViewerModel, layer: Layer) -> tuple[Float, Float]:
     matrix, offset = _affine(layer)
     inverse = np.linalg.inv(matrix)
     return inverse * _viewer_factors(viewer, layer), -inverse @ offset
+
+
+def _at_sliders(viewer: ViewerModel, layer: Layer, hidden: list[int], world: ArrayLike) -> NDArray[np.int64]:
+    """Positions along the hidden axes of a layer at a point of the viewer's world."""
+    matrix, offset = _world_to_data(viewer, layer)
+    point = np.asarray(world, float)[-layer.ndim :]
+    # Only the sliders count, not where the displayed axes would carry them: so does napari's slicing.
+    along = matrix[np.ix_(hidden, hidden)] @ point[hidden] + offset[hidden]
+    return np.round(along).astype(np.int64)
 
 
 def _viewer_factors(viewer: ViewerModel, layer: Layer) -> Float:

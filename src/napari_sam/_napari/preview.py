@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_sam._napari.coordinates import PlaneIndex, layer_shape
+from napari_sam._napari.coordinates import PlaneIndex, layer_shape, shows_several_planes
 from napari_sam._napari.layers import (
     Frame,
     add_preview_layer,
@@ -36,6 +36,14 @@ SIDE = 4096
 """Pixels of the layer on a side at most; larger masks are shown more coarsely."""
 ROOM = 256
 """The layer's edges lie at multiples of this, so that it need not follow every mask."""
+IN_GRID = (
+    "napari's grid shows the mask in a cell of its own. To see it on the image, leave the grid with the "
+    "button below the list of layers."
+)
+PROJECTED = (
+    "napari shows several planes of the image at once, the model sees the one at the slider alone. To see "
+    "what it sees, set the layer's projection to none."
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -90,8 +98,15 @@ class MaskPreview:
         """The layer, if there is one in the viewer."""
         return self._layer if self._layer is not None and self._layer in self._viewer.layers else None
 
+    def surprises(self) -> Iterator[str]:
+        """Say, in words, what napari shows otherwise than one would think."""
+        if self._apart:
+            yield IN_GRID
+        if self._image is not None and shows_several_planes(self._viewer, self._image):
+            yield PROJECTED
+
     @property
-    def apart(self) -> bool:
+    def _apart(self) -> bool:
         """Whether napari's grid shows the layer in another cell than its image."""
         layers, grid = self._viewer.layers, self._viewer.canvas.grid
         if not grid.enabled or self.layer is None or not self.layer.visible or self._image not in layers:

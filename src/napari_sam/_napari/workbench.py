@@ -96,7 +96,8 @@ class Workbench(QObject):
         """Masks, at full resolution, to show on a plane where nothing is on offer."""
         self.closed = False
         self._drawn_in = False
-        self._told_of_grid = False
+        self._told: set[str] = set()
+        """Surprises that were spoken of; once is enough."""
         self._channels: Channels | None = None
         self._contrast: ContrastMode = "displayed"
         self._level: int | None = None
@@ -316,12 +317,10 @@ class Workbench(QObject):
         if not self.session.offers and (at_hand := self.at_hand(self.plane)):
             full, opacity = [*at_hand, *full], 0.5
         self.preview.show(self.image, self.plane.index, full, opacity)
-        if self.preview.apart and not self._told_of_grid:
-            self.told.emit(
-                "napari's grid shows the mask in a cell of its own. To see it on the image, leave the grid "
-                "with the button below the list of layers."
-            )
-            self._told_of_grid = True
+        for surprise in self.preview.surprises():
+            if surprise not in self._told:
+                self._told.add(surprise)
+                self.told.emit(surprise)
 
     # --- inside --------------------------------------------------------------------------------------
 
