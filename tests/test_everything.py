@@ -11,7 +11,7 @@ import pytest
 from tests.fakes import DiscPredictor, disc_image, disc_mask
 
 from napari_sam.everything import AutomaticSettings, generate, segment_everything, settings_for
-from napari_sam.everything.grid import coarse_to_fine
+from napari_sam.everything.grid import coarse_to_fine, crop_boxes
 from napari_sam.image import ImageError, plane_to_rgb
 from napari_sam.masks import Box, Mask, mask_from_rle, mask_iou
 from napari_sam.predictor.base import Seeds
@@ -263,6 +263,14 @@ def test_crops_are_embedded_on_their_own_and_cut_masks_dropped():
     assert {p.crop for p in result.filtered.proposals} - {0}
 
 
+def test_layers_whose_crops_hold_no_pixel_are_left_out():
+    """However many are asked for, the list of crops ends."""
+    crops = crop_boxes((6, 9), 100, 0.3)
+    assert max(layer for _, layer in crops) == 3
+    assert len(crops) == 1 + 4 + 16 + 64
+    assert crop_boxes((1, 1), 100, 0.3) == [(Box(0, 0, 1, 1), 0)]
+
+
 def test_an_adaptive_grid_finds_the_same_with_fewer_prompts():
     image = disc_image((200, 200), [(50, 50, 40), (50, 150, 40), (150, 50, 40), (150, 150, 40)])
     rgb = plane_to_rgb(image)
@@ -313,6 +321,46 @@ def test_small_regions_are_cleaned():
         assert len(clean) == len(plain.filtered)
 
 
+@pytest.mark.parametrize("seeded", [True, False])
+def test_a_mask_that_cleaning_makes_too_large_or_too_small_is_dropped(seeded):
+    ring = disc_mask(60, 60, 20).to_plane((128, 128)) & ~disc_mask(60, 60, 5).to_plane((128, 128))
+    mask = Mask.from_plane(ring)
+    result = _synthetic([], None)
+    (proposal,) = _synthetic([(60, 60, 20)], None).found.proposals
+    proposal = proposal._replace(mask=mask.pack(), area=mask.area)
+    result = replace(result, found=replace(result.found, proposals=(proposal,), prompts=1), seeded=seeded)
+    hole = disc_mask(60, 60, 5).area
+    assert len(result.refilter(pred_iou=0, max_area=mask.area)) == 1
+    assert len(result.refilter(pred_iou=0, max_area=mask.area, min_region_area=hole)) == 1
+    filtered = result.refilter(pred_iou=0, max_area=mask.area, min_region_area=hole + 1)
+    assert len(filtered) == 0
+    assert not filtered.paint().labels.any()
+    assert sum(filtered.removed.values()) == 1
+    # Of a mask of two parts, one is left that is too small by itself.
+    two = Mask.union([disc_mask(30, 30, 9), disc_mask(60, 60, 5)])
+    proposal = proposal._replace(mask=two.pack(), area=two.area)
+    result = replace(result, found=replace(result.found, proposals=(proposal,), _cleaned={}, _near={}))
+    assert len(result.refilter(pred_iou=0, min_area=two.area)) == 1
+    assert len(result.refilter(pred_iou=0, min_area=two.area, min_region_area=hole + 1)) == 0
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+@pytest.mark.parametrize("nesting", ["best", "small"])
+def test_no_object_of_the_labels_is_smaller_than_the_smallest_area(seeded, nesting):
+    """Also not what better masks leave of one; what lies below it is seen then."""
+    result = replace(_synthetic([(20, 20, 9), (20, 34, 9), (80, 80, 9)], None), seeded=seeded)
+    areas = result.refilter(pred_iou=0, min_area=0).labels(nesting)[1]["area"]
+    whole = result.found.area.min()
+    assert len(areas) == 3
+    assert areas.min() < whole
+    labels, table = result.refilter(pred_iou=0, min_area=int(areas.min())).labels(nesting)
+    assert len(table) == 3
+    labels, table = result.refilter(pred_iou=0, min_area=int(whole)).labels(nesting)
+    assert len(table) == 2
+    assert (np.bincount(labels.ravel())[1:] == table["area"]).all()
+    assert (table["area"] >= whole).all()
+
+
 def test_crowded_objects_are_found_once_each():
     """Two seeds in one object, and a group that covers two objects, give no extra object."""
     result = run()
@@ -341,6 +389,7 @@ def test_segment_everything_takes_any_plane():
     ("change", "message"),
     [
         ({"points_per_side": 0}, "points_per_side must be 1 or more"),
+        ({"points_per_side": 3_000_000}, "points_per_side must be 4096 or less, found 3000000"),
         ({"crop_overlap_ratio": 1.0}, "crop_overlap_ratio must be below 1, found 1.0"),
         ({"stability_score_offset": -1.0}, "stability_score_offset must be 0 or more"),
         ({"prompts": "dense"}, "'auto', 'grid' or 'seeds'"),

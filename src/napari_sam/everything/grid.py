@@ -51,7 +51,8 @@ def crop_boxes(shape: tuple[int, int], layers: int, overlap_ratio: float) -> lis
     shape : tuple of int
         (H, W) of the plane.
     layers : int
-        Layer i, from 1, has ``2**i`` crops along each side.
+        Layer i, from 1, has ``2**i`` crops along each side. Layers with more crops along a side than the
+        plane has pixels are left out.
     overlap_ratio : float
         Overlap in layer 1 as part of the plane's shorter side; it halves with each layer.
 
@@ -63,6 +64,8 @@ def crop_boxes(shape: tuple[int, int], layers: int, overlap_ratio: float) -> lis
     crops = [(Box(0, 0, *shape), 0)]
     for layer in range(1, layers + 1):
         per_side = 2**layer
+        if per_side > max(shape):
+            break
         overlap = int(overlap_ratio * min(shape) * (2 / per_side))
         height, width = (ceil((overlap * (per_side - 1) + n) / per_side) for n in shape)
         for i, j in product(range(per_side), repeat=2):  # column by column

@@ -60,6 +60,8 @@ class Filtered:
         a mask, by the last filter that one of their masks failed.
     side_by_side : Painted, optional
         All of them in a label image, if they were chosen so that they lie side by side.
+    min_area : float
+        Smallest object in pixels: in a label image, of what is seen of it.
     """
 
     shape: tuple[int, int]
@@ -68,6 +70,7 @@ class Filtered:
     crops: tuple[Box, ...]
     removed: dict[Reason, int]
     side_by_side: Painted | None
+    min_area: float = 0
 
     def __len__(self) -> int:
         """Return the number of masks that passed."""
@@ -113,7 +116,14 @@ class Filtered:
         if nesting == "best" and self.side_by_side is not None:
             return self.side_by_side
         order, visible = self._order(nesting)
-        return masks_to_labels(self.masks, self.shape, order=order, min_visible=visible)
+        while True:
+            painted = masks_to_labels(self.masks, self.shape, order=order, min_visible=visible)
+            seen = zip(painted.order, painted.masks, strict=True) if self.min_area else ()
+            small = {index for index, mask in seen if mask.area < self.min_area}
+            if not small:
+                return painted
+            # Their pixels go to the masks below them, which may be seen now: the rest is painted again.
+            order = [index for index in order if index not in small]
 
     def _order(self, nesting: Nesting) -> tuple[list[int], float]:
         """Masks from the one on top to the lowest, and the part of one that must be seen."""
@@ -239,4 +249,6 @@ class AutomaticResult:
             choice.cleaned.get(i, p.mask) for i, p in zip(choice.kept.tolist(), proposals, strict=True)
         )
         masks = Masks(packed)
-        return Filtered(self.shape, proposals, masks, self.found.crops, choice.removed, choice.painted)
+        return Filtered(
+            self.shape, proposals, masks, self.found.crops, choice.removed, choice.painted, settings.min_area
+        )

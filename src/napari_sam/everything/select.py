@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.everything.found import REASONS, Found, Reason, last_pixel_boxes
+from napari_sam.everything.found import REASONS, Cleaned, Found, Reason, last_pixel_boxes
 from napari_sam.everything.settings import AutomaticSettings
 from napari_sam.masks import Mask, PackedMask, Painted
 from napari_sam.overlap import best_first, box_nms, suppress
@@ -47,9 +47,10 @@ def select(found: Found, settings: AutomaticSettings, *, one_per_prompt: bool) -
     cleaned: dict[int, PackedMask] = {}
     painted = None
     if one_per_prompt:
+        fit = passed
         if settings.min_mask_region_area > 0:
-            cleaned = _clean(found, passed, settings.min_mask_region_area)
-        kept, painted = pack(found, passed, cleaned)
+            fit, cleaned = _clean(found, passed, settings)
+        kept, painted = pack(found, fit, cleaned, settings.min_area)
     else:
         kept = _suppress_boxes(found, passed, settings)
         if settings.min_mask_region_area > 0:
@@ -99,19 +100,21 @@ def _clean_and_suppress(
     boxes = last_pixel_boxes([c.mask for c in cleaned])
     untouched = np.array([not c.changed for c in cleaned], np.float64)
     threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
-    left = [
-        i
-        for i in box_nms(boxes, untouched, threshold).tolist()
-        if cleaned[i].area and settings.min_area <= cleaned[i].area <= settings.max_area
-    ]
+    left = [i for i in box_nms(boxes, untouched, threshold).tolist() if _fits(cleaned[i], settings)]
     changed = {int(kept[i]): cleaned[i].mask for i in left if cleaned[i].changed}
     return kept[left], changed
 
 
-def _clean(found: Found, passed: Index, min_region: int) -> dict[int, PackedMask]:
-    """Cleaned masks of those that cleaning changes."""
-    all_cleaned = {i: found.cleaned(i, min_region) for i in passed.tolist()}
-    return {i: c.mask for i, c in all_cleaned.items() if c.changed}
+def _clean(found: Found, passed: Index, settings: AutomaticSettings) -> tuple[Index, dict[int, PackedMask]]:
+    """Clean masks; return those that still have a size that was asked for, and what cleaning changed."""
+    cleaned = {i: found.cleaned(i, settings.min_mask_region_area) for i in passed.tolist()}
+    left = [i for i, c in cleaned.items() if _fits(c, settings)]
+    return np.array(left, np.intp), {i: cleaned[i].mask for i in left if cleaned[i].changed}
+
+
+def _fits(cleaned: Cleaned, settings: AutomaticSettings) -> bool:
+    """Whether a cleaned mask is none too small or too large: filled holes make it grow, islands shrink."""
+    return cleaned.area > 0 and settings.min_area <= cleaned.area <= settings.max_area
 
 
 HIDDEN = 0.5
@@ -120,12 +123,15 @@ SWALLOWED = 0.5
 """A mask that takes more than this part of a better one's pixels is a group, not another object."""
 
 
-def pack(found: Found, passed: Index, cleaned: dict[int, PackedMask]) -> tuple[Index, Painted]:
+def pack(
+    found: Found, passed: Index, cleaned: dict[int, PackedMask], min_area: float = 0
+) -> tuple[Index, Painted]:
     """Choose at most one mask a prompt, so that the best masks lie side by side.
 
     Masks are laid down from the best to the worst, by predicted IoU times stability. One is passed over if
-    its prompt has its object already, if it lies largely below better masks (a duplicate or a part), or if
-    it covers one of them (a group). The next best mask of the same prompt gets its chance in its turn.
+    its prompt has its object already, if it lies largely below better masks (a duplicate or a part), if it
+    covers one of them (a group), or if less than ``min_area`` pixels of it are seen. The next best mask of
+    the same prompt gets its chance in its turn.
     """
     labels = np.zeros(found.shape, np.int32)
     area = [0]
@@ -149,6 +155,8 @@ def pack(found: Found, passed: Index, cleaned: dict[int, PackedMask]) -> tuple[I
                 continue
             met = np.flatnonzero(covered)
             if any(covered[i] > SWALLOWED * area[i + 1] for i in met.tolist()):
+                continue
+            if below.size - covered.sum() < min_area:
                 continue
             visible = Mask.from_plane(mask.pixels & (view == 0), mask.y0, mask.x0)
         labels[visible.box.slices][visible.pixels] = len(area)

@@ -12,6 +12,9 @@ from napari_sam.predictor.base import Predictor
 
 PromptKind = Literal["auto", "grid", "seeds"]
 
+MOST_PER_SIDE = 4096
+"""Points of a grid along each side at most: as many as a plane has pixels that is not cut into tiles."""
+
 
 @dataclass(frozen=True, slots=True)
 class AutomaticSettings:
@@ -20,7 +23,7 @@ class AutomaticSettings:
     Parameters
     ----------
     points_per_side : int
-        The grid has this many points along each side of the plane.
+        The grid has this many points along each side of the plane, `MOST_PER_SIDE` at most.
     points_per_batch : int, optional
         Prompts decoded at once; what suits the model if not given. The masks do not depend on it.
     pred_iou_thresh : float
@@ -32,7 +35,8 @@ class AutomaticSettings:
     box_nms_thresh : float
         Of two masks whose boxes have a greater IoU than this, the better one is kept.
     crop_n_layers : int
-        How many times the plane is seen again in crops: layer i has ``2**i x 2**i`` of them.
+        How many times the plane is seen again in crops: layer i has ``2**i x 2**i`` of them. Layers whose
+        crops would be smaller than a pixel are left out.
     crop_nms_thresh : float
         The same as ``box_nms_thresh`` between crops; there the mask of the smaller crop is kept.
     crop_overlap_ratio : float
@@ -45,7 +49,7 @@ class AutomaticSettings:
         Where to prompt: on the grid, or where the model itself expects objects. ``"auto"`` takes seeds
         from models that have them.
     min_area : float
-        Smallest object in pixels.
+        Smallest object in pixels; in label images also what other objects leave of one.
     max_area : float
         Largest object in pixels.
     slack : float
@@ -104,6 +108,10 @@ class AutomaticSettings:
                 raise ValueError(f"{field.name} must be 1 or less, found {value}.")
             if field.name in least and value < least[field.name]:
                 raise ValueError(f"{field.name} must be {least[field.name]} or more, found {value}.")
+        if self.points_per_side > MOST_PER_SIDE:
+            raise ValueError(
+                f"points_per_side must be {MOST_PER_SIDE} or less, found {self.points_per_side}."
+            )
         if self.crop_overlap_ratio >= 1:
             raise ValueError(f"crop_overlap_ratio must be below 1, found {self.crop_overlap_ratio}.")
         if not isinstance(self.adaptive, (bool, np.bool_)):
