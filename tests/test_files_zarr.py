@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_sam.files import open_image
+from napari_sam.files import ImageFileError, open_image
 from napari_sam.files.zarr_folder import labels_within
 
 
@@ -55,3 +55,9 @@ def test_of_several_images_in_a_folder_the_first_is_read_and_it_says_so(version,
         )
     with open_image(path / "1") as image:
         assert image.note == ""
+
+
+def test_a_folder_that_is_no_zarr_is_refused_in_plain_words(tmp_path):
+    (tmp_path / "frames").mkdir()
+    with pytest.raises(ImageFileError, match="frames is a folder and no Zarr: expected one image"):
+        open_image(tmp_path / "frames")

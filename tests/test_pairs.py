@@ -52,6 +52,13 @@ def names(folder):
     return [(image.name, labels.name) for image, labels in labelled_pairs(folder)]
 
 
+def test_a_folder_that_is_not_there_and_one_without_labels_are_told_apart(tmp_path):
+    with pytest.raises(ImageFileError, match="There is no folder .*elsewhere"):
+        list(labelled_pairs(tmp_path / "elsewhere"))
+    with pytest.raises(ImageFileError, match="was expected to hold two folders"):
+        list(labelled_pairs(tmp_path))
+
+
 def test_labels_have_the_name_of_the_file_or_its_stem_or_what_the_plugin_puts_behind(folder):
     put(folder, "images/a.tif", "images/b.png", "images/c.ome.tif", "images/d.npy", "images/._a.tif")
     put(folder, "labels/a.tif", "labels/b.tif", "labels/c_labels.tif", "labels/d.bmp", "labels/.b.png")

@@ -141,6 +141,9 @@ def test_the_command_reports_stacks_and_movies(tmp_path, monkeypatch):
     refused = run(app, ["evaluate", str(tmp_path / "movie"), *asked[2:]])
     assert refused.exit_code == 2
     assert "is a folder, and --labels is for one stack" in " ".join(refused.output.replace("│", "").split())
+    refused = run(app, ["evaluate", str(tmp_path / "movie" / "images" / "t0.tif")])
+    assert refused.exit_code == 2
+    assert "is a file, and its labels are not named" in " ".join(refused.output.replace("│", "").split())
     done = run(app, ["evaluate", str(tmp_path / "movie"), "--movie"])
     assert done.exit_code == 0, done.output
     assert "(2 true, 2 found)" in done.output

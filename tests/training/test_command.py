@@ -31,7 +31,7 @@ def test_where_an_error_happened_is_shown_when_asked(run, monkeypatch):
     nowhere = TINY + '[[data]]\nname = "a"\nfolder = "nowhere"\n'
     code, printed = run(nowhere)
     assert code == 1
-    assert "was expected to hold two folders" in printed.err
+    assert "There is no folder" in printed.err
     assert "Traceback" not in printed.err
     monkeypatch.setenv("NAPARI_SAM_DEBUG", "1")
     code, printed = run(nowhere)

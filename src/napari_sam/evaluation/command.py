@@ -69,6 +69,12 @@ def evaluate_command(
             "its labels in labels/, beside images/.",
             param_hint="--labels",
         )
+    if labels is None and folder.is_file():
+        raise typer.BadParameter(
+            f"{folder} is a file, and its labels are not named. Name them with --labels, or evaluate a folder "
+            "that holds images/ and labels/.",
+            param_hint="FOLDER",
+        )
     if labels is not None or movie:
         unused = {"--worst": worst, "--prompted-only": prompted_only or None, "--limit": limit, "--by": by}
         for option, given in unused.items():

@@ -43,6 +43,8 @@ def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
     ImageFileError
         If a folder is missing, an image has no labels, or it is not clear which are its.
     """
+    if not folder.exists():
+        raise ImageFileError(f"There is no folder {folder}. Check the name.")
     images, labels = folder / "images", folder / "labels"
     if not images.is_dir() or not labels.is_dir():
         raise ImageFileError(

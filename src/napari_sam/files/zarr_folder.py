@@ -21,7 +21,13 @@ def read_zarr(path: Path) -> Content:
         If the folder holds neither.
     """
     # Consolidated metadata may be older than what is there, such as labels that were added.
-    node = zarr.open(path, mode="r", use_consolidated=False)
+    try:
+        node = zarr.open(path, mode="r", use_consolidated=False)
+    except FileNotFoundError as error:
+        raise ImageFileError(
+            f"{path} is a folder and no Zarr: expected one image. Name an image in it; planes in files of "
+            "their own become a stack when they are saved as one file."
+        ) from error
     if isinstance(node, zarr.Array):
         return Content(node, _named(node) or UNNAMED.get(node.ndim, "?" * node.ndim), {})
     root, node = node, _first_image(node)
