@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from napari.settings import get_settings
+from qtpy.QtCore import QPoint
 from tests.fakes import DiscPredictor
 from tests.gui.dock import DISCS, check_nothing_is_cut_off, disc_picture
 
@@ -23,6 +27,37 @@ def test_nothing_is_cut_off(desk, theme):
     check_nothing_is_cut_off(desk)
     for card in desk.dock.candidate_panel.cards:
         assert card.height() >= card.layout().sizeHint().height()
+
+
+def test_what_a_large_font_pushes_out_of_sight_is_scrolled_to(desk, monkeypatch):
+    scroll = desk.dock._scroll
+    bar, card = scroll.horizontalScrollBar(), desk.dock.candidate_panel.cards[-1]
+    desk.click(*DISCS[0][:2])
+    desk.wait_offers()
+    desk.until(card.isVisible)
+    assert bar.maximum() == 0
+    monkeypatch.setattr(get_settings().appearance, "font_size", 16)
+    desk.until(lambda: bar.maximum() > 0)
+    assert bar.isVisible()
+    bar.setValue(bar.maximum())
+    right = card.mapTo(scroll.viewport(), QPoint(card.width(), 0)).x()
+    assert right <= scroll.viewport().width()
+
+
+def test_a_long_name_pushes_nothing_out_of_sight(desk):
+    """There is no space in it at which the line could end."""
+    name = "20241103_plate07_well_A01_field_012_channel_DAPI_GFP_mCherry_stitched_projection_max"
+    desk.viewer.layers["discs"].name = name
+    desk.dock.export_panel.say(f"Written to /data/{name}.tif")
+    desk.dock.everything_panel.progress.start(f"writing {name}.tif")
+    desk.dock.everything_panel.show_folder(Path(name))
+    desk.dock.everything_panel.set_large(True)
+    desk.dock.sections["Segment all"].set_expanded(True)
+    desk.dock.sections["Export"].set_expanded(True)
+    desk.qtbot.wait(200)
+    scroll = desk.dock._scroll
+    assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width()
+    assert desk.dock.width() < 360
 
 
 def test_sections_fold(desk):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam._napari.automatic import AutomaticRun
@@ -162,7 +162,7 @@ class SegmentAnythingDock(Docked):
         return QSize(WIDTH, 700)
 
     def minimumSizeHint(self) -> QSize:
-        """Nothing is cut off above this width."""
+        """Nothing is cut off above this width; what a larger font than the usual needs is scrolled to."""
         return QSize(WIDTH, 200)
 
     def on_docked(self, window: QMainWindow) -> None:
@@ -198,7 +198,6 @@ class SegmentAnythingDock(Docked):
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._scroll.setWidget(content)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -9,7 +9,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QSlider, QSpinBox, QWidget
 from superqt import QRangeSlider
 
-from napari_sam._napari.panels.form import choice, column, form, note, row, thousands
+from napari_sam._napari.panels.form import any_width, choice, column, form, note, row, thousands
 from napari_sam._napari.panels.panel import Panel
 from napari_sam._napari.panels.progress_row import ProgressRow
 from napari_sam.session import Filters
@@ -47,6 +47,7 @@ class EverythingPanel(Panel):
         self.side.setValue(32)
         self.side.setToolTip("Clicks along a side of the grid: more find smaller objects and take longer")
         self.folder = QPushButton()
+        any_width(self.folder)
         self._folder = Path()
         self.run = QPushButton("Segment all")
         self.progress = ProgressRow()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 
 def column(parent: QWidget) -> QVBoxLayout:
@@ -49,8 +49,16 @@ def note(text: str = "") -> QLabel:
     """Text that wraps, and that can be copied."""
     label = QLabel(text)
     label.setWordWrap(True)
+    any_width(label)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
+
+
+def any_width(widget: QWidget) -> None:
+    """Let what a widget says, such as the long name of a file, not make the dock's content wider."""
+    policy = widget.sizePolicy()
+    policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+    widget.setSizePolicy(policy)
 
 
 def thousands(number: int) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_sam._napari.panels.form import note
 from napari_sam.progress import Progress
 
 
@@ -18,8 +19,7 @@ class ProgressRow(QWidget):
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.button = QPushButton("Cancel")
-        self.text = QLabel()
-        self.text.setWordWrap(True)
+        self.text = note()
         row = QHBoxLayout()
         row.addWidget(self.bar, 1)
         row.addWidget(self.button)
