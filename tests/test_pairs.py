@@ -53,7 +53,7 @@ def names(folder):
 
 
 def test_a_folder_that_is_not_there_and_one_without_labels_are_told_apart(tmp_path):
-    with pytest.raises(ImageFileError, match="There is no folder .*elsewhere"):
+    with pytest.raises(ImageFileError, match="There is no folder"):
         list(labelled_pairs(tmp_path / "elsewhere"))
     with pytest.raises(ImageFileError, match="was expected to hold two folders"):
         list(labelled_pairs(tmp_path))

@@ -85,6 +85,7 @@ def test_unknown_settings_are_named(tmp_path):
         ('[[data]]\nname = "a"\nfolder = "a"\nweight = 0.0', "a weight above 0 of the data 'a', found 0.0"),
         ('[[data]]\nname = "a"\nfolder = "a"\nweight = nan', "a weight above 0"),
         ('[[data]]\nname = "a"\nfolder = "a"\ncrowding = 2.0', "crowding between 0 and 1"),
+        ('overlap = "jaccard"', "an overlap out of dice, iou, found 'jaccard'"),
         ('precision = "fp16"', "a precision out of auto, bfloat16, float32, found 'fp16'"),
         ('start_from = "built-in"\nkeep = 3.0', "keep between 0 and 1, found 3.0"),
         ("keep = 0.5", "keep = 0 where there is no start_from, found 0.5"),

@@ -19,9 +19,10 @@ from napari_sam.cli import app
 from napari_sam.model.builtin import load_builtin
 from napari_sam.predictor import load_model
 from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS, DataEntry
-from napari_sam.training.examples import Recipe
+from napari_sam.training.examples import Recipe, make_batch
 from napari_sam.training.loop import train
 from napari_sam.training.metrics import plot_metrics, read_metrics
+from napari_sam.training.step import train_step
 
 TINY = (
     "channels = [4, 8, 8, 8, 8]\ndepths = [0, 0, 0, 0]\nwidth = 16\nrounds = 1\nthreads = 1\nworkers = 0\n"
@@ -310,3 +311,14 @@ def test_objects_that_are_never_seen_are_told_in_a_sentence(config, tmp_path, wo
     unseen = dataclasses.replace(config, recipe=recipe, data=data, workers=workers)
     with pytest.raises(ValueError, match=r"^Expected objects of 56 pixels .* or label more objects\.$"):
         list(train(unseen))
+
+
+def test_the_loss_of_a_step_is_the_one_that_was_chosen():
+    batch = make_batch(Recipe(sides=(128,), pixels=2 * 128**2, prompts=6, drawn=1.0), [], [], 0, 0)
+    model = load_builtin().train()
+    dice, iou = (
+        train_step(model, batch, 2, frozenset(), torch.Generator(), torch.float32, overlap=overlap).measures
+        for overlap in ("dice", "iou")
+    )
+    assert dice["last"] == iou["last"]
+    assert dice["mask"] != pytest.approx(iou["mask"], rel=1e-3)

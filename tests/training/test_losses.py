@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from napari_sam.model.builtin import CELL
-from napari_sam.training.losses import dense_loss, intersection_over_union, mask_loss
+from napari_sam.training.losses import OVERLAPS, dense_loss, intersection_over_union, mask_loss
 from napari_sam.training.prompts import correcting_click, rounds_of
 
 
@@ -17,13 +17,18 @@ def test_mask_loss_is_focal_and_dice_at_twenty_to_one(rng):
     dice = 1 - (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
     found = mask_loss(torch.tensor(logits), torch.tensor(truth))
     assert found.item() == pytest.approx(20 * focal + dice, rel=1e-5)
+    both = (p * truth).sum()
+    iou = (both + 1) / (p.sum() + truth.sum() - both + 1)
+    found = mask_loss(torch.tensor(logits), torch.tensor(truth), "iou")
+    assert found.item() == pytest.approx(20 * focal + 0.75 * (1 - iou), rel=1e-5)
 
 
-def test_mask_loss_prefers_the_right_mask():
+@pytest.mark.parametrize("overlap", OVERLAPS)
+def test_mask_loss_prefers_the_right_mask(overlap):
     truth = torch.zeros(16, 16, dtype=torch.bool)
     truth[4:9, 4:9] = True
     good, shifted = truth * 12.0 - 6, truth.roll(3, 0) * 12.0 - 6
-    losses = mask_loss(torch.stack([good, shifted, -good]), truth[None])
+    losses = mask_loss(torch.stack([good, shifted, -good]), truth[None], overlap)
     assert losses[0] < 0.05 < losses[1] < losses[2]
 
 

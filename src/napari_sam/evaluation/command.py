@@ -71,8 +71,8 @@ def evaluate_command(
         )
     if labels is None and folder.is_file():
         raise typer.BadParameter(
-            f"{folder} is a file, and its labels are not named. Name them with --labels, or evaluate a folder "
-            "that holds images/ and labels/.",
+            f"{folder} is a file, and its labels are not named. Name them with --labels, or evaluate a "
+            "folder that holds images/ and labels/.",
             param_hint="FOLDER",
         )
     if labels is not None or movie:

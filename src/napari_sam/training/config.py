@@ -17,6 +17,7 @@ from typing import Any, get_origin, get_type_hints
 from napari_sam.training.data import Source, load_folder, load_stack
 from napari_sam.training.examples import Recipe
 from napari_sam.training.limits import ANY, SHARE, SOME, check_ranges
+from napari_sam.training.losses import OVERLAPS
 
 __all__ = [
     "BUILT_IN",
@@ -141,6 +142,8 @@ class TrainConfig:
         Last share of the training in which the batch norms keep still.
     quality : float
         Weight of the squared error on the predicted IoU.
+    overlap : str
+        "dice" or "iou", beside the focal loss; see `napari_sam.training.losses.mask_loss`.
     keep : float
         Share of the weights to start from in the weights that are written. Between a network and itself
         after more training lies one that is better than both on images unlike those of the training
@@ -174,6 +177,7 @@ class TrainConfig:
     ema: float = 0.998
     settle: float = 0.0
     quality: float = 1.0
+    overlap: str = "dice"
     keep: float = 0.0
     seed: int = 0
     device: str = "auto"
@@ -217,6 +221,8 @@ class TrainConfig:
             raise ValueError(
                 f"Expected a precision out of {', '.join(PRECISIONS)}, found {self.precision!r}."
             )
+        if self.overlap not in OVERLAPS:
+            raise ValueError(f"Expected an overlap out of {', '.join(OVERLAPS)}, found {self.overlap!r}.")
         check_ranges(
             self,
             dict.fromkeys(("ema", "settle", "keep"), SHARE)

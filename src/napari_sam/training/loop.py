@@ -140,7 +140,9 @@ def _steps(
             batch = next(batches).to(device)
             with interrupts_held():
                 whole = False
-                result = train_step(model, batch, rounds, idle, generator, precision, config.quality)
+                result = train_step(
+                    model, batch, rounds, idle, generator, precision, config.quality, config.overlap
+                )
                 model.zero_grad()
                 result.loss.backward()
                 average_gradients(parameters)

@@ -35,6 +35,7 @@ def train_step(
     generator: torch.Generator,
     precision: torch.dtype,
     quality_weight: float = 1.0,
+    overlap: str = "dice",
 ) -> StepResult:
     """Compute the loss of a batch.
 
@@ -52,6 +53,8 @@ def train_step(
         Of the arithmetic: bfloat16 or float32.
     quality_weight : float
         Weight of the squared error on the predicted IoU; 1 in the paper.
+    overlap : str
+        See `mask_loss`.
     """
     device = batch.images.device.type
     with torch.autocast(device, precision, enabled=precision != torch.float32):
@@ -59,7 +62,7 @@ def train_step(
         dense = dense_loss(features.dense, batch.dense)
         points, labels = first_prompts(batch)
         decoded = model.decode(features, batch.batch_index, batch.origin, points, labels)
-        loss, quality, mask, measures = _first_round(model, decoded, batch)
+        loss, quality, mask, measures = _first_round(model, decoded, batch, overlap)
         for turn in range(1, rounds):
             if turn not in idle:
                 point, label = correcting_click(batch.truth, mask[:, 0] > 0, batch.origin, generator)
@@ -70,7 +73,7 @@ def train_step(
             )
             logits = _masks(model, decoded, 1)[:, 0]
             truth = intersection_over_union(logits > 0, batch.truth)
-            loss = loss + mask_loss(logits, batch.truth).mean()
+            loss = loss + mask_loss(logits, batch.truth, overlap).mean()
             quality = quality + ((decoded.iou[:, 0].float() - truth) ** 2).mean()
             mask = logits.detach()[:, None]
             measures["last"] = truth.mean().item()
@@ -90,7 +93,7 @@ def _masks(model: BuiltIn, decoded: Decoded, count: int) -> Tensor:
 
 
 def _first_round(
-    model: BuiltIn, decoded: Decoded, batch: Batch
+    model: BuiltIn, decoded: Decoded, batch: Batch, overlap: str
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
     """Loss, quality loss, mask (N, 1, h, w) to go on with, and measures of the first prompts.
 
@@ -101,11 +104,11 @@ def _first_round(
     truth, every = batch.truth, torch.arange(len(logits), device=logits.device)
     with torch.no_grad():
         iou = intersection_over_union(logits > 0, truth[:, None])  # (N, 4)
-        coarse = mask_loss(logits[:, 1:, ::2, ::2], truth[:, None, ::2, ::2])
+        coarse = mask_loss(logits[:, 1:, ::2, ::2], truth[:, None, ::2, ::2], overlap)
         best = coarse.argmin(1) + 1
         sure = decoded.iou[:, 1:].argmax(1) + 1
     pair = torch.stack([logits[every, best], logits[:, 0]], 1)
-    candidate, single = mask_loss(pair, truth[:, None]).unbind(1)
+    candidate, single = mask_loss(pair, truth[:, None], overlap).unbind(1)
     boxed = batch.boxed
     loss = torch.where(boxed, single + 0.3 * candidate, candidate + 0.5 * single).mean()
     quality = ((decoded.iou.float() - iou) ** 2).mean()
