@@ -367,6 +367,7 @@ def masks_to_labels(
     *,
     order: Sequence[int] | None = None,
     min_visible: float = 0.0,
+    min_area: float = 0.0,
 ) -> Painted:
     """Label image of possibly overlapping masks.
 
@@ -380,6 +381,8 @@ def masks_to_labels(
         first mask that claims it.
     min_visible : float
         A mask of which less than this part is left by those above it is dropped.
+    min_area : float
+        The same for a mask of which fewer than so many pixels are left.
 
     Returns
     -------
@@ -392,7 +395,7 @@ def masks_to_labels(
         view = painted.labels[box.slices]
         free = mask.crop(box) & (view == 0)
         area, visible = mask.area, int(np.count_nonzero(free))
-        if visible == 0 or visible < min_visible * area:
+        if visible == 0 or visible < max(min_visible * area, min_area):
             continue
         painted.order.append(index)
         painted.masks.append(mask if visible == area else Mask.from_plane(free, int(box.y0), int(box.x0)))

@@ -130,7 +130,8 @@ def shows_several_planes(viewer: ViewerModel, image_layer: Layer) -> bool:
     """Whether the picture on show is a projection of several planes of a layer."""
     if image_layer.projection_mode == "none" or viewer.dims.ndisplay != 2:
         return False
-    hidden = [axis for axis in range(image_layer.ndim) if axis not in _displayed(viewer, image_layer.ndim)]
+    displayed = _displayed(viewer, image_layer.ndim)
+    hidden = [axis for axis in range(image_layer.ndim) if axis not in displayed]
     dims = viewer.dims
     first, last = (
         _at_sliders(viewer, image_layer, hidden, np.add(dims.point, margin))

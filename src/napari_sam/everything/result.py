@@ -116,14 +116,9 @@ class Filtered:
         if nesting == "best" and self.side_by_side is not None:
             return self.side_by_side
         order, visible = self._order(nesting)
-        while True:
-            painted = masks_to_labels(self.masks, self.shape, order=order, min_visible=visible)
-            seen = zip(painted.order, painted.masks, strict=True) if self.min_area else ()
-            small = {index for index, mask in seen if mask.area < self.min_area}
-            if not small:
-                return painted
-            # Their pixels go to the masks below them, which may be seen now: the rest is painted again.
-            order = [index for index in order if index not in small]
+        return masks_to_labels(
+            self.masks, self.shape, order=order, min_visible=visible, min_area=self.min_area
+        )
 
     def _order(self, nesting: Nesting) -> tuple[list[int], float]:
         """Masks from the one on top to the lowest, and the part of one that must be seen."""
