@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from tests.model.small import TINY, VIT, image, relative_error, small_sam
@@ -13,6 +14,7 @@ from napari_sam.model import Sam, VitConfig, optimise, pad_prompts
 from napari_sam.model import precision as machine
 from napari_sam.model import relative_attention as attention
 from napari_sam.model.linear import Linear, linear, linear_each
+from napari_sam.model.vit import join_windows, split_windows
 
 LARGE = VitConfig(48, 2, 3, (1,), image_size=320, window=7, out_channels=128)
 """A plane of more tokens than the next constant, over several runs of rows."""
@@ -140,6 +142,29 @@ def test_offset_terms_are_products_with_the_vector_of_the_offset() -> None:
             torch.testing.assert_close(columns[0, :, token, key_x], expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_whole_offsets_are_sums_of_the_terms_of_row_and_column(dtype: torch.dtype) -> None:
+    rows, columns = torch.randn(2, 3, 20, 4).to(dtype), torch.randn(2, 3, 20, 5).to(dtype)
+    expected = (rows[..., :, None] + columns[..., None, :]).flatten(-2)
+    assert torch.equal(attention.whole_offsets(rows, columns), expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 7), (3, 2), (4, 6), (9, 4)])
+def test_windows_hold_the_plane_and_the_filling(shape: tuple[int, int]) -> None:
+    height, width = shape
+    plane, fill = torch.randn(2, height, width, 3), torch.randn(3)
+    windows = split_windows(plane, 4, fill)
+    rows, columns = -(-height // 4), -(-width // 4)
+    padded = fill.expand(2, 4 * rows, 4 * columns, 3).clone()
+    padded[:, :height, :width] = plane
+    expected = [
+        padded[image, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        for image, row, column in np.ndindex(2, rows, columns)
+    ]
+    assert torch.equal(windows, torch.stack(expected))
+    assert torch.equal(join_windows(windows, 2, height, width), plane)
+
+
 def test_packed_layer_and_products() -> None:
     layer = Linear(12, 7).requires_grad_(False)
     x, plus = torch.randn(2, 5, 12), torch.randn(2, 5, 7)
@@ -150,7 +175,7 @@ def test_packed_layer_and_products() -> None:
         torch.testing.assert_close(layer(x, **call), result)
     each = torch.stack([a @ b.T for a, b in zip(x, x + 1, strict=True)])
     torch.testing.assert_close(linear_each(x, x + 1), each)
-    torch.testing.assert_close(linear_each(x[:1], x[:1] + 1, plus=each[:1]), 2 * each[:1])
+    torch.testing.assert_close(linear_each(x[:1], x[:1] + 1), each[:1])
 
 
 def test_products_are_differentiable() -> None:

@@ -119,8 +119,8 @@ class ImageAttention(nn.Module):
         updated = []
         for queries, add, mix, pixels in _matched(groups, folded, constant, values):
             logits = (linear_each(queries, pixels.placed) + add).unflatten(1, (self.heads, count))
-            weights = _transposed(logits.softmax(dim=2).flatten(1, 2))
-            updated.append(linear_each(weights, mix.transpose(1, 2), plus=pixels.keys))
+            weights = logits.softmax(dim=2).flatten(1, 2)
+            updated.append(torch.baddbmm(pixels.keys, weights.transpose(1, 2), mix))
         return updated
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -153,9 +153,3 @@ def _matched(groups: Sequence[Pixels], *tensors: Tensor) -> Iterator[tuple[Any, 
     """The rows of each tensor that belong to each group, and the group."""
     size = len(groups[0].keys) if groups else 1
     return zip(*(tensor.split(size) for tensor in tensors), groups, strict=True)
-
-
-def _transposed(x: Tensor) -> Tensor:
-    """Swap the last two axes of x (B, R, M) and lay the result out anew."""
-    # torch has a quick way for a single matrix, and not for a batch of one.
-    return x[0].t().contiguous()[None] if len(x) == 1 else x.transpose(1, 2).contiguous()

@@ -82,13 +82,11 @@ def packed(weight: Tensor) -> Tensor:
     return out
 
 
-def linear_each(x: Tensor, weight: Tensor, plus: Tensor | None = None) -> Tensor:
+def linear_each(x: Tensor, weight: Tensor) -> Tensor:
     """Products of rows for each of a batch: x (B, M, K) and weight (B, N, K) give (B, M, N)."""
     if len(x) == 1:
-        return linear(x[0], weight[0], plus=None if plus is None else plus[0])[None]
-    if plus is None:
-        return torch.bmm(x, weight.transpose(1, 2))
-    return torch.baddbmm(plus, x, weight.transpose(1, 2))
+        return linear(x[0], weight[0])[None]
+    return torch.bmm(x, weight.transpose(1, 2))
 
 
 class Linear(nn.Linear):

@@ -47,7 +47,7 @@ def relative_attention(
         return attend_folded(q, k, v, rows, columns)
     if q.shape[2] > ROWS:
         return attend_by_rows(q, k, v, rows, columns)
-    return attend_at_once(q, k, v, (rows[..., :, None] + columns[..., None, :]).flatten(-2))
+    return attend_at_once(q, k, v, whole_offsets(rows, columns))
 
 
 def attend_folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -59,9 +59,7 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor
     height, width = rows.shape[-1], columns.shape[-1]
     dim = q.shape[-1]
     spare = q.new_zeros(-(dim + height + width) % ALIGNED)
-    picks_row = torch.eye(height, dtype=q.dtype, device=q.device).repeat_interleave(width, 0)
-    picks_column = torch.eye(width, dtype=q.dtype, device=q.device).repeat(height, 1)
-    picks = torch.cat([picks_row, picks_column, spare.expand(height * width, -1)], -1)
+    picks = torch.cat([picks_of_keys(height, width, q), spare.expand(height * width, -1)], -1)
     long_q = torch.cat([q * dim**-0.5, rows, columns, spare.expand(*q.shape[:-1], -1)], -1)
     long_k = torch.cat([k, picks.expand(*k.shape[:-1], -1)], -1)
     long_v = F.pad(v, (0, long_k.shape[-1] - dim))
@@ -106,6 +104,21 @@ def attend_at_once(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor) -> Tensor:
     flat_offsets = offsets.expand(*q.shape[:2], -1, -1).reshape(-1, tokens, tokens)
     logits = torch.baddbmm(flat_offsets, flat_q, flat_k.transpose(1, 2))
     return torch.bmm(logits.softmax(dim=-1), flat_v).view(q.shape)
+
+
+def whole_offsets(rows: Tensor, columns: Tensor) -> Tensor:
+    """Offset part of all logits, (B, heads, H * W, H * W), from the terms of ``offset_terms``."""
+    if rows.dtype == torch.float32:
+        return (rows[..., :, None] + columns[..., None, :]).flatten(-2)
+    # The same numbers: in bf16 a product is quicker than sums in which a number is repeated.
+    picks = picks_of_keys(rows.shape[-1], columns.shape[-1], rows)
+    return linear(torch.cat([rows, columns], -1), picks)
+
+
+def picks_of_keys(height: int, width: int, like: Tensor) -> Tensor:
+    """Two unit vectors for each key, which pick the terms of its row and column: (H * W, H + W)."""
+    picks_row, picks_column = (torch.eye(n, dtype=like.dtype, device=like.device) for n in (height, width))
+    return torch.cat([picks_row.repeat_interleave(width, 0), picks_column.repeat(height, 1)], -1)
 
 
 def offset_terms(q: Tensor, rel_h: Tensor, rel_w: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

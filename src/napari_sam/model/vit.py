@@ -7,6 +7,7 @@ transformer backbones for object detection"). Parameter names follow the officia
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -187,12 +188,27 @@ def split_windows(x: Tensor, window: int, fill: Tensor) -> Tensor:
     """
     batch, height, width, channels = x.shape
     rows, columns = -(-height // window), -(-width // window)
-    if (rows * window, columns * window) != (height, width):
-        padded = fill.expand(batch, rows * window, columns * window, channels).clone()
-        padded[:, :height, :width] = x
-        x = padded
-    x = x.view(batch, rows, window, columns, window, channels)
-    return x.transpose(2, 3).reshape(-1, window, window, channels)
+    out = x.new_empty(batch, rows, columns, window, window, channels)
+    # Each number is copied once: a padded plane in between would take twice as long.
+    as_plane = out.transpose(2, 3)
+    for row, y, tall in _whole_and_rest(height, window):
+        for column, x0, wide in _whole_and_rest(width, window):
+            part = x[:, y, x0].unflatten(1, (-1, tall)).unflatten(3, (-1, wide))
+            as_plane[:, row, :tall, column, :wide] = part
+    if height % window:
+        out[:, -1, :, height % window :] = fill
+    if width % window:
+        out[:, :, -1, :, width % window :] = fill
+    return out.flatten(0, 2)
+
+
+def _whole_and_rest(length: int, window: int) -> Iterator[tuple[slice, slice, int]]:
+    """Windows that a line of tokens fills, and one that it cuts: (windows, tokens, tokens in each)."""
+    whole, rest = divmod(length, window)
+    if whole:
+        yield slice(0, whole), slice(0, whole * window), window
+    if rest:
+        yield slice(whole, None), slice(whole * window, None), rest
 
 
 def join_windows(x: Tensor, batch: int, height: int, width: int) -> Tensor:
