@@ -119,7 +119,8 @@ def load_checkpoint(
     except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
         raise ValueError(
             f"Training cannot go on from {path}: it is damaged or of another network ({in_words(error)}). "
-            "Delete it to begin anew, or choose another output."
+            "Choose another output, where start_from may name the weights beside it; or delete the two to "
+            "begin anew."
         ) from error
     # Those of older versions do not say what they began from.
     if state.get("start", start) != start:

@@ -40,6 +40,11 @@ __all__ = ["Progress", "train"]
 
 _OUTER = ("token", "kinds", "encoder.stem", "encoder.dense.1", "quality.4")
 """Of the names of parameters that are no matrices between two layers."""
+ALONE = (
+    "Expected an empty folder as output, or one with the {checkpoint} of this training, found {weights} "
+    "without it: a new training would write over these weights. Choose another output, where start_from may "
+    "name them; or move them elsewhere."
+)
 LOST = 100
 """Steps in a row with a gradient that is not finite, after which a training has diverged."""
 DIVERGED = (
@@ -111,7 +116,9 @@ def _steps(
     began = code_of(start) if config.start_from else ""
     optimizers = _optimizers(model, config)
     average = Average(model, config.ema)
-    path = config.output / CHECKPOINT
+    path, weights = config.output / CHECKPOINT, config.output / WEIGHTS
+    if weights.exists() and not path.exists():
+        raise ValueError(ALONE.format(checkpoint=CHECKPOINT, weights=weights))
     clock = load_checkpoint(path, model, optimizers, average, began) if path.exists() else Clock()
     metrics = None if rank else MetricsFile(config.output / METRICS, clock.step)
     precision = _precision(config, device)
@@ -124,7 +131,7 @@ def _steps(
         if metrics is None or not clock.step:
             return
         # What is wanted most and is smallest comes first: the disk may be full.
-        save_weights(config.output / WEIGHTS, model, between(average.state, start, config.keep), clock)
+        save_weights(weights, model, between(average.state, start, config.keep), clock)
         save_checkpoint(path, model, optimizers, average, clock, began)
         metrics.flush()
 
