@@ -1,3 +1,4 @@
+import os
 import sys
 import time
 
@@ -304,6 +305,65 @@ def test_a_folder_holds_the_new_result_and_what_is_not_ours(tmp_path):
     with pytest.raises(TrackError):
         write_ctc(tracks, edited, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def killed_while_placing(tracks, place, monkeypatch, moves):
+    """Write a result in a process of which nothing is left after so many masks are in place."""
+
+    class Killed(BaseException):
+        pass
+
+    done = []
+
+    def replace(source, target):
+        if len(done) == moves:
+            raise Killed
+        done.append(target)
+        os.rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("napari_sam.tracks.ctc.os.replace", replace)
+        with pytest.raises(Killed):
+            write_ctc(tracks, DIVIDING, place)
+
+
+@pytest.mark.parametrize("moves", [0, 2, 3])
+def test_new_masks_never_lie_beside_old_tracks(tmp_path, monkeypatch, moves):
+    place = tmp_path / "RES"
+    long = [*DIVIDING, DIVIDING[-1]]
+    write_ctc(find_tracks(long), long, place)
+    tracks = find_tracks(DIVIDING)
+    killed_while_placing(tracks, place, monkeypatch, moves)
+    assert not (place / "res_track.txt").exists()
+    # The masks that are left are known as those of a run that was broken off, even by a run that fails.
+    if moves:
+        with pytest.raises(TrackError, match="are not those that were tracked"):
+            write_ctc(tracks, DIVIDING[:2], place)
+    write_ctc(tracks, DIVIDING, place)
+    expected = ["mask000.tif", "mask001.tif", "mask002.tif", "res_track.txt"]
+    assert sorted(file.name for file in place.iterdir()) == expected
+
+
+def test_two_do_not_write_to_one_folder_of_the_challenge_at_a_time(tmp_path):
+    tracks, place = find_tracks(DIVIDING), tmp_path / "RES"
+    steps = saving_steps(tracks, place, frames=DIVIDING)
+    next(steps), next(steps)
+    with pytest.raises(TrackError, match="RES is being written by another program or run"):
+        write_ctc(tracks, DIVIDING, place)
+    for _ in steps:
+        pass
+    expected = ["mask000.tif", "mask001.tif", "mask002.tif", "res_track.txt"]
+    assert sorted(file.name for file in place.iterdir()) == expected
+
+
+def test_labels_that_cannot_be_read_are_not_said_of_what_is_written(tmp_path):
+    def broken():
+        yield DIVIDING[0]
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(TrackError, match=r"The labels could not be read \(Input/output error\)"):
+        write_ctc(find_tracks(DIVIDING), broken(), tmp_path / "RES")
+    assert not (tmp_path / "RES").exists()
 
 
 def test_tracks_are_saved_by_the_ending_of_the_name(tmp_path):

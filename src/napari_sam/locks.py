@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -34,8 +36,40 @@ def take_lock(path: Path) -> FileLock | None:
     try:
         lock.acquire()
     except Timeout:
-        return None
+        if path.exists():
+            return None
+        # It could not be made: because another has just removed it, or for a reason that this says.
+        path.touch()
+        return take_lock(path)
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
     return lock
+
+
+@contextmanager
+def alone_at(place: Path, refusal: Exception) -> Iterator[None]:
+    """Keep others from a place, such as the name of a result, as long as this block lasts.
+
+    Parameters
+    ----------
+    place : Path
+        File or folder; the folder that it lies in is there.
+    refusal : Exception
+        What is raised if another is there.
+    """
+    lock = take_lock(place.with_name(f".{place.name}.lock"))
+    if lock is None:
+        raise refusal
+    file = Path(lock.lock_file)
+    try:
+        yield
+    finally:
+        # While it is still held, so that it is not another's that is removed; not every system lets go of it.
+        try:
+            file.unlink()
+            lock.release()
+        except OSError:
+            lock.release()
+            with suppress(OSError):
+                file.unlink()

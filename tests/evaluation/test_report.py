@@ -168,6 +168,39 @@ def test_command_writes_json(monkeypatch, planes, tmp_path):
         assert file.split("/")[0] in refused.output.replace("\n", "").replace("│", "")
 
 
+def test_files_are_put_in_place_when_they_are_complete(monkeypatch, planes, tmp_path):
+    monkeypatch.setattr("napari_sam.predictor.load_model", lambda *a, **k: DiscPredictor())
+    save_planes(planes, tmp_path)
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    results = tmp_path / "results"
+    results.mkdir()
+    numbers, sheet, link = (results / name for name in ("out.json", "worst.png", "link.json"))
+    for file in (numbers, sheet):
+        file.write_text("older")
+    asked = [str(tmp_path), "--prompted-only", "--limit", "1"]
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("napari_sam.export.atomic._move", full)
+        for option, file in (("--json", numbers), ("--worst", sheet)):
+            failed = CliRunner().invoke(app, [*asked, option, str(file)])
+            assert failed.exit_code == 1
+            assert f"{file} could not be written (No space left on device)" in failed.output
+            assert file.read_text() == "older"
+    link.symlink_to(tmp_path / "elsewhere.json")
+    for place in (numbers, link):
+        done = CliRunner().invoke(app, [*asked, "--json", str(place), "--worst", str(sheet)])
+        assert done.exit_code == 0, done.output
+        assert json.loads(place.read_text())["n_images"] == 1
+    with Image.open(sheet) as picture:
+        assert picture.format == "PNG"
+    assert link.is_symlink(), "what it points to is written to"
+    assert sorted(file.name for file in results.iterdir()) == ["link.json", "out.json", "worst.png"]
+
+
 def test_what_is_for_others_is_refused_before_everything_is_measured(monkeypatch, tmp_path):
     app = typer.Typer()
     app.command()(evaluate_command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -138,6 +140,45 @@ def test_lazy_arrays_are_read_plane_by_plane(stack, tmp_path):
     assert set(Lazy.asked) == {(0,), (1,), (2,)}
 
 
+@pytest.mark.parametrize("suffix", ENDINGS)
+def test_what_cannot_be_read_is_not_said_of_what_is_written(suffix, odd_shapes, tmp_path):
+    class Broken:
+        shape, dtype = odd_shapes.shape, odd_shapes.dtype
+
+        def __getitem__(self, index):
+            raise OSError(5, "Input/output error", "/mnt/source.zarr")
+
+    words = r"could not be read \(Input/output error: /mnt/source\.zarr\)\. Check that the disk"
+    with pytest.raises(ExportError, match=f"The label image {words}"):
+        export(Broken(), tmp_path / f"cells{suffix}")
+    if suffix in (".csv", ".geojson", ".ome.zarr"):  # the others hold nothing of the image
+        with pytest.raises(ExportError, match=f"The image {words}"):
+            export(odd_shapes, tmp_path / f"cells{suffix}", image=Broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_feature_never_takes_the_place_of_the_id(odd_shapes, tmp_path):
+    """It is written under another name, the same one in every format."""
+    import pandas as pd
+    import roifile
+
+    about = {"label": ["nucleus", "debris"], "label_2": [3, 4], "label-value": [5, 6]}
+    known = {"label_3": "debris", "label_2": 4, "label-value_2": 6}
+    for features in ({"index": [1, 2], **about}, {1: {}, 2: {k: v[1] for k, v in about.items()}}):
+        paths = {s: export(odd_shapes, tmp_path / f"a{s}", features=features) for s in ENDINGS}
+        row = pd.read_csv(paths[".csv"]).set_index("label").loc[2]
+        assert row[list(known)].to_dict() == known
+        (roi,) = [r for r in roifile.roiread(paths[".zip"]) if r.name == "02"]
+        assert roi.properties == {"label": 2, **known}
+        (entry,) = [a for a in json.loads(paths[".json"].read_text())["annotations"] if a["label"] == 2]
+        assert entry["attributes"] == known
+        described = json.loads((paths[".ome.zarr"] / "zarr.json").read_text())["attributes"]["ome"]
+        assert {"label-value": 2, **known} in described["image-label"]["properties"]
+        detections = json.loads(paths[".geojson"].read_text())["features"]
+        (measured,) = [f["properties"]["measurements"] for f in detections if f["properties"]["name"] == "2"]
+        assert (measured["Label"], measured["Label 2"], measured["Label-value 2"]) == (2, 4, 6)
+
+
 def features_by_id(features):
     return read_features(features).everywhere()
 
@@ -172,9 +213,34 @@ def test_features_come_from_tables_of_several_kinds():
         features_by_id({"name": ["a"]})
 
 
+def test_what_a_table_does_not_know_is_left_out_whatever_its_type():
+    import pandas as pd
+
+    times = pd.to_datetime(["2020-01-01", None])
+    columns = {
+        "index": [1, 2],
+        "text": pd.array(["a", pd.NA], dtype="string"),
+        "number": pd.array([1, pd.NA], dtype="Int64"),
+        "known": pd.array([True, pd.NA], dtype="boolean"),
+        "kind": pd.Categorical(["x", None]),
+        "time": times,
+        "second": times.astype("datetime64[s]"),
+        "delay": pd.to_timedelta([5, None], unit="s"),
+        "object": pd.Series([[1, None], pd.NaT], dtype=object),
+        "large": [1.0, np.inf],
+    }
+    found = features_by_id(pd.DataFrame(columns))
+    assert found[1].keys() == columns.keys() - {"index"}
+    assert (found[1]["text"], found[1]["number"], found[1]["known"]) == ("a", 1, True)
+    assert found[1]["object"] == "[1, None]"
+    assert found.get(2, {}) == {}
+    times = {"a": np.datetime64("NaT", "ns"), "b": np.timedelta64("NaT"), "c": np.array([np.nan])}
+    assert features_by_id({1: times}) == {1: {"c": "[nan]"}}
+
+
 def test_ids_are_never_guessed():
     assert features_by_id({"index": [1, 2], "label": [1, 2], "kind": ["a", "b"]})[2] == {"kind": "b"}
-    assert features_by_id({"index": [1, 2], "label": ["round", "long"]})[2] == {"label": "long"}
+    assert features_by_id({"index": [1, 2], "label": ["round", "long"]})[2] == {"label_2": "long"}
     assert features_by_id({"index": ["round", "long"], "label": [1, 2]})[2] == {"index": "long"}
     assert features_by_id({"index": [0, 1], "label": [np.nan, 1], "kind": ["", "a"]}) == {1: {"kind": "a"}}
     assert features_by_id({"label": np.array([1, 2], object), "kind": ["a", "b"]})[2] == {"kind": "b"}

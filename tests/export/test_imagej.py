@@ -55,6 +55,20 @@ def test_a_stack_gives_plain_positions(stack, tmp_path):
     assert sorted(r.name for r in rois) == ["z1-1", "z2-1", "z2-2", "z3-2"]
 
 
+@pytest.mark.parametrize("axes", ["TZYX", "ZTYX", "TCYX", "TZCYX"])
+def test_an_axis_of_one_position_makes_no_hyperstack(axes, stack, tmp_path):
+    """Such a `.tif` is a plain stack in ImageJ, which then looks at the plain position alone."""
+    movie = stack.reshape(*(3 if letter == "T" else 1 for letter in axes[:-2]), *stack.shape[1:])
+    rois = roiread(export(movie, tmp_path / "cells.zip", axes=axes))
+    assert [r.position for r in rois] == [1, 2, 2, 3]
+    assert {(r.c_position, r.z_position, r.t_position) for r in rois} == {(0, 0, 0)}
+
+
+def test_a_single_plane_needs_no_position(stack, tmp_path):
+    (roi,) = roiread(export(stack[:1, None], tmp_path / "cells.zip"))
+    assert (roi.position, roi.c_position, roi.z_position, roi.t_position) == (0, 0, 0, 0)
+
+
 def test_a_hyperstack_gives_slices_and_frames(stack, tmp_path):
     movie = np.stack([stack, stack[::-1]])
     again = np.zeros_like(movie)

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from napari.layers import Labels
 
+from napari_sam._napari.layers import set_linked
 from napari_sam.axes import Axes
 from napari_sam.export import FORMATS
 from napari_sam.export.napari_writer import layer_axes, write_layer, write_png
@@ -46,7 +47,7 @@ def test_scale_units_and_features_of_the_layer_are_kept(stack, tmp_path):
 
 def test_a_name_that_ends_as_another_format_is_refused(odd_shapes, tmp_path):
     data, attributes, _ = Labels(odd_shapes).as_layer_data_tuple()
-    with pytest.raises(OSError, match=r"x.csv ends as .*, and the file type that was chosen is .*\.png"):
+    with pytest.raises(OSError, match=r"x.csv ends as .*, and the format that was chosen is .*\.png"):
         write_png(str(tmp_path / "x.csv"), data, attributes)
     assert list(tmp_path.iterdir()) == []
     assert write_png(str(tmp_path / "x.png"), data, attributes) == [str(tmp_path / "x.png")]
@@ -94,3 +95,44 @@ def test_every_format_can_be_saved_from_napari():
     writers = PluginManifest.from_distribution("napari-sam-cells").contributions.writers
     endings = {s for w in writers for s in w.filename_extensions}
     assert endings >= {f.suffixes[0] for f in FORMATS} - {".ome.tif"}
+
+
+def test_sizes_are_those_of_the_layer_in_the_world(tmp_path):
+    labels = np.zeros((30, 40), np.int32)
+    labels[5:15, 10:30] = 7
+    affine = np.diag([0.5, 0.25, 1])
+    layer = Labels(labels, affine=affine, units=("um", "um"))
+    data, attributes, _ = layer.as_layer_data_tuple()
+    write_layer(str(tmp_path / "cells.csv"), data, attributes)
+    assert pd.read_csv(tmp_path / "cells.csv")["area_um2"].tolist() == [25.0]
+    affine[0, 1] = 0.1
+    layer = Labels(labels, affine=affine, units=("um", "um"))
+    data, attributes, _ = layer.as_layer_data_tuple()
+    write_layer(str(tmp_path / "sheared.csv"), data, attributes)
+    assert pd.read_csv(tmp_path / "sheared.csv")["area_px"].tolist() == [200]
+
+
+def test_sizes_of_when_an_object_was_made_are_not_written(tmp_path):
+    """It may have been painted in since; the table measures it anew."""
+    labels = np.zeros((30, 40), np.int32)
+    labels[5:15, 10:30] = 1
+    features = pd.DataFrame(
+        {"index": [0, 1], "area": [0, 999], "volume_um3": [0, 9.5], "kind": ["", "round"]}
+    )
+    data, attributes, _ = Labels(labels, features=features).as_layer_data_tuple()
+    write_layer(str(tmp_path / "cells.csv"), data, attributes)
+    table = pd.read_csv(tmp_path / "cells.csv")
+    assert table["area_px"].tolist() == [200]
+    assert table["kind"].tolist() == ["round"]
+    assert not {"area", "volume_um3"} & set(table)
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_planes_that_were_not_linked_are_measured_apart(tmp_path, linked):
+    labels = np.zeros((2, 30, 40), np.int32)
+    labels[0, 2:8, 2:8], labels[1, 20:26, 30:36] = 1, 1
+    layer = Labels(labels)
+    set_linked(layer, linked)
+    data, attributes, _ = layer.as_layer_data_tuple()
+    write_layer(str(tmp_path / "cells.csv"), data, attributes)
+    assert len(pd.read_csv(tmp_path / "cells.csv")) == (1 if linked else 2)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_sam.axes import METRES, Axes, unit_name
 from napari_sam.export import ExportError, export, tiff
+from napari_sam.export.tiff import label_colours
 from napari_sam.files import open_labels
 
 
@@ -56,6 +58,65 @@ def test_sizes_of_y_and_x_in_two_units_are_brought_to_one(odd_shapes, tmp_path):
     _, fields, resolution, _ = imagej(path)
     assert fields["unit"] == "micron"
     np.testing.assert_allclose(resolution, (4, 2))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "units", "unit"),
+    [
+        (1e-10, "m", "angstrom"),
+        (2e10, "nm", "meter"),
+        (5e9, "nm", "meter"),
+        (3e-11, "inch", "angstrom"),
+        ((5e10, 2e10, 3e10), "nm", "meter"),
+    ],
+)
+def test_a_size_beyond_the_fractions_of_a_tiff_is_written_in_another_unit(
+    spacing, units, unit, stack, tmp_path
+):
+    units = (units,) * 3
+    path = export(stack, tmp_path / "cells.tif", spacing=spacing, units=units)
+    assert imagej(path)[0].axes == "ZYX"
+    with open_labels(path) as image:
+        assert image.axes.units == (unit,) * 3
+        found = [size * METRES[unit] for size in image.axes.spacing]
+        np.testing.assert_allclose(found, np.broadcast_to(spacing, 3) * METRES[unit_name(units[0])])
+
+
+@pytest.mark.parametrize(
+    ("spacing", "unit"), [((1e-12, 1e9), "meter"), ((1, 1e30), "meter"), ((1e-10, 1), "pixel")]
+)
+def test_sizes_for_which_imagej_has_no_unit_become_ome_tiff(spacing, unit, odd_shapes, tmp_path):
+    path = export(odd_shapes, tmp_path / "cells.tif", spacing=spacing, units=(unit, unit))
+    with tifffile.TiffFile(path) as file:
+        assert file.is_ome
+    with open_labels(path) as image:
+        assert image.axes == Axes("YX", spacing, (unit, unit))
+
+
+@pytest.mark.parametrize("spacing", [1 / 4e9, 1e-9, 1 / 3, 1e9 / 3, 4e9])
+def test_a_size_that_fits_keeps_its_unit(spacing, odd_shapes, tmp_path):
+    with open_labels(export(odd_shapes, tmp_path / "a.tif", spacing=spacing, units="mm")) as image:
+        assert image.axes.units == ("millimeter", "millimeter")
+        np.testing.assert_allclose(image.axes.spacing, spacing, rtol=1e-9)
+
+
+def test_an_unknown_step_along_z_stays_unknown(stack, tmp_path):
+    """ImageJ takes a step of one unit of Y and X where nothing is said."""
+    units = ("pixel", "um", "um")
+    path = export(stack, tmp_path / "cells.tif", spacing=(1, 0.5, 0.5), units=units)
+    assert imagej(path)[1]["zunit"] == "pixel"
+    with open_labels(path) as image:
+        assert image.axes.of("Z") == (1, "pixel")
+
+
+@pytest.mark.parametrize("top", [3, 255, 256, 511, 2000, 65535])
+def test_few_ids_are_as_black_as_the_background(top):
+    """ImageJ scales 16 bits to the 256 colours of the table, and 8 bits through the table itself."""
+    ids = np.arange(1, top + 1)
+    place = ids * 256 // top if top < 256 else (ids * (256 / (top + 1)) + 0.5).astype(int)
+    shown = label_colours()[:, np.minimum(place, 255)]
+    assert (shown.max(0) < 150).sum() == top // 512
+    assert top > 255 or len(np.unique(place)) == top
 
 
 def test_without_calibration_no_unit_is_made_up(odd_shapes, tmp_path):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Annotated, NoReturn
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -119,9 +121,12 @@ def evaluate_command(
     if numbers["n_small"]:
         typer.echo(f"Left out: {numbers['n_small']} objects of fewer than {LEAST_AREA} pixels.")
     if json_file:
-        json_file.write_text(json.dumps(numbers, indent=2) + "\n")
+        _write_numbers(numbers, json_file)
     if worst:
-        write_sheet(worst_objects(planes, results, 10), worst)
+        with TemporaryDirectory() as aside:
+            sheet = Path(aside) / "sheet.png"  # drawn as its ending says, which a name beside has not
+            write_sheet(worst_objects(planes, results, 10), sheet)
+            _write(worst, lambda place: shutil.copyfile(sheet, place))
 
 
 def _evaluate_stack(
@@ -171,7 +176,31 @@ def _evaluate_stack(
         f"links   precision {score.link_precision:.3f}  recall {score.link_recall:.3f}"
     )
     if json_file:
-        json_file.write_text(json.dumps(score.numbers(), indent=2) + "\n")
+        _write_numbers(score.numbers(), json_file)
+
+
+def _write_numbers(numbers: dict[str, Any], file: Path) -> None:
+    """Write what was measured as JSON."""
+    _write(file, lambda place: place.write_text(json.dumps(numbers, indent=2) + "\n"))
+
+
+def _write(file: Path, write: Callable[[Path], object]) -> None:
+    """Write a file that is put in place when it is complete; until then an older one stays."""
+    from napari_sam.export.atomic import replacing
+
+    if not _may_be_replaced(file):
+        write(file)
+        return
+    try:
+        with replacing(file) as beside:
+            write(beside)
+    except ValueError as error:
+        _fail(error)
+
+
+def _may_be_replaced(file: Path) -> bool:
+    """Whether a new file may take a file's place, which it may not where that is a link or /dev/stdout."""
+    return not file.is_symlink() and (file.is_file() or not file.exists())
 
 
 def _fail(error: ValueError) -> NoReturn:
@@ -195,9 +224,11 @@ def _refuse(file: Path | None, option: str, ending: str = "") -> None:
             param_hint=option,
         )
     try:
-        # An older file is only opened, and keeps what is in it.
-        with file.open("ab") if file.exists() else TemporaryFile(dir=file.absolute().parent):
-            pass
+        if file.exists():
+            # It is only opened, and keeps what is in it.
+            file.open("ab").close()
+        if _may_be_replaced(file):
+            TemporaryFile(dir=file.absolute().parent).close()
     except OSError as error:
         why = error.strerror or error
         raise typer.BadParameter(

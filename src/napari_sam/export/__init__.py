@@ -44,7 +44,8 @@ def export(
         Letters of the axes, by default YX, ZYX or TZYX; or all three at once.
     features : DataFrame or mapping, optional
         What is known of each object; the column ``index`` or ``label`` holds the ids, ``predicted_iou``
-        becomes the score. In a movie a row counts for the time point in the column ``t``.
+        becomes the score. In a movie a row counts for the time point in the column ``t``. A column ``label``
+        beside ``index`` that holds something else is written as ``label_2``.
     image : array, optional
         The labelled image: the table and QuPath's measurements then hold intensities, and an OME-Zarr holds
         the image too.
@@ -62,8 +63,8 @@ def export(
     Raises
     ------
     ExportError
-        If the format is unknown, cannot hold these labels, or the file cannot be written; if the features
-        are those of other labels, or count time points from 1.
+        If the format is unknown, cannot hold these labels, or the file cannot be written; if the labels or
+        the image cannot be read; if the features are those of other labels, or count time points from 1.
     napari_sam.axes.AxesError
         If the axes, pixel sizes or units do not fit the array.
 
@@ -81,7 +82,7 @@ def export(
     from napari_sam.axes import Axes, make_axes
     from napari_sam.export.features import read_features
     from napari_sam.export.formats import without_suffix
-    from napari_sam.export.labelled import Labelled, check_places, in_order
+    from napari_sam.export.labelled import Labelled, Source, check_places, in_order, reading
 
     path = Path(path)
     chosen = format_of(path, format)
@@ -95,16 +96,19 @@ def export(
                 f"Expected an image with the labels' axes {known.names}, found the shape "
                 f"{tuple(image.shape)}."
             )
-        image = in_order(image, known)[0]
-    array, known = in_order(array, known)
-    if image is not None and tuple(image.shape[: len(array.shape)]) != tuple(array.shape):
+        with reading("image"):
+            image = Source(in_order(image, known)[0], "image")
+    with reading("label image"):
+        array, known = in_order(array, known)
+    if image is not None and image.shape[: len(array.shape)] != tuple(array.shape):
         raise ExportError(
             f"Expected an image of the labels' shape {tuple(array.shape)}, with its channels, if any, last; "
-            f"found {tuple(image.shape)}. Choose the image that was labelled, or leave it out."
+            f"found {image.shape}. Choose the image that was labelled, or leave it out."
         )
     # The name of a file may hold bytes that are no text, which no format can keep.
     name = (image_name or without_suffix(path)).encode(errors="backslashreplace").decode()
-    labelled = Labelled(array, known, read_features(features, known.names), image, name, linked)
+    source = Source(array, "label image")
+    labelled = Labelled(source, known, read_features(features, known.names), image, name, linked)
     check_places(labelled)
     chosen.writer()(labelled, path)
     return path

@@ -6,12 +6,12 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 from napari_sam.export.formats import ExportError
-from napari_sam.locks import take_lock
+from napari_sam.locks import alone_at
 
 _tell: ContextVar[Callable[[Path], None] | None] = ContextVar("tell", default=None)
 
@@ -36,7 +36,8 @@ def before_placing(tell: Callable[[Path], None]) -> Iterator[None]:
 def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """Give a name beside ``path`` to write to, and put the result in place only if all went well.
 
-    What was at ``path`` before stays until then.
+    What was at ``path`` before stays until then; a folder that a run had moved aside when it was killed is
+    brought back first.
 
     Parameters
     ----------
@@ -55,10 +56,16 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         found, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
         raise ExportError(f"{path} is a {found}, and a {wanted} is to be written. Choose another name.")
     beside = path.with_name(f".{path.name}.partial")
+    busy = ExportError(
+        f"{path} is being written by another program or run at this moment. Wait until it is done, or "
+        "choose another name."
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
+        with alone_at(path, busy):
             try:
+                if folder:
+                    _bring_back(path)
                 remove(beside)  # what a run that was killed has left
                 yield beside
                 tell = _tell.get()
@@ -74,44 +81,31 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         ) from error
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep others from writing to a place: two would mix what they write, or take it from each other."""
-    lock = take_lock(path.with_name(f".{path.name}.lock"))
-    if lock is None:
-        raise ExportError(
-            f"{path} is being written by another program or run at this moment. Wait until it is done, or "
-            "choose another name."
-        )
-    file = Path(lock.lock_file)
-    try:
-        yield
-    finally:
-        # While it is still held, so that it is not another's that is removed; not every system lets go of it.
-        try:
-            file.unlink()
-            lock.release()
-        except OSError:
-            lock.release()
-            with suppress(OSError):
-                file.unlink()
-
-
 def _move(source: Path, target: Path) -> None:
     """Put a file or folder in place of another."""
     if not target.is_dir():
         os.replace(source, target)
         return
     # A folder cannot be replaced in one step: the old one steps aside, and comes back if that fails.
-    aside = target.with_name(f".{target.name}.old")
-    remove(aside)
-    os.replace(target, aside)
     try:
+        os.replace(target, _aside(target))
         os.replace(source, target)
-    except OSError:
-        os.replace(aside, target)
-        raise
-    remove(aside)
+    finally:
+        _bring_back(target)
+
+
+def _bring_back(path: Path) -> None:
+    """Put a folder that has stepped aside back if nothing has taken its place; else it is done with."""
+    aside = _aside(path)
+    if path.exists():
+        remove(aside)
+    elif aside.exists():
+        os.replace(aside, path)
+
+
+def _aside(path: Path) -> Path:
+    """Name of a folder while another takes its place."""
+    return path.with_name(f".{path.name}.old")
 
 
 def free_name(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from napari_sam.label_ids import LabelError, whole
 Row = dict[str, Any]
 PLACES = {"T": ("t", "frame"), "Z": ("z",)}
 """Columns that say in which time point or plane an object is what the row says."""
+OF_THE_ID = ("label", "label-value")
+"""Names by which the formats themselves call the id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ def read_features(features: Any, axes: str = "YX") -> Features:
     features : DataFrame, mapping of columns, or mapping of id to features; optional
         The ids are in the column ``index`` (as in napari) or ``label``. A row counts for the time point in
         its column ``t``; where an id has several rows, they are told apart by ``t`` or ``frame`` and ``z``.
+        A column ``label`` that does not hold the ids becomes ``label_2``.
     axes : str
         Letters of the label image's axes. Of rows that differ along another one, what they agree on is taken.
 
@@ -74,7 +78,8 @@ def read_features(features: Any, axes: str = "YX") -> Features:
     if features is None:
         return Features()
     if isinstance(features, Mapping) and all(isinstance(v, Mapping) for v in features.values()):
-        return Features({(int(i),): _row(row) for i, row in features.items()})
+        free = _free_names({name for row in features.values() for name in row})
+        return Features({(int(i),): _row(row, free) for i, row in features.items()})
     columns = {str(name): np.asarray(features[name]) for name in features}
     if not columns:
         return Features()
@@ -94,16 +99,27 @@ def read_features(features: Any, axes: str = "YX") -> Features:
     if twice is not None and not several:
         raise ExportError(f"Expected one row for each object, found several with the id {twice}.")
     rows: dict[tuple[int, ...], Row] = {}
+    free = _free_names(columns)
     for number in np.flatnonzero(objects):
         key = tuple(int(k[number]) for k in keys)
-        row = _row({name: values[number] for name, values in columns.items()})
+        row = _row({name: values[number] for name, values in columns.items()}, free)
         rows[key] = _agreed(rows.get(key, row), row)
     return Features(rows, tuple(along))
 
 
-def _row(values: Mapping[str, Any]) -> Row:
-    """What a row says, in values that JSON knows."""
-    return {name: plain(value) for name, value in values.items() if not missing(value)}
+def _free_names(names: Collection[str]) -> dict[str, str]:
+    """Names for features, by those they have: the id's own would be taken for the id."""
+    return {name: _other(name, names) if name in OF_THE_ID else name for name in names}
+
+
+def _other(name: str, taken: Collection[str]) -> str:
+    """``"label_2"`` of ``"label"``, or the next number that is free."""
+    return next(other for number in count(2) if (other := f"{name}_{number}") not in taken)
+
+
+def _row(values: Mapping[str, Any], names: Mapping[str, str]) -> Row:
+    """What a row says under the names given, in values that JSON knows."""
+    return {names[name]: plain(value) for name, value in values.items() if not missing(value)}
 
 
 def _agreed(first: Row, second: Row) -> Row:
@@ -171,4 +187,13 @@ def plain(value: Any) -> Any:
 
 def missing(value: Any) -> bool:
     """Whether a value of a table says nothing."""
-    return value is None or (isinstance(value, (float, np.floating)) and not np.isfinite(value))
+    if isinstance(value, np.generic):
+        value = value.item()  # None of a time that is none
+    if value is None or isinstance(value, (str, int)):
+        return value is None
+    if isinstance(value, (float, np.floating)):
+        return not np.isfinite(value)
+    from pandas import isna
+
+    # Of a list or an array it says which elements are none.
+    return isna(value) is True

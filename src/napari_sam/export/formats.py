@@ -101,6 +101,29 @@ def format_of(path: str | Path, name: str | None = None) -> Format:
     return max(fitting, key=lambda pair: pair[0])[1]
 
 
+def refuse_other_endings(path: str | Path, name: str) -> None:
+    """Refuse a file name that says one format where another was chosen.
+
+    Parameters
+    ----------
+    path : str or Path
+    name : str
+        Name of the format that was chosen.
+
+    Raises
+    ------
+    ExportError
+        If there is no such format, or the name ends as another one does.
+    """
+    wanted, file = format_of(path, name), Path(path).name.lower()
+    other = next((f for f in FORMATS if f is not wanted and file.endswith(f.suffixes)), None)
+    if other is not None and not file.endswith(wanted.suffixes):
+        raise ExportError(
+            f"{path} ends as {other.title} does, and the format that was chosen is {wanted.title}. "
+            f"Choose one or the other: {wanted.suffixes[0]} is the ending of this format."
+        )
+
+
 def is_file_name(path: str | Path) -> bool:
     """Whether a name ends as a file of pixels or tables does, whether or not labels are written as such."""
     return Path(path).suffix.lower() in _FILES

@@ -97,7 +97,7 @@ def _ring(ring: NDArray[np.int64]) -> list[list[int]]:
 def _measurements(labelled: Labelled, plane: PlaneAt) -> dict[int, dict[str, float]]:
     """What QuPath lists of each object of a plane; JSON has no word for what is not a number."""
     axes: Axes = labelled.axes.pick("YX")
-    image = None if labelled.image is None else np.asarray(labelled.image[plane.index])
+    image = None if labelled.image is None else labelled.image[plane.index]
     table = region_table(plane.labels, image, axes=axes)
     names = {column: name for column in table if (name := _measurement_name(str(column)))}
     rows = table[["label", *names]].rename(columns=names).to_dict("records")

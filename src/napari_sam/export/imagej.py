@@ -34,7 +34,7 @@ def write(labelled: Labelled, path: Path) -> None:
                 roi = _roi(outline(mask))
                 roi.name = "-".join([*_place_names(labelled, plane), f"{label:0{width}d}"])
                 roi.properties = {"label": label, **labelled.features.of(label, plane.place)}
-                _set_position(roi, plane)
+                _set_position(roi, plane, labelled.shape)
                 entry = zipfile.ZipInfo(f"{roi.name}.roi", date)
                 archive.writestr(entry, roi.tobytes(), zipfile.ZIP_DEFLATED)
 
@@ -72,15 +72,16 @@ def _place_names(labelled: Labelled, plane: PlaneAt) -> list[str]:
     return [f"{axis}{at + 1:0{len(str(length))}d}" for (axis, at), length in lengths]
 
 
-def _set_position(roi: ImagejRoi, plane: PlaneAt) -> None:
-    """Say to which plane a ROI belongs.
+def _set_position(roi: ImagejRoi, plane: PlaneAt, shape: tuple[int, ...]) -> None:
+    """Say to which plane of labels of a shape a ROI belongs.
 
     ImageJ counts the planes of a plain stack, and has a channel, slice and frame only in a hyperstack (more
-    than one of these axes); the ROI Manager then ignores the other way.
+    than one of these axes, each with more than one position); the ROI Manager then ignores the other way.
     """
-    if len(plane.place) == 1:
-        roi.position = plane.index[0] + 1
+    long = {axis: at for (axis, at), length in zip(plane.place.items(), shape, strict=False) if length > 1}
+    if len(long) == 1:
+        roi.position = sum(long.values()) + 1
         return
-    roi.c_position = plane.place.get("c", -1) + 1
-    roi.z_position = plane.place.get("z", -1) + 1
-    roi.t_position = plane.place.get("t", -1) + 1
+    roi.c_position = long.get("c", -1) + 1
+    roi.z_position = long.get("z", -1) + 1
+    roi.t_position = long.get("t", -1) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,67 @@ from napari_sam.axes import ORDER, Axes
 from napari_sam.export.features import Features
 from napari_sam.export.formats import ExportError
 from napari_sam.label_ids import LabelError, whole
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Say what could not be read: a writer takes an error of the disk for one of the place it writes to.
+
+    Parameters
+    ----------
+    what : str
+        What is read within this block.
+
+    Raises
+    ------
+    ExportError
+        In place of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        raise ExportError(
+            f"The {what} could not be read ({error.strerror or error}{place}). Check that the disk it lies "
+            "on can be reached, and try again."
+        ) from error
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Source:
+    """An array that is read plane by plane, and that says so where it cannot be.
+
+    Parameters
+    ----------
+    array : array-like
+        May be lazy (dask, zarr).
+    what : str
+        What it is, for the message.
+    """
+
+    array: Any
+    what: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis."""
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels."""
+        return np.dtype(self.array.dtype)
+
+    def __getitem__(self, index: tuple[int, ...]) -> NDArray[Any]:
+        """Read one plane.
+
+        Raises
+        ------
+        ExportError
+            If it cannot be read.
+        """
+        with reading(self.what):
+            return np.asarray(self.array[index])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -31,14 +93,13 @@ class Labelled:
 
     Parameters
     ----------
-    array : array-like of int
-        Labels, 0 is background; axes in the order T, Z, C, Y, X. May be lazy (dask, zarr): it is read plane
-        by plane.
+    array : Source
+        Labels, 0 is background; axes in the order T, Z, C, Y, X.
     axes : Axes
         Its axes.
     features : Features
         What is known of each object, for example its predicted IoU.
-    image : array-like, optional
+    image : Source, optional
         The image that was labelled, for intensities; with or without channels at the end.
     image_name : str
         Name of the image file.
@@ -46,17 +107,17 @@ class Labelled:
         Whether an id is the same object in all planes of a stack.
     """
 
-    array: Any
+    array: Source
     axes: Axes
     features: Features = field(default_factory=Features)
-    image: Any = None
+    image: Source | None = None
     image_name: str = "image"
     linked: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of every axis."""
-        return tuple(self.array.shape)
+        return self.array.shape
 
     @property
     def plane_shape(self) -> tuple[int, int]:
@@ -69,10 +130,10 @@ class Labelled:
         Raises
         ------
         ExportError
-            If an id is negative or, in an array of floats, no whole number.
+            If an id is negative or, in an array of floats, no whole number; if it cannot be read.
         """
         try:
-            return whole(np.asarray(self.array[index]))
+            return whole(self.array[index])
         except LabelError as error:
             raise ExportError(str(error)) from error
 

@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from napari_sam.axes import ORDER, SECONDS, Axes, make_axes, unit_name
-from napari_sam.export import FORMATS, ExportError, export, format_of
+from napari_sam.export import export
+from napari_sam.export.formats import refuse_other_endings
+from napari_sam.spacing import pixel_spacing
+
+MARK = "napari_sam"
+"""Key of a layer's metadata that says what the plugin made it for."""
 
 _WORDS = {"time": "T", "frame": "T", "plane": "Z", "depth": "Z", "slice": "Z", "channel": "C"}
 
@@ -70,7 +75,11 @@ def _save(path: str, data: Any, attributes: dict[str, Any], format_name: str | N
 
 
 def write_layer(
-    path: str, data: Any, attributes: dict[str, Any], format_name: str | None = None
+    path: str,
+    data: Any,
+    attributes: dict[str, Any],
+    format_name: str | None = None,
+    image: Any = None,
 ) -> list[str]:
     """Export a Labels layer with its scale, units, axes and features.
 
@@ -81,10 +90,12 @@ def write_layer(
     data : array of int, or list of such
         The layer's data; of a multiscale layer the finest level is taken.
     attributes : dict
-        The layer's attributes as napari gives them: ``name``, ``scale``, ``units``, ``axis_labels``,
-        ``features``, ``multiscale``.
+        The layer's attributes as napari gives them: ``name``, ``units``, ``axis_labels``, ``features``,
+        ``multiscale``, ``metadata``, and how large its pixels are (see `layer_axes`).
     format_name : str, optional
         Name of the format; by default the file name's ending says it.
+    image : array, optional
+        Pixels of the image, of the labels' shape, with its channels last: their intensities are measured.
 
     Returns
     -------
@@ -97,28 +108,30 @@ def write_layer(
         If the name ends as another format does, or the layer cannot be written in this one.
     """
     if format_name is not None:
-        _refuse_other_endings(path, format_name)
+        refuse_other_endings(path, format_name)
     finest = data[0] if attributes.get("multiscale") else data
     written = export(
         finest,
         path,
         format=format_name,
         axes=layer_axes(len(finest.shape), attributes),
-        features=attributes.get("features"),
+        features=_without_sizes(attributes.get("features")),
+        image=image,
         image_name=attributes.get("name"),
+        linked=attributes.get("metadata", {}).get(MARK, {}).get("linked", True),
     )
     return [str(written)]
 
 
-def _refuse_other_endings(path: str, format_name: str) -> None:
-    """Refuse a name that says one format where the file type of the dialog says another."""
-    wanted = format_of(path, format_name)
-    other = next((f for f in FORMATS if f is not wanted and path.lower().endswith(f.suffixes)), None)
-    if other is not None and not path.lower().endswith(wanted.suffixes):
-        raise ExportError(
-            f"{path} ends as {other.title} does, and the file type that was chosen is {wanted.title}. "
-            f"Choose one or the other: {wanted.suffixes[0]} is the ending of this type."
-        )
+def _without_sizes(features: Any) -> Any:
+    """Features without sizes from when an object was made: it may have been painted in since.
+
+    Sizes are measured anew where a format has them.
+    """
+    if features is None:
+        return None
+    own = [name for name in features if name in ("area", "planes") or str(name).startswith("volume_")]
+    return features.drop(columns=own)
 
 
 def layer_axes(ndim: int, attributes: dict[str, Any]) -> Axes:
@@ -132,17 +145,15 @@ def layer_axes(ndim: int, attributes: dict[str, Any]) -> Axes:
     ndim : int
         Number of axes.
     attributes : dict
-        ``scale``, ``units`` and ``axis_labels`` of the layer, as far as they are known.
+        ``scale``, ``units`` and ``axis_labels`` of the layer, and what else says how large its pixels are
+        (`napari_sam.spacing.PLACED`), as far as they are known. A sheared layer is measured in pixels.
     """
-    scale = attributes.get("scale")
-    units = attributes.get("units")
+    scale = pixel_spacing(attributes)
+    units = attributes.get("units") if scale is not None else None
     names = _letters(attributes.get("axis_labels"), ndim)
     unit_names = [] if units is None or isinstance(units, str) else [unit_name(u) for u in units]
     if names is None and ndim == 3 and unit_names and unit_names[0] in SECONDS:
         names = "TYX"
-    if scale is not None:
-        # A layer that was mirrored has negative steps; sizes are what counts here.
-        scale = [abs(float(s)) for s in scale]
     return make_axes(ndim, names, scale, unit_names or units)
 
 

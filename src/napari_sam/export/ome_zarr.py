@@ -8,18 +8,19 @@ specification asks.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from napari_sam.axes import METRES, SECONDS, SPACE, Axes
 from napari_sam.export.atomic import replacing
 from napari_sam.export.formats import ExportError
-from napari_sam.export.labelled import Labelled
+from napari_sam.export.labelled import Labelled, Source
 from napari_sam.placement import Placement, placement
 
 NAME = "objects"
@@ -43,19 +44,25 @@ def write(labelled: Labelled, path: Path) -> None:
         if labelled.image is None:
             _write_labels(labelled, beside, "0.5", source=None)
             return
-        axes = labelled.axes
-        image = labelled.image
-        if len(image.shape) > len(axes.names):
+        axes, image, shape = labelled.axes, labelled.image, labelled.image.shape
+        if len(shape) > len(axes.names):
             # Channels at the end become an axis of their own in front of Y and X.
-            image = np.moveaxis(np.asarray(image), -1, -3)
-            axes = _with_channels(axes)
-        planes = ((i, np.asarray(image[i])) for i in np.ndindex(tuple(image.shape[:-2])))
-        attributes = _write_pyramid(
-            beside, planes, tuple(image.shape), np.dtype(image.dtype), axes, labelled.image_name, "0.5"
-        )
+            axes, shape = _with_channels(axes), (*shape[:-3], shape[-1], *shape[-3:-1])
+        planes = _planes(image, len(labelled.shape))
+        attributes = _write_pyramid(beside, planes, shape, image.dtype, axes, labelled.image_name, "0.5")
         _set_attributes(beside, attributes, "0.5")
         _write_labels(labelled, beside / "labels" / NAME, "0.5", source="../../")
         _list_labels(beside / "labels", NAME, "0.5")
+
+
+def _planes(image: Source, axes: int) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+    """Read the planes of an image one by one, where there are more axes with each channel of its own."""
+    for index in np.ndindex(image.shape[: axes - 2]):
+        pixels = image[index]
+        if pixels.ndim == 2:
+            yield index, pixels
+        else:
+            yield from (((*index, c), plane) for c, plane in enumerate(np.moveaxis(pixels, -1, 0)))
 
 
 def holds_image(path: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_sam.axes import SECONDS, unit_symbol
+from napari_sam.axes import METRES, SECONDS, Axes, unit_symbol
 from napari_sam.export.atomic import replacing
 from napari_sam.export.labelled import Labelled
 from napari_sam.export.ome_tiff import write as write_ome
@@ -17,6 +19,8 @@ from napari_sam.export.ome_tiff import write as write_ome
 # TIFF counts bytes in 32 bits; the rest is room for what stands around the pixels.
 CLASSIC_BYTES = 2**32 - 2**25
 EXACT_IN_FLOAT32 = 2**24
+WIDEST = 4e9
+"""So large and, inverted, so small a size may be: TIFF has fractions of whole numbers of 32 bits."""
 
 
 def write(labelled: Labelled, path: Path) -> None:
@@ -24,14 +28,16 @@ def write(labelled: Labelled, path: Path) -> None:
 
     ImageJ knows unsigned pixels of 8 and 16 bits and floats of 32 bits, nothing else. Ids up to 255 are
     written in 8 bits, up to 65,535 in 16 bits and above as float32, in which whole numbers are exact up to
-    2 ** 24. More ids than that, or more than 4 GB, are beyond ImageJ's TIFF.
+    2 ** 24. More ids than that, more than 4 GB, or pixels of a size for which there is no unit, are beyond
+    ImageJ's TIFF.
     """
     dtype = imagej_dtype(labelled.top)
     pixels = int(np.prod(labelled.shape))
-    if dtype is None or pixels * dtype.itemsize > CLASSIC_BYTES:
+    known = labelled.axes.in_one_unit()
+    sized = None if known is None else next(filter(_fits, _in_units(known)), None)
+    if dtype is None or pixels * dtype.itemsize > CLASSIC_BYTES or (sized is None and known is not None):
         write_ome(labelled, path)
         return
-    sized = labelled.axes.in_one_unit()
     y, x = (1.0, 1.0) if sized is None else sized.spacing[-2:]
     with replacing(path) as beside:
         tifffile.imwrite(
@@ -42,7 +48,7 @@ def write(labelled: Labelled, path: Path) -> None:
             imagej=True,
             resolution=(1 / x, 1 / y),
             resolutionunit="NONE",
-            metadata=_metadata(labelled),
+            metadata=_metadata(labelled, sized),
         )
 
 
@@ -55,8 +61,25 @@ def imagej_dtype(top: int) -> np.dtype[Any] | None:
     return np.dtype(np.float32) if top <= EXACT_IN_FLOAT32 else None
 
 
-def _metadata(labelled: Labelled) -> dict[str, Any]:
-    """Fields of ImageJ's description."""
+def _fits(sized: Axes) -> bool:
+    """Whether the sizes of Y and X can be written as the resolution of a TIFF."""
+    return all(1 / WIDEST <= size <= WIDEST for size in sized.spacing[-2:])
+
+
+def _in_units(sized: Axes) -> Iterator[Axes]:
+    """Give sizes in the unit that they have, then in the others, first that in which X is nearest to 1."""
+    yield sized
+    own = METRES.get(sized.units[-1])
+    if own is None:
+        return
+    nearest = sorted(METRES, key=lambda unit: abs(log(sized.spacing[-1]) + log(own / METRES[unit])))
+    for unit in nearest:
+        sizes = tuple(size * (own / METRES[unit]) for size in sized.spacing)
+        yield Axes(sized.names, sizes, (unit,) * len(sizes))
+
+
+def _metadata(labelled: Labelled, sized: Axes | None) -> dict[str, Any]:
+    """Fields of ImageJ's description, for sizes of space in one unit."""
     axes = labelled.axes
     fields: dict[str, Any] = {
         "axes": axes.names,
@@ -64,13 +87,15 @@ def _metadata(labelled: Labelled) -> dict[str, Any]:
         "max": float(max(labelled.top, 1)),
         "LUTs": [label_colours()],
     }
-    sized = axes.in_one_unit()
     if sized is not None:
         unit = sized.units[-1]
         # ImageJ writes a µ as its own name of the unit.
         fields["unit"] = "micron" if unit == "micrometer" else _ascii(unit_symbol(unit))
         if "Z" in sized.names:
             fields["spacing"] = sized.of("Z")[0]
+        elif "Z" in axes.names:
+            # Without a word of it, the step would be one of the unit of Y and X.
+            fields["zunit"] = "pixel"
     interval, time_unit = axes.of("T")
     if time_unit in SECONDS:
         fields["finterval"] = interval * SECONDS[time_unit]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_sam.export.atomic import remove
 from napari_sam.label_ids import numbered_anew
 from napari_sam.linking import Labels
+from napari_sam.locks import alone_at
 from napari_sam.progress import Progress, Steps, finish
 from napari_sam.tracks.value import TrackError, Tracks, births
 
@@ -39,13 +40,14 @@ def write_ctc(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> N
         The labels that were tracked, in the same order.
     folder : str or Path
         Made if it is missing. A result that is there already is replaced when the new one is complete; other
-        files stay.
+        files stay. While the files are put in place there is no ``res_track.txt``: it comes last.
 
     Raises
     ------
     TrackError
-        If there are more tracks than the format's 16 bits can number, or the labels have changed since they
-        were tracked.
+        If there are more tracks than the format's 16 bits can number, the labels have changed since they
+        were tracked or cannot be read, the folder cannot be written, or another program or run writes there
+        at this moment.
     """
     finish(ctc_steps(tracks, frames, folder))
 
@@ -62,20 +64,9 @@ def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> S
     total = length_hint(frames)
     digits = max(3, len(str(total - 1)))
     by_frame = {int(str(frame)): rows for frame, rows in pieces.groupby("frame")}
-    place = Path(folder)
-    made = not place.exists()
-    if not (place / RESULT_FILE).exists() and any(_MASK.fullmatch(old.name) for old in _files(place)):
-        raise TrackError(
-            f"{place} holds masks that are no older result: there is no {RESULT_FILE} beside them. "
-            "Choose another folder."
-        )
-    # Written into a folder of its own and then moved file by file: the place may hold what is not ours.
-    beside = place / ".result.partial"
-    try:
-        remove(beside)
-        beside.mkdir(parents=True)
-        for frame, labels in enumerate(frames):
-            mask = _numbered(np.asarray(labels), by_frame.pop(frame, None), frame)
+    with _replacing_result(Path(folder)) as beside:
+        for frame, labels in enumerate(_read(frames)):
+            mask = _numbered(labels, by_frame.pop(frame, None), frame)
             tifffile.imwrite(
                 beside / f"mask{frame:0{digits}d}.tif",
                 mask,
@@ -88,13 +79,55 @@ def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> S
             raise _changed(min(by_frame))
         text = "".join(f"{' '.join(map(str, line))}\n" for line in lines)
         (beside / RESULT_FILE).write_text(text)
-        _put_in_place(beside, place)
-        made = False
+
+
+def _read(frames: Iterable[Labels]) -> Iterator[Labels]:
+    """Read the labels frame by frame; what cannot be read is none of the place that is written to."""
+    try:
+        for labels in frames:
+            yield np.asarray(labels)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TrackError(
+            f"The labels could not be read ({reason}). Check that the disk they lie on can be reached, and "
+            "try again."
+        ) from error
+
+
+@contextmanager
+def _replacing_result(place: Path) -> Iterator[Path]:
+    """Give a folder to write a result to, and put its files in place only if all went well.
+
+    It lies in the place itself and is emptied file by file, for the place may hold what is not ours. A run
+    that was broken off in between leaves it there, which says that masks without tracks are its own.
+    """
+    beside = place / ".result.partial"
+    if _masks_alone(place) and not beside.exists():
+        raise TrackError(
+            f"{place} holds masks that are no older result: there is no {RESULT_FILE} beside them. "
+            "Choose another folder."
+        )
+    made = not place.exists()
+    busy = TrackError(
+        f"{place} is being written by another program or run at this moment. Wait until it is done, or "
+        "choose another folder."
+    )
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with alone_at(place / "result", busy):
+            try:
+                remove(beside)
+                beside.mkdir()
+                yield beside
+                _put_in_place(beside, place)
+                made = False
+            finally:
+                if not _masks_alone(place):
+                    remove(beside)
     except OSError as error:
         reason = error.strerror or str(error)
         raise TrackError(f"{place} could not be written ({reason}). Choose another folder.") from error
     finally:
-        remove(beside)
         if made:
             with suppress(OSError):
                 place.rmdir()
@@ -102,16 +135,23 @@ def ctc_steps(tracks: Tracks, frames: Iterable[Labels], folder: str | Path) -> S
 
 def _put_in_place(new: Path, place: Path) -> None:
     """Move a complete result to its folder, where an older one makes way."""
-    for old in _files(place):
-        if _MASK.fullmatch(old.name):
-            old.unlink()
-    for file in sorted(new.iterdir()):
-        os.replace(file, place / file.name)
+    # Old tracks beside new masks would look like a result.
+    (place / RESULT_FILE).unlink(missing_ok=True)
+    for old in _masks(place):
+        old.unlink()
+    for mask in _masks(new):
+        os.replace(mask, place / mask.name)
+    os.replace(new / RESULT_FILE, place / RESULT_FILE)
 
 
-def _files(place: Path) -> list[Path]:
-    """What lies in a folder; nothing if it is not there."""
-    return list(place.iterdir()) if place.is_dir() else []
+def _masks_alone(place: Path) -> bool:
+    """Whether masks lie in a folder without the file that makes them a result."""
+    return bool(_masks(place)) and not (place / RESULT_FILE).exists()
+
+
+def _masks(place: Path) -> list[Path]:
+    """Masks in a folder; none if it is not there."""
+    return [file for file in (place.iterdir() if place.is_dir() else ()) if _MASK.fullmatch(file.name)]
 
 
 def _numbered(labels: Labels, pieces: DataFrame | None, frame: int) -> NDArray[np.uint16]:

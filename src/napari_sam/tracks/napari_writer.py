@@ -6,6 +6,7 @@ from typing import Any
 
 from napari_sam.axes import movie_axes
 from napari_sam.export.napari_writer import told_by_napari
+from napari_sam.spacing import pixel_spacing
 from napari_sam.tracks.save import save_tracks
 from napari_sam.tracks.value import Tracks
 
@@ -44,5 +45,6 @@ def write_tracks(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """
     with told_by_napari():
         tracks = Tracks.of_napari(data, attributes.get("graph"), attributes.get("features"))
-        axes = movie_axes(data.shape[1] - 1, attributes.get("scale"), attributes.get("units"))
+        spacing = pixel_spacing(attributes)
+        axes = movie_axes(data.shape[1] - 1, spacing, spacing and attributes.get("units"))
         return [str(save_tracks(tracks, path, axes=axes))]
