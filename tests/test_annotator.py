@@ -42,6 +42,66 @@ def test_forth_and_back_with_everything_saved(images):
     assert person.name == "img3.tif"
 
 
+def test_who_turns_back_before_the_other_image_is_read_stays(images):
+    person = Person(images)
+    told = []
+    person.annotator.changed.connect(lambda: told.append(person.annotator.current))
+    person.annotator.go(3)
+    person.annotator.go(0)
+    assert "open" not in person.session.running
+    assert told == [0], "the list shows again which image is open"
+    person.runner.drain()
+    assert person.name == "img0.tif"
+    encoded = person.predictor.encoded
+    person.do("next")
+    assert person.name == "img1.tif"
+    assert person.predictor.encoded == encoded + 1, "of img2.tif: img1.tif was embedded ahead all the same"
+
+
+def test_steps_count_from_the_image_that_is_being_read(images):
+    person = Person(images)
+    person.annotator.go(1)
+    person.annotator.next()
+    person.runner.drain()
+    assert person.name == "img2.tif"
+    person.annotator.go(1)
+    person.annotator.previous()
+    person.annotator.previous()
+    assert person.said == ["This is the first image."]
+    person.runner.drain()
+    assert person.name == "img0.tif"
+    person.annotator.go(3)
+    person.annotator.go(3)
+    assert [job.kind for job in person.runner.queue].count("open") == 1
+    for _ in range(3):
+        person.annotator.previous()
+    assert "open" not in person.session.running, "back at the image on show"
+
+
+def test_an_image_that_breaks_on_the_way_back_is_skipped_in_that_direction(images):
+    person = Person(images)
+    person.do("go", 1)
+    (images / "img2.tif").write_bytes(b"no image")
+    person.annotator.go(3)
+    person.annotator.previous()
+    person.runner.drain()
+    assert person.name == "img1.tif"
+
+
+def test_a_folder_that_was_given_up_is_no_trouble_of_another(images):
+    person = Person(images)
+    said = []
+    person.annotator.said.connect(said.append)
+    person.session.commit(lambda objects: lambda: None)
+    assert person.said == ["There is no mask to commit yet. Click inside an object or draw a box around it."]
+    person.annotator.begin(str(images), str(images / "labels"))
+    person.session.cancel("list")
+    assert said == []
+    person.annotator.begin(str(images / "nowhere"), str(images / "labels"))
+    person.runner.drain()
+    assert said == [f"There is no folder {images / 'nowhere'}."]
+
+
 def test_looking_at_images_writes_no_labels(images):
     first = Person(images)
     first.draw(1)

@@ -37,6 +37,28 @@ def test_a_save_that_is_overtaken_by_the_next_one_is_known_to_it(images):
     assert np.array_equal(tifffile.imread(saved), drawn)
 
 
+def test_a_name_that_is_no_utf8_is_noted_and_read_again(images):
+    name = os.fsdecode(b"caf\xe9.tif")
+    try:
+        tifffile.imwrite(images / name, picture())
+    except (OSError, UnicodeError):
+        pytest.skip("this disk takes no such name")
+    person = Person(images)
+    number = [entry.name for entry in person.annotator.entries].index(name)
+    person.do("go", number)
+    person.draw(1)
+    person.do("mark", True)
+    assert person.annotator.close() == ("", "")
+    assert person.said == []
+    assert (images / "labels" / STATE_FILE).is_file()
+    later = AnnotationFolder(images, images / "labels")
+    assert (later.current, later.first) == (name, number)
+    entry = later.entries[number]
+    assert (entry.name, entry.state, entry.objects) == (name, "done", 1)
+    assert entry.labels.is_file()
+    assert later.open(number).labels.max() == 1
+
+
 def test_a_disk_that_is_full_costs_nothing(images, monkeypatch):
     person = Person(images)
     person.draw(1)

@@ -93,6 +93,16 @@ def test_a_full_disk_costs_the_place_on_disk_only(tmp_path, monkeypatch):
     assert desk.storage.trouble == ""
 
 
+def test_what_else_failed_is_not_said_of_the_folder(tmp_path):
+    desk = Desk().open(tmp_path / "s").load()
+    before = desk.storage.text
+    desk.session.commit(lambda objects: lambda: None)
+    assert "no mask to commit" in desk.failures[0]
+    desk.storage.precompute([rgb()], lambda: 0, None)
+    desk.session.cancel("precompute")
+    assert desk.storage.text == before
+
+
 def test_a_shared_folder_is_read_and_never_written(tmp_path):
     Desk().open(tmp_path / "s").load().look(rgb())
     desk = Desk().open(tmp_path / "s", read_only=True).load()

@@ -5,9 +5,9 @@ from tests.fakes import DiscPredictor
 from tests.interrupt import kill_until_done
 
 from napari_sam.progress import finish, time_left
-from napari_sam.store import EmbeddingCache, EmbeddingStore, StoreError, embed_stack
+from napari_sam.store import EmbeddingCache, EmbeddingStore, EmbedResult, StoreError, embed_stack
 from napari_sam.store.entry import MARK
-from napari_sam.store.precompute import nearest
+from napari_sam.store.precompute import SAMPLE, nearest
 
 
 class Drawn:
@@ -99,6 +99,63 @@ def test_a_store_too_small_for_the_stack_is_said_at_once(tmp_path):
     shared = EmbeddingStore(store.path, read_only=True)
     with pytest.raises(StoreError, match="reading only"):
         finish(embed_stack(predictor, Drawn(2), shared))
+
+
+class Slide(Drawn):
+    """Pictures of which some show nothing."""
+
+    def __init__(self, count: int, shown: set[int]) -> None:
+        super().__init__(count)
+        self.shown = shown
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        picture = super().__getitem__(index)
+        return picture if index in self.shown else np.zeros_like(picture)
+
+
+def embed_slide(slide: Slide, store: EmbeddingStore, predictor: DiscPredictor) -> EmbedResult:
+    middle = len(slide) // 2
+    return finish(
+        embed_stack(predictor, slide, store, first=middle, blank=lambda rgb: rgb.max() == 0, unit="tile")
+    )
+
+
+SIZE = 24 * 32 * 4
+"""Bytes of an embedding of a drawn picture."""
+
+
+def test_empty_tiles_need_no_room(tmp_path):
+    predictor = DiscPredictor()
+    assert predictor.embed(Drawn(1)[0]).nbytes == SIZE
+    store = EmbeddingStore(tmp_path / "s", max_bytes=5 * SIZE)
+    assert embed_slide(Slide(32, {16}), store, DiscPredictor()).computed == 1
+    # Those around the middle are there, as on a slide, and are all there is.
+    result = embed_slide(Slide(1000, {499, 500, 501}), store, DiscPredictor())
+    assert (result.computed, all(key in store for key in result.keys)) == (3, True)
+
+
+def test_tiles_that_show_something_and_do_not_fit_are_refused_at_once(tmp_path):
+    store = EmbeddingStore(tmp_path / "s", max_bytes=5 * SIZE)
+    for count in (40, 4000):
+        predictor, slide = DiscPredictor(), Slide(count, set(range(0, count, 2)))
+        with pytest.raises(StoreError, match="tiles or so that show something need") as caught:
+            embed_slide(slide, store, predictor)
+        assert int(str(caught.value).split()[1]) == pytest.approx(count / 2, rel=0.2)
+        assert predictor.encoded == 1
+        assert len(slide.read) <= 1 + SAMPLE, "however many there are"
+
+
+def test_a_store_that_fills_up_all_the_same_keeps_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_sam.store.precompute._Room._shown", 4)
+    store, predictor = EmbeddingStore(tmp_path / "s", max_bytes=5 * SIZE), DiscPredictor()
+    slide = Slide(32, set(range(10, 20)))
+    with pytest.raises(StoreError, match="the tiles embedded so far fill it"):
+        embed_slide(slide, store, predictor)
+    there = [(predictor.pixels_key(slide[n]), predictor.model_id) in store for n in (16, 17, 15, 18, 14)]
+    assert all(there), "the first ones above all"
+    wider = EmbeddingStore(tmp_path / "s", max_bytes=20 * SIZE)
+    result = embed_slide(slide, wider, predictor)
+    assert (result.computed, result.found) == (5, 5)
 
 
 def test_a_plane_that_is_not_there_is_refused(tmp_path):

@@ -26,6 +26,10 @@ class Progress:
     message: str = ""
 
 
+SILENT = Progress(0, 0)
+"""A step of which there is nothing to show."""
+
+
 @dataclass(frozen=True, slots=True)
 class Notice(Progress):
     """A step whose message a person is to be told also where no progress is shown."""

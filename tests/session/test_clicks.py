@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
+from threading import Event, Thread
+from types import SimpleNamespace
 
 import numpy as np
 from tests.fakes import disc_mask
 from tests.session.books import DISCS, LabelBook, Planes, PromptBook, picture
 
+from napari_sam.candidates import Candidates
 from napari_sam.masks import Box, Mask, mask_iou
 from napari_sam.prompts import Point, Prompts
+from napari_sam.session import LevelMemory, Offer
 
 
 def test_a_click_gives_three_candidates_with_the_best_preselected(session, runner, prompts):
@@ -85,6 +90,29 @@ def test_the_level_that_is_chosen_is_preselected_for_the_next_object(session, ru
     session.commit(book.write, partial(prompts.put, ()))
     # A level that was merely accepted does not count as a wish.
     assert list(session.levels._recent) == [1]
+
+
+def test_the_level_is_asked_for_while_others_are_picked():
+    """As the worker does, while objects are committed in the window."""
+    candidates = Candidates(tuple(SimpleNamespace(level=level) for level in (1, 2, 3)), preferred=0)
+    offers = [Offer(Prompts(), candidates, 0, "m", picked_level=level) for level in (1, 2, 3)]
+    memory, over, interval = LevelMemory(), Event(), sys.getswitchinterval()
+
+    def commit():
+        while not over.is_set():
+            for offer in offers:
+                memory.remember(offer)
+
+    window = Thread(target=commit)
+    sys.setswitchinterval(1e-6)
+    window.start()
+    try:
+        chosen = {memory.preselect(candidates) for _ in range(5000)}
+    finally:
+        over.set()
+        window.join()
+        sys.setswitchinterval(interval)
+    assert chosen <= {0, 1, 2}
 
 
 def test_boxes_and_masks_are_prompts_too(session, runner, prompts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -9,8 +10,10 @@ from tests.fakes import DiscPredictor, disc_mask
 from tests.session.books import DISCS, LabelBook, Planes, picture
 
 from napari_sam.masks import mask_iou
+from napari_sam.progress import SILENT, Progress, finish
 from napari_sam.prompts import Point, Prompts
 from napari_sam.session import Filters
+from napari_sam.session.work import in_steps
 
 
 def test_status_follows_model_and_plane(session, runner):
@@ -102,7 +105,33 @@ def test_a_download_tells_how_far_it_is_and_can_be_cancelled(session, runner, pr
     steps = runner.queue.pop().run()
     assert next(steps).message == "Downloading vit_l"
     steps.close()
-    assert asked == [False, True]
+    while len(asked) < 2:  # it stops when it asks next
+        time.sleep(0.001)
+
+
+def test_loading_that_reports_nothing_lets_others_have_their_turn():
+    """A server may not answer for a minute: neither clicks nor Cancel wait for it."""
+    answered, stopped = threading.Event(), threading.Event()
+
+    def stalled(progress, cancelled):
+        while not cancelled():
+            answered.wait(0.01)
+        stopped.set()
+
+    steps = in_steps(stalled, "Downloading vit_b")
+    assert [next(steps), next(steps)] == [SILENT, SILENT]
+    steps.close()
+    assert stopped.wait(5)
+
+    def slow(progress, cancelled):
+        progress(1, 2)
+        answered.wait(0.3)
+        return "loaded"
+
+    told = []
+    assert finish(in_steps(slow, "Downloading vit_b"), told.append) == "loaded"
+    assert set(told) == {Progress(1, 2, "Downloading vit_b")}
+    assert len(told) > 1
 
 
 def test_a_model_that_is_given_up_leaves_all_as_it_was(session, runner, predictor):

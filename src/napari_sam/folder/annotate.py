@@ -249,7 +249,8 @@ class AnnotationFolder:
             noted["images"][entry.name] = {**about, "labels": entry.labels.name}
         noted["current"] = current
         with replacing(self.labels / STATE_FILE) as beside:
-            beside.write_text(json.dumps(noted, indent=1, ensure_ascii=False), encoding="utf-8")
+            # In ASCII: a name that is no UTF-8 cannot be written otherwise.
+            beside.write_text(json.dumps(noted, indent=1), encoding="utf-8")
 
     def _named(self, number: int) -> Entry:
         """Entry of an image whose labels can have a file."""

@@ -78,9 +78,10 @@ class Opened:
             A position on each axis but Y and X.
         picks : sequence of (int or None), optional
             Channels that are red, green and blue; the first one for all if not given.
-        rule : {"displayed", "percentiles", "range"}
-            Contrast of the dock.
+        rule : {"displayed", "percentiles", "range", "tiles"}
+            Contrast of the dock. The plane is read whole, as one tile.
         """
+        rule = "range" if rule == "tiles" else rule
         where = tuple(plane)
         if self.rgb:
             colours = self.channels[0][where][..., :3]

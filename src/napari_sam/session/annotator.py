@@ -66,9 +66,9 @@ class FolderAnnotator:
         """The image on show: until the first one of another folder is there, still that of the last."""
         self._way, self._going_on = 1, True
         self._ahead: tuple[int, Read] | None = None
-        self._why = ""
-        session.failed.connect(self._on_failed)
-        session.finished.connect(self._on_finished)
+        self._reading = 0
+        """The image that is being read, while one is."""
+        session.job_failed.connect(self._on_failed)
 
     @property
     def folder(self) -> AnnotationFolder | None:
@@ -183,19 +183,35 @@ class FolderAnnotator:
             if snapshot is not None:
                 ledger.pending[number] = snapshot
 
+    @property
+    def _bound(self) -> int | None:
+        """The image that was turned to last: it is being read, or on show."""
+        return self._reading if "open" in self._session.running else self.current
+
     def _turn(self, number: int, *, on: bool) -> None:
         """Turn to an image; if it cannot be opened, go on to the next one where ``on``."""
-        if not 0 <= number < len(self.entries) or number == self.current or not self._may_leave():
+        here = self._bound
+        if not 0 <= number < len(self.entries) or number == here:
             return
-        self.keep()
-        self._way = 1 if self.current is None or number > self.current else -1
-        self._going_on = on
-        self._open(number)
+        if number == self.current:
+            self._stay()
+        elif self._may_leave():
+            self.keep()
+            self._way = 1 if here is None or number > here else -1
+            self._going_on = on
+            self._open(number)
+
+    def _stay(self) -> None:
+        """Go on with the image on show: the one that was turned to is not wanted any more."""
+        self._session.cancel("open")
+        self.changed.emit()
+        self._prefetch()
 
     def _step(self, way: int) -> None:
-        if self.current is None:
+        here = self._bound
+        if here is None:
             return
-        number = self._beyond(self.current, way)
+        number = self._beyond(here, way)
         if number is None:
             self.keep()
             self.said.emit("This is the last image." if way > 0 else "This is the first image.")
@@ -219,6 +235,7 @@ class FolderAnnotator:
             self._session.cancel("open")
             self._take(number, ahead[1])
         else:
+            self._reading = number
             run = partial(open_entry, self._ledger.folder, number, unsaved)
             self._session.request("open", run, partial(self._take, number))
 
@@ -287,15 +304,10 @@ class FolderAnnotator:
         elif number != self.current:
             self._ahead = number, found
 
-    def _on_failed(self, message: str) -> None:
-        """Keep the reason until it is told what failed."""
-        self._why = message
-
-    def _on_finished(self, kind: str, outcome: Any) -> None:
+    def _on_failed(self, kind: str, message: str) -> None:
         """Say why a folder cannot be used."""
-        if kind == "list" and outcome is None and self._why:
-            self.said.emit(self._why)
-        self._why = ""
+        if kind == "list":
+            self.said.emit(message)
 
     def _change(self, ledger: Ledger | None, number: int, **changes: Any) -> None:
         if ledger is not None:

@@ -71,6 +71,8 @@ class JobDesk:
     """A kind of work is over; with its outcome, or None if it failed or was given up."""
     failed = Signal(str)
     """Something went wrong; why, in plain words."""
+    job_failed = Signal(str, str)
+    """A kind of work failed; with the reason, which `failed` tells too."""
 
     def __init__(self) -> None:
         self._latest: dict[Kind, int] = {}
@@ -122,6 +124,7 @@ class JobDesk:
         if self._is_awaited(job):
             del self._waiting[job.kind]
             self.failed.emit(message)
+            self.job_failed.emit(job.kind, message)
             self.finished.emit(job.kind, None)
 
     def receive_progress(self, job: Job, progress: Progress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,7 +54,7 @@ class Offer:
 
 
 class LevelMemory:
-    """The ambiguity level that the person keeps choosing.
+    """The ambiguity level that the person keeps choosing; asked for in any thread.
 
     Sub-part, part and whole (nucleus, cell, colony) are the paper's three masks; who chose the cell for the
     last objects wants the cell for the next.
@@ -66,26 +66,27 @@ class LevelMemory:
     """
 
     def __init__(self, length: int = 3) -> None:
-        self._recent: deque[int] = deque(maxlen=length)
+        self._length = length
+        # Replaced as a whole: the worker may be at it while something is committed.
+        self._recent: tuple[int, ...] = ()
 
     @property
     def level(self) -> int | None:
         """Level picked most often of late, the latest among equals; None before the first pick."""
-        if not self._recent:
-            return None
-        counts = Counter(self._recent)
-        return max(reversed(self._recent), key=lambda level: counts[level])
+        recent = self._recent
+        counts = Counter(recent)
+        return max(reversed(recent), key=lambda level: counts[level], default=None)
 
     def remember(self, offer: Offer) -> None:
         """Learn from an object that was committed."""
         if offer.picked_level is not None:
-            self._recent.append(offer.picked_level)
+            self._recent = (*self._recent, offer.picked_level)[-self._length :]
 
     def preselect(self, candidates: Candidates) -> int:
         """Index of the candidate to choose first."""
-        levels = [c.level for c in candidates]
-        if SINGLE not in levels and self.level in levels:
-            return levels.index(self.level)
+        levels, level = [c.level for c in candidates], self.level
+        if SINGLE not in levels and level in levels:
+            return levels.index(level)
         return candidates.preferred
 
 

@@ -50,8 +50,7 @@ class Storage:
         self.store: EmbeddingStore | None = None
         self.foreign: MicroSamStore | None = None
         self.text = NOTHING
-        self._why = ""
-        session.failed.connect(self._on_failed)
+        session.job_failed.connect(self._on_failed)
         session.finished.connect(self._on_finished)
 
     @property
@@ -168,13 +167,11 @@ class Storage:
             done: EmbedResult = outcome
             before = f", {done.found} were there before" if done.found else ""
             self._say(f"Every {done.unit} is in the folder: {done.computed} embedded{before}.")
-        elif outcome is None and self._why and kind in ("store", "index", "precompute"):
-            self._say(self._why)
-        self._why = ""
 
-    def _on_failed(self, message: str) -> None:
-        """Keep the reason until it is told whose it is."""
-        self._why = message
+    def _on_failed(self, kind: str, message: str) -> None:
+        """Say why there is no folder, or not everything in it."""
+        if kind in ("store", "index", "precompute"):
+            self._say(message)
 
     def _say(self, text: str) -> None:
         self.text = text

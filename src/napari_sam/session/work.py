@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -21,7 +22,7 @@ from napari_sam.candidates import Candidates
 from napari_sam.embedding import Embedding
 from napari_sam.image import RGB
 from napari_sam.masks import Mask
-from napari_sam.progress import Progress, Steps
+from napari_sam.progress import SILENT, Progress, Steps
 from napari_sam.prompts import Point, Prompts
 from napari_sam.session.libraries import collecting_seldom, load_torch_libraries
 from napari_sam.session.offers import Annotation, Offer, Request, describe
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
     from napari_sam.tiling.large_plane import LargePlane, Sight
     from napari_sam.tiling.seen import Seen, StoredTiles
+
+PATIENCE = 0.1
+"""Seconds until work that reports nothing lets others have their turn."""
 
 Outcome = TypeVar("Outcome")
 Kept = EmbeddingCache | Shelf
@@ -138,18 +142,25 @@ def in_steps(
 ) -> Steps[Outcome]:
     """Turn work that reports (done, total) and asks whether to stop into a generator of progress.
 
-    The work runs in a thread of its own while the generator waits for it; closing the generator stops it.
+    The work runs in a thread of its own. The generator yields a few times a second, also while nothing is
+    reported, so that whoever runs it can do something else or close it. Work that is closed stops when it
+    asks next: a server that does not answer holds nobody up.
     """
     told: SimpleQueue[Progress | None] = SimpleQueue()
     stop = Event()
-    with ThreadPoolExecutor(1, "napari-sam-steps") as pool:
+    pool = ThreadPoolExecutor(1, "napari-sam-steps")
+    try:
         future = pool.submit(work, lambda done, total: told.put(Progress(done, total, message)), stop.is_set)
         future.add_done_callback(lambda _: told.put(None))
-        try:
-            while (step := told.get()) is not None:
+        step: Progress | None = SILENT
+        while step is not None:
+            with suppress(Empty):  # then the same once more
+                step = told.get(timeout=PATIENCE)
+            if step is not None:
                 yield step
-        finally:
-            stop.set()
+    finally:
+        stop.set()
+        pool.shutdown(wait=False)
     return future.result()
 
 
@@ -358,8 +369,3 @@ def sift(result: AutomaticResult, filters: Filters, model: str) -> Sifted:
     proposals = tuple(filtered.proposals[i] for i in painted.order)
     removed = {str(name): count for name, count in filtered.removed.items()}
     return Sifted(painted.labels, tuple(painted.masks), proposals, removed, model)
-
-
-def unlabelled(plane: NDArray[np.integer]) -> Mask:
-    """Region of a label plane, shape (H, W), that belongs to no object."""
-    return Mask.from_plane(np.asarray(plane) == 0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from napari_sam.image import RGB
@@ -15,6 +17,9 @@ from napari_sam.store.memory import Embeddings, Key
 
 if TYPE_CHECKING:
     from napari_sam.predictor import Predictor
+
+SAMPLE = 64
+"""Pictures that tell how many show something, where a store would be too small for all of them."""
 
 
 class Planes(Protocol):
@@ -112,7 +117,7 @@ def embed_stack(
     Raises
     ------
     StoreError
-        If the store is read-only, takes no more, or is too small for the stack.
+        If the store is read-only, takes no more, or is too small for what the stack shows.
     ValueError
         If ``first`` is not a plane of the stack.
     """
@@ -123,6 +128,7 @@ def embed_stack(
     keys: dict[int, Key] = {}
     left = list(range(total))
     found = computed = 0
+    room = _Room(store, planes, blank, unit)
     started = time.monotonic()
     while left:
         number = left.pop(nearest(left, first() if callable(first) else first))
@@ -135,14 +141,17 @@ def embed_stack(
         diameters = (diameter,) if other is None else (diameter, other)
         wanted = {(predictor.pixels_key(picture, d), predictor.model_id): d for d in diameters}
         # Read, and so counted as used: a damaged one is no longer there then.
-        missing = [key for key in wanted if store.get(key) is None]
+        there = {key: store.get(key) for key in wanted}
+        missing = [key for key, embedding in there.items() if embedding is None]
         for key in missing:
             embedding = known.get(key) if known is not None else None
             # One that is in tiles has no features of its own: it is another program's.
             if embedding is None or not embedding.features:
                 embedding = predictor.embed(picture, diameter=wanted[key])
-            _check_room(store, embedding.nbytes * len(wanted), total, unit)
+            room.require(embedding.nbytes, len(wanted))
             store.put(embedding)
+            there[key] = embedding
+        room.held |= {key: embedding.nbytes for key, embedding in there.items() if embedding is not None}
         computed += bool(missing)
         found += not missing
         keys[number] = next(iter(wanted))
@@ -151,10 +160,66 @@ def embed_stack(
     return EmbedResult(tuple(key for _, key in sorted(keys.items())), computed, found, unit)
 
 
-def _check_room(store: EmbeddingStore, nbytes: int, planes: int, unit: str) -> None:
-    """Refuse a stack of which the store would forget the first planes before the last are there."""
-    if store.max_bytes is not None and planes > 1 and nbytes * planes > store.max_bytes:
-        raise StoreError(
-            f"The {planes} {unit}s need about {nbytes * planes / 1e9:.1f} GB, the store "
-            f"{store.path} may take {store.max_bytes / 1e9:.1f} GB. Allow it more or embed fewer {unit}s."
-        )
+class _Room:
+    """Room for a stack in a store, which must not forget the first planes before the last are there.
+
+    Parameters
+    ----------
+    store, planes, blank, unit
+        See `embed_stack`.
+
+    Attributes
+    ----------
+    held : dict of tuple to int
+        Bytes of the embeddings that are in the store by now, by their keys.
+    """
+
+    def __init__(
+        self, store: EmbeddingStore, planes: Planes, blank: Callable[[RGB], bool] | None, unit: str
+    ) -> None:
+        self._store, self._planes, self._blank, self._unit = store, planes, blank, unit
+        self.held: dict[Key, int] = {}
+
+    def require(self, nbytes: int, each: int) -> None:
+        """Refuse an embedding if there is no room for it, or for as many as are to be expected.
+
+        Parameters
+        ----------
+        nbytes : int
+            Bytes of the embedding.
+        each : int
+            How many such embeddings a plane has.
+
+        Raises
+        ------
+        StoreError
+        """
+        limit, total = self._store.max_bytes, len(self._planes)
+        if limit is None or total * each * nbytes <= limit:
+            return
+        where, unit = f"{self._store.path} may take {limit / 1e9:.2f} GB", self._unit
+        count = self._shown
+        need = count * each * nbytes
+        if count > 1 and need > limit:
+            which = "" if count == total else " or so that show something"
+            raise StoreError(
+                f"The {count} {unit}s{which} need about {need / 1e9:.2f} GB, the store {where}. "
+                f"Allow it more or embed fewer {unit}s."
+            )
+        if self.held and sum(self.held.values()) + nbytes > limit:
+            raise StoreError(
+                f"The store {where}, and the {unit}s embedded so far fill it. They are kept. "
+                "Allow it more to go on."
+            )
+
+    @cached_property
+    def _shown(self) -> int:
+        """About how many pictures show something.
+
+        Estimated from some of all places: those that come first, around the one on show, may be all there is.
+        """
+        total = len(self._planes)
+        if self._blank is None:
+            return total
+        sample = random.Random(0).sample(range(total), min(SAMPLE, total))
+        return round(total * sum(not self._blank(self._planes[n]) for n in sample) / len(sample))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from napari_sam.masks import Box
+from napari_sam.store.notes import read_notes, write_notes
 from napari_sam.tile_grid import TileGrid
 
 FILE = "tiles.json"
@@ -65,8 +64,12 @@ def read_tiles(folder: Path, shape: tuple[int, int]) -> Tiles | None:
 def note_tiles(folder: Path, shape: tuple[int, int], side: int, halo: int, diameter: float | None) -> None:
     """Note how planes of a shape are cut, and a diameter at which one was encoded.
 
-    Diameters are added to those of the same cut; a new cut takes the place of the one before. The file is
-    replaced as a whole.
+    Diameters are added to those of the same cut; a new cut takes the place of the one before.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
     """
     notes = _notes(folder)
     known = notes.get(_name(shape))
@@ -75,9 +78,7 @@ def note_tiles(folder: Path, shape: tuple[int, int], side: int, halo: int, diame
     if known == note:
         return
     named = {name: one._asdict() for name, one in {**notes, _name(shape): note}.items()}
-    beside = folder / f"{FILE}.{os.getpid()}.partial"
-    beside.write_text(json.dumps(named, indent=1), encoding="utf-8")
-    beside.replace(folder / FILE)
+    write_notes(folder / FILE, named)
 
 
 class _Note(NamedTuple):
@@ -95,9 +96,9 @@ def _name(shape: tuple[int, int]) -> str:
 def _notes(folder: Path) -> dict[str, _Note]:
     """All notes; none where the file is missing or damaged: then the encoder is asked again."""
     try:
-        notes = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return {
-            name: _Note(**{**note, "diameters": tuple(note["diameters"])}) for name, note in notes.items()
+            name: _Note(**{**note, "diameters": tuple(note["diameters"])})
+            for name, note in read_notes(folder / FILE).items()
         }
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError):
         return {}
