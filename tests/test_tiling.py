@@ -288,6 +288,30 @@ def test_another_run_in_the_same_place_is_refused(tmp_path):
         segment(PLANE, tmp_path / "photo.png")
 
 
+def test_two_runs_at_a_time_in_the_same_place_are_refused(tmp_path):
+    """The first to end would take the finished tiles away from the other."""
+    path = tmp_path / "l.zarr"
+    read = rgb_reader(PLANE, contrast=Contrast(0, 255))
+    first = segment_plane(DiscPredictor(), read, PLANE.shape, path, SETTINGS, side=SIDE, halo=HALO)
+    next(step for step in first if isinstance(step, TileDone))
+    with pytest.raises(TilingError, match=r"Another run is writing .*l\.zarr at this moment"):
+        segment(PLANE, path)
+    assert len(finish(first).table) == len(ON_SEAMS)
+    assert len(segment(PLANE, path).table) == len(ON_SEAMS)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_scale_that_was_corrected_is_taken_over(tmp_path):
+    path, predictor = tmp_path / "l.zarr", DiscPredictor()
+    for spacing in (1.0, 0.5):
+        axes = Axes("YX", (spacing, spacing), ("micrometer", "micrometer"))
+        segment(PLANE, path, axes=axes, predictor=predictor)
+        image = zarr.open_group(path, mode="r").attrs["ome"]["multiscales"][0]
+        assert image["datasets"][0]["coordinateTransformations"][0]["scale"] == [spacing, spacing]
+        assert image["name"] == "l"
+    assert predictor.encoded == 12
+
+
 def run_killed(path: str) -> None:
     segment(PLANE, path, predictor=DiscPredictor(encode_seconds=0.03))
 

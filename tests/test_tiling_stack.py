@@ -137,3 +137,23 @@ def test_another_stack_in_the_same_place_is_refused(planes, tmp_path):
     planes[2] = Counting(disc_image(SHAPE, discs(0)))
     with pytest.raises(TilingError, match="or from another image"):
         finish(segment(planes, tmp_path / "s.ome.zarr"))
+
+
+def test_volumes_are_those_of_the_scale_of_now(planes, tmp_path):
+    path, predictor = tmp_path / "s.ome.zarr", DiscPredictor()
+    areas = finish(segment(planes, path, predictor=predictor, voxel=(1.0, "micrometer"))).table["area"]
+    encoded = predictor.encoded
+    again = finish(segment(planes, path, predictor=predictor, voxel=(0.5, "nanometer"))).table
+    assert predictor.encoded == encoded
+    assert [name for name in again if name.startswith("volume")] == ["volume_nm3"]
+    np.testing.assert_allclose(again["volume_nm3"], 0.5 * areas)
+    unknown = finish(segment(planes, path, predictor=predictor)).table
+    assert not [name for name in unknown if name.startswith("volume")]
+
+
+def test_two_runs_of_a_stack_at_a_time_are_refused(planes, tmp_path):
+    first = segment(planes, tmp_path / "s.ome.zarr")
+    next(step for step in first if isinstance(step, PlaneFilled))
+    with pytest.raises(TilingError, match="Another run is writing"):
+        finish(segment(planes, tmp_path / "s.ome.zarr"))
+    assert len(finish(first).table) > 0

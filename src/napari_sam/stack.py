@@ -235,10 +235,22 @@ def object_table(
         area=("area", "sum"),
         planes=("area", "size"),
     )
-    if voxel is not None:
-        table[f"volume_{unit_symbol(voxel[1]).replace('µ', 'u')}3"] = table["area"] * voxel[0]
     table = table.round({"predicted_iou": 4, "stability": 4}).reset_index()
-    return table[["index", *table.columns.drop("index")]]
+    return with_volumes(table[["index", *table.columns.drop("index")]], voxel)
+
+
+def with_volumes(table: DataFrame, voxel: tuple[float, str] | None) -> DataFrame:
+    """Add the volume to a table of objects, from their ``area``.
+
+    Parameters
+    ----------
+    table : DataFrame
+    voxel : tuple of (float, str), optional
+        Volume of a voxel and the unit of its sides; nothing is added where it is not known.
+    """
+    if voxel is None:
+        return table
+    return table.assign(**{f"volume_{unit_symbol(voxel[1]).replace('µ', 'u')}3": table["area"] * voxel[0]})
 
 
 def _readers(planes: Iterable[RGB]) -> Iterator[Callable[[], RGB]]:

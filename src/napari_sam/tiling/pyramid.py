@@ -71,8 +71,14 @@ class LabelPyramid:
             chunk = side >> k if _by_tile(side, k) else side
             chunks = (*(1 for _ in size[:-2]), *(min(chunk, n) for n in size[-2:]))
             group.create_array(str(k), shape=size, chunks=chunks, dtype=np.uint32, dimension_names=names)
-        group.attrs["ome"] = _metadata(path.name.split(".")[0], len(shapes), axes)
+        group.attrs["ome"] = _metadata(path.name.strip(".").split(".")[0], len(shapes), axes)
         return LabelPyramid(path)
+
+    def describe(self, axes: Axes) -> None:
+        """Say anew what the axes are, and how far apart the pixels lie."""
+        known, said = self.group.attrs["ome"], _metadata(self.path.name.split(".")[0], len(self.levels), axes)
+        if known != said:
+            self.group.attrs["ome"] = said
 
     @property
     def notes(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from napari_sam.axes import Axes
 from napari_sam.diameter import typical_diameter
+from napari_sam.locks import alone_at
 from napari_sam.progress import Progress, Steps, time_left
 from napari_sam.store import Embeddings
 from napari_sam.tile_grid import TileGrid
@@ -209,7 +211,7 @@ def segment_plane(
     Raises
     ------
     TilingError
-        If something else is at ``path``, or an unfinished run with other settings.
+        If something else is at ``path``, an unfinished run with other settings, or a run that is going on.
     """
     from napari_sam.everything import settings_for
 
@@ -219,20 +221,36 @@ def segment_plane(
         yield Progress(0, len(grid), "looking how large the objects are")
         diameter = tile_diameter(predictor, read, grid)
     job = TiledJob(grid, settings, Path(path).absolute(), diameter)
-    source = source or fingerprint(read, grid.shape, most=side)
-    notes = open_job(job, job.identity(predictor.model_id, source), axes)
-    if notes.get("complete"):
-        job.tiles.clear()  # there still, where a run was killed between its last two steps
-        return read_result(job)
-    missing = [n for n in job.grid.outwards(first) if n not in job.tiles]
-    total, started = len(job.grid), time.monotonic()
-    for count, number in enumerate(missing):
-        done = total - len(missing) + count
-        left = time_left(time.monotonic() - started, count, len(missing) - count)
-        for step in job.run_tile(predictor, read, number, kept, alone=True):
-            yield Progress(done, total, f"tile {done + 1} of {total}: {step.message}{left}")
-        yield TileDone(done + 1, total, f"tile {done + 1} of {total}{left}", tile=number)
-    return (yield from finish_job(job))
+    with only_run(job.path):
+        source = source or fingerprint(read, grid.shape, most=side)
+        notes = open_job(job, job.identity(predictor.model_id, source), axes)
+        if notes.get("complete"):
+            job.tiles.clear()  # there still, where a run was killed between its last two steps
+            return read_result(job)
+        missing = [n for n in job.grid.outwards(first) if n not in job.tiles]
+        total, started = len(job.grid), time.monotonic()
+        for count, number in enumerate(missing):
+            done = total - len(missing) + count
+            left = time_left(time.monotonic() - started, count, len(missing) - count)
+            for step in job.run_tile(predictor, read, number, kept, alone=True):
+                yield Progress(done, total, f"tile {done + 1} of {total}: {step.message}{left}")
+            yield TileDone(done + 1, total, f"tile {done + 1} of {total}{left}", tile=number)
+        return (yield from finish_job(job))
+
+
+@contextmanager
+def only_run(path: Path) -> Iterator[None]:
+    """Keep other runs off a label image: the first to end would take the tiles away from the others.
+
+    Raises
+    ------
+    TilingError
+        If another run is at it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    busy = f"Another run is writing {path} at this moment. Wait until it is done, or choose another name."
+    with alone_at(path, TilingError(busy)):
+        yield
 
 
 def tile_diameter(predictor: Predictor, read: Read, grid: TileGrid) -> float | None:
@@ -280,6 +298,8 @@ def open_labels(
             f"{path} was made with other settings, another model or from another image. "
             "Delete it or choose another name."
         )
+    if axes is not None:
+        pyramid.describe(axes)  # the scale may have been corrected since
     return pyramid
 
 

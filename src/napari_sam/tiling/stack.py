@@ -17,7 +17,7 @@ import numpy as np
 from napari_sam.axes import Axes
 from napari_sam.linking import Linker, LinkSettings, Lookup, blocks
 from napari_sam.progress import Progress, Steps
-from napari_sam.stack import StackResult, object_table
+from napari_sam.stack import StackResult, object_table, with_volumes
 from napari_sam.tile_grid import TileGrid
 from napari_sam.tiling.pyramid import LabelPyramid
 from napari_sam.tiling.run import (
@@ -25,6 +25,7 @@ from napari_sam.tiling.run import (
     TileDone,
     TiledResult,
     complete,
+    only_run,
     open_labels,
     read_result,
     segment_plane,
@@ -133,43 +134,51 @@ def segment_tiled_stack(
         source = " ".join(fingerprint(planes[number], grid.shape, most=side) for number in looked_at)
     about = [source, len(planes), asdict(linker.settings) if linker is not None else None]
     identity = job.identity(predictor.model_id, repr(about))
-    stack = open_labels(job.path, (len(planes), *shape), side, identity, axes)
-    beside = plane_job(job, 0).path.parent
-    if stack.notes.get("complete"):
-        shutil.rmtree(beside, ignore_errors=True)  # where a run was killed between its last two steps
-        return read_result(job)
-    work = _Work(stack, job, len(planes))
-    tables: list[DataFrame] = []
-    for number, read in enumerate(planes):
-        steps = segment_plane(
-            predictor,
-            read,
-            shape,
-            plane_job(job, number).path,
-            settings,
-            side=side,
-            halo=halo,
-            diameter=diameter,
-            source=plane_source(source, number),
-            kept=kept,
-        )
-        table = (yield from work.show(steps, number)).table
-        labels = work.plane(number)
-        lookup = np.arange(len(table) + 1, dtype=np.int32) if linker is None else linker.add(labels)
-        yield from work.fill(number, lookup, "linking")
-        table = table[table["area"] > 0]
-        tables.append(table.assign(index=lookup[table["index"].to_numpy()]))
-        yield PlaneFilled((number + 1) * len(grid), work.total, work.where(number), plane=number)
-    if linker is not None:
-        linked = StackResult(len(planes), linker.relabelling(), linker.lengths)
-    else:
-        linked = StackResult.unlinked(tables)
-    if not linked.unchanged:
-        for number in range(len(planes)):
-            yield from work.renumber(number, linked.relabelling)
-    complete(stack, dict(object_table(tables, linked, voxel)))
-    shutil.rmtree(beside, ignore_errors=True)
-    return read_result(job)
+    with only_run(job.path):
+        stack = open_labels(job.path, (len(planes), *shape), side, identity, axes)
+        beside = plane_job(job, 0).path.parent
+        if stack.notes.get("complete"):
+            shutil.rmtree(beside, ignore_errors=True)  # where a run was killed between its last two steps
+            return _result(job, voxel)
+        work = _Work(stack, job, len(planes))
+        tables: list[DataFrame] = []
+        for number, read in enumerate(planes):
+            steps = segment_plane(
+                predictor,
+                read,
+                shape,
+                plane_job(job, number).path,
+                settings,
+                side=side,
+                halo=halo,
+                diameter=diameter,
+                source=plane_source(source, number),
+                kept=kept,
+            )
+            table = (yield from work.show(steps, number)).table
+            labels = work.plane(number)
+            lookup = np.arange(len(table) + 1, dtype=np.int32) if linker is None else linker.add(labels)
+            yield from work.fill(number, lookup, "linking")
+            table = table[table["area"] > 0]
+            tables.append(table.assign(index=lookup[table["index"].to_numpy()]))
+            yield PlaneFilled((number + 1) * len(grid), work.total, work.where(number), plane=number)
+        if linker is not None:
+            linked = StackResult(len(planes), linker.relabelling(), linker.lengths)
+        else:
+            linked = StackResult.unlinked(tables)
+        if not linked.unchanged:
+            for number in range(len(planes)):
+                yield from work.renumber(number, linked.relabelling)
+        complete(stack, dict(object_table(tables, linked)))
+        shutil.rmtree(beside, ignore_errors=True)
+        return _result(job, voxel)
+
+
+def _result(job: TiledJob, voxel: tuple[float, str] | None) -> TiledResult:
+    """Return the result of a stack that is complete, with volumes by the scale of now."""
+    result = read_result(job)
+    kept = [name for name in result.table if not str(name).startswith("volume_")]  # runs of old kept theirs
+    return replace(result, table=with_volumes(result.table[kept], voxel))
 
 
 def plane_job(job: TiledJob, number: int) -> TiledJob:
