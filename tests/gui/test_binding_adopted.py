@@ -73,6 +73,22 @@ def test_adopted_labels(bound):
     assert bound.binding.read(bound.plane).mask.area == 101
 
 
+def test_an_adopted_label_that_moved_within_its_box_is_no_longer_used_up(bound):
+    """Its place, its size and its number of pixels stay: only the pixels themselves tell."""
+    labels = bound.viewer.add_labels(np.zeros((40, 50), int))
+    labels.data[5:9, 6:12] = 1
+    labels.data[6, 7] = 0
+    bound.binding.adopt(labels)
+    bound.binding.clear(bound.plane)
+    assert not bound.binding.read(bound.plane)
+    labels.data_setitem((np.array([6]), np.array([7])), 1)
+    labels.data_setitem((np.array([7]), np.array([8])), 0)
+    assert bound.binding.read(bound.plane).mask.area == 23
+    labels.data_setitem((np.array([7]), np.array([8])), 1)
+    labels.data_setitem((np.array([6]), np.array([7])), 0)
+    assert not bound.binding.read(bound.plane), "it is again what was used up"
+
+
 def test_adopted_labels_of_another_scale():
     bound = Bound((40, 60))
     labels = bound.viewer.add_labels(np.zeros((10, 15), int), scale=(4, 4), translate=(1.5, 1.5))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+from napari.components import ViewerModel
 from tests.gui.bound import Bound
 
 from napari_sam._napari.coordinates import PlaneIndex
-from napari_sam._napari.course import Course
+from napari_sam._napari.course import Course, ground_of
+from napari_sam._napari.planes import Channels, iter_planes
+from napari_sam.propagation import PropagationSettings
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,25 @@ def test_what_has_no_place_along_the_planes_is_said_on_each():
     painted[2, 5:9, 5:9] = 1
     bound.binding.adopt(bound.viewer.add_labels(painted))
     assert list(course(bound, 4).said(bound.binding)) == [2]
+
+
+def test_an_object_is_followed_anew_where_the_model_sees_another_picture(rng):
+    """Of another channel, or in another contrast, nothing that was followed before may be used again."""
+    viewer = ViewerModel()
+    image = viewer.add_image(rng.integers(0, 4000, (3, 4, 64, 64)).astype(np.uint16))
+    options = [
+        {"channels": Channels(0, 0, 0, axis=0)},
+        {"channels": Channels(1, 1, 1, axis=0)},
+        {"channels": Channels(0, 1, None, axis=0)},
+        {"contrast": "percentiles"},
+        {"contrast": "range"},
+        {},
+    ]
+    grounds = [
+        ground_of("model", iter_planes(viewer, image, 1, **option)[0], 1, PropagationSettings(), None)
+        for _ in range(2)
+        for option in options
+    ]
+    assert grounds[: len(options)] == grounds[len(options) :]
+    different = grounds[: len(options)]
+    assert not any(a == b for a, b in combinations(different, 2))

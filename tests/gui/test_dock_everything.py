@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +14,9 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from tests.fakes import DiscPredictor, disc_image, disc_mask
 from tests.gui.dock import DISCS, disc_picture
 
+from napari_sam._napari.panels.everything_panel import STEPS, EverythingPanel
 from napari_sam.masks import Mask, mask_iou, masks_of_labels
+from napari_sam.session import Filters
 
 pytestmark = pytest.mark.gui
 
@@ -75,6 +80,30 @@ def test_segment_all_filter_accept_undo(desk):
     desk.press_button(desk.dock.commit_panel.undo)
     assert not desk.target.data.any()
     assert desk.errors == []
+
+
+def test_sliders_that_were_not_moved_mean_what_they_were_shown_for(qtbot):
+    """They have a thousand positions, which is not every number."""
+    panel = EverythingPanel()
+    qtbot.addWidget(panel)
+    given = Filters(0.6625, 0.5505, 500, 199_500)
+    panel.show_results((120, 200_000), given)
+    assert panel.filters == given
+    assert panel.labels["area"].text() == "500 to 199\u2009500 px"
+    panel.stability.setValue(700)
+    assert panel.filters == replace(given, stability=0.7)
+    low, high = panel.area.value()
+    assert high == STEPS
+    panel.area.setValue((low + 100, high))
+    moved = panel.filters.min_area
+    assert panel.filters == replace(given, stability=0.7, min_area=moved)
+    assert moved > 600
+    panel.area.setValue((low, high - 1))
+    panel.area.setValue((low, high))
+    assert panel.filters.max_area == inf, "the end is no limit where a person put it"
+    beyond = Filters(0.66, 0.55, 10, 1_000_000)
+    panel.show_results((120, 200_000), beyond)
+    assert panel.filters == beyond, "there may be smaller and larger objects in other planes"
 
 
 def test_accepted_at_once_is_what_the_sliders_say(desk):
@@ -292,7 +321,26 @@ def test_export_from_the_dock(desk, tmp_path, monkeypatch):
         desk.until(lambda file=file: (tmp_path / file).exists() and "export" not in desk.session.running)
         assert file in panel.text.text()
     assert np.array_equal(tifffile.imread(tmp_path / "cells.tif"), desk.target.data)
-    assert len(pd.read_csv(tmp_path / "cells.csv")) == 1
+    table = pd.read_csv(tmp_path / "cells.csv")
+    image = desk.dock.bench.image
+    inside = image.data[desk.target.data == 1]
+    np.testing.assert_allclose(table["intensity_mean"], [inside.mean()])
+    assert panel.text.text().endswith(f"cells.csv, with the intensities of {image.name!r}")
+
+
+@pytest.mark.parametrize(("said", "rows"), [("as the layer says", 1), ("depths", 1), ("time points", 2)])
+def test_planes_of_a_file_that_does_not_say_it_are_said_to_be_times(desk, tmp_path, said, rows):
+    labels = np.zeros((3, 40, 50), int)
+    labels[:2, 5:15, 10:30] = 4
+    layer = desk.viewer.add_labels(labels)
+    desk.dock.sections["Export"].set_expanded(True)
+    planes = desk.dock.export_panel.planes
+    planes.setCurrentIndex(planes.findText(said))
+    desk.dock.export(layer, str(tmp_path / "cells.csv"), "table")
+    desk.until(lambda: (tmp_path / "cells.csv").exists() and "export" not in desk.session.running)
+    table = pd.read_csv(tmp_path / "cells.csv")
+    assert len(table) == rows
+    assert ("volume_px" in table) == (rows == 1)
 
 
 @pytest.mark.parametrize("answer", ["Yes", "No"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -13,6 +14,10 @@ from typer.testing import CliRunner
 import napari_sam.predictor
 from napari_sam import cli
 from napari_sam._napari.panels import settings_panel
+from napari_sam._napari.settings_file import stack_window
+from napari_sam.files import open_image
+from napari_sam.folder import stack_contrast
+from napari_sam.image import percentile_contrast
 from napari_sam.recipe import Recipe, load_recipe, save_recipe
 
 pytestmark = pytest.mark.gui
@@ -162,3 +167,79 @@ def test_settings_are_loaded_into_the_dock(open_desk, tmp_path, monkeypatch):
     desk.press_button(panel.load)
     assert "found modle" in panel.text.text()
     assert "found modle" in desk.errors[0]
+
+
+def load(desk, path, text):
+    """What the panel says after loading a file with these lines."""
+    path.write_text(text)
+    desk.dock.many.settings.load(str(path))
+    return desk.dock.many.settings_panel.text.text()
+
+
+def test_the_contrast_of_a_whole_stack_is_set_to_what_a_folder_run_takes(open_desk, tmp_path):
+    stack = np.stack([disc_picture().astype(np.uint16) * (10 + z) for z in range(12)])
+    desk = open_desk(image=stack).wait_ready()
+    assert load(desk, tmp_path / "s.yaml", "contrast: stack\ngamma: 0.5") == "Loaded from s.yaml"
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack", metadata={"axes": "ZYX"})
+    with open_image(tmp_path / "stack.tif") as image:
+        (window,) = stack_contrast(image)
+    layer = desk.dock.bench.image
+    assert tuple(layer.contrast_limits) == pytest.approx(window)
+    assert layer.gamma == 0.5
+    saved = desk.dock.many.settings.recipe()
+    assert (saved.contrast[0], saved.gamma) == (pytest.approx(window), 0.5)
+    # A plane alone is looked at whole, there as here.
+    picture = np.arange(4_000_000).reshape(2000, 2000)
+    assert stack_window(picture) == stack_window(picture[None]) == percentile_contrast(picture)
+
+
+def test_what_the_image_has_no_place_for_is_told(open_desk, tmp_path):
+    desk = open_desk().wait_ready()
+    file, panel = tmp_path / "s.yaml", desk.dock.image_panel
+    grey = desk.dock.bench.image
+
+    def said(text):
+        return load(desk, file, text)
+
+    told = said("contrast: plane\ngamma: 0.5\ndiameter: 30.25")
+    assert "the gamma 0.5, since there is one with the contrast as displayed only" in told
+    assert "the diameter 30.25, for which the dock has 30.3." in told
+    limits = grey.contrast_limits
+    told = said("contrast: [[0, 50], [0, 90], [0, 70]]\ngamma: 0.7")
+    assert "Not taken: the contrast (it is that of 3 channels, the image has 1)" in told
+    assert (grey.contrast_limits, grey.gamma) == (limits, 0.7)
+    told = said("automatic: {prompts: grid, points_per_side: 300}")
+    assert "Not taken: a grid of 300, for which the dock has 256" in told
+    assert "found nonsense" in said("automatic: {nonsense: 3}")
+
+    flat = desk.viewer.add_image(np.full((180, 200), 7, np.uint8), name="flat")
+    desk.until(lambda: desk.dock.bench.image is flat)
+    assert "all pixels of 'flat' are the same" in said("contrast: stack")
+    lazy = desk.viewer.add_image(da.from_array(np.stack([disc_picture()] * 4)), name="lazy")
+    desk.until(lambda: desk.dock.bench.image is lazy)
+    assert "Not taken: the contrast ('lazy' is not in memory" in said("contrast: stack\ngamma: 0.5")
+    assert lazy.gamma == 0.5
+
+    channels = desk.viewer.add_image(np.stack([disc_picture()] * 3), name="channels")
+    desk.until(lambda: desk.dock.bench.image is channels)
+    told = said("channels: [2, 0, null]")
+    assert "channels along an axis of a layer have one contrast together; choose percentiles" in told
+    assert panel.picked_channels() == (0, (2, 0, None))
+    assert "one contrast" in said("channels: [2, 0, null]\ncontrast: [[0, 50], [0, 90], [0, 70]]")
+    assert said("channels: [2, 0, null]\ncontrast: [[0, 50], [0, 90], [0, 50]]") == "Loaded from s.yaml"
+    assert channels.contrast_limits == [0, 50]
+    assert said("contrast: [[0, 60]]") == "Loaded from s.yaml"
+    assert panel.picked_channels()[0] is None, "as displayed, as in the file"
+
+    colours = desk.viewer.add_image(np.stack([disc_picture()] * 3, axis=-1), rgb=True, name="colours")
+    desk.until(lambda: desk.dock.bench.image is colours)
+    assert said("channels: [0, 1, 2]") == "Loaded from s.yaml"
+    told = said("channels: [2, 1, 0]\ncontrast: [[10, 200]]\ngamma: 0.5")
+    assert told.count("Not taken") == 3
+    for what in ("the channels", "the contrast", "the gamma 0.5"):
+        assert f"Not taken: {what}, since" in told
+
+    desk.viewer.layers.clear()
+    desk.until(lambda: desk.dock.bench.image is None)
+    assert "Not taken: contrast, gamma, since there is no image yet" in said("gamma: 0.5")
+    assert said("contrast: plane") == "Loaded from s.yaml"

@@ -177,7 +177,7 @@ def test_a_store_of_micro_sam_serves_its_image(open_desk, tmp_path):
     encoded = desk.predictor.encoded
     panel = choose(desk, tmp_path / "e.zarr")
     desk.until(lambda: "its 3 planes are used" in panel.text.text())
-    assert desk.dock.image_panel.contrast.currentText() == "darkest to brightest"
+    assert desk.dock.image_panel.contrast.currentText() == "darkest to brightest of each tile"
     for z in range(3):  # the plane that was on show may have come into memory meanwhile
         desk.viewer.dims.set_current_step(0, z)
         desk.until(lambda: desk.session.status.phase == "ready" and desk.session.status.cached)

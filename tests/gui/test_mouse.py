@@ -14,7 +14,7 @@ from tests.gui.geometries import POSES, show
 
 from napari_sam._napari.binding import PromptBinding
 from napari_sam._napari.commit import commit_mask
-from napari_sam._napari.coordinates import cursor_pixels, plane_index, visible_box
+from napari_sam._napari.coordinates import plane_index, visible_box, world_to_pixels
 from napari_sam._napari.layers import add_labels_layer, add_preview_layer
 from napari_sam.masks import Mask
 
@@ -49,6 +49,11 @@ def posed(viewer, name):
         binding.disconnect()
 
 
+def at_cursor(viewer, image):
+    """Position of the mouse in image pixels."""
+    return world_to_pixels(viewer, image, viewer.cursor.position)
+
+
 @pytest.mark.slow
 def test_clicks_labels_and_preview_are_on_the_pixel_in_any_pose(make_napari_viewer):
     """One viewer for all poses: a window costs more than all that is done in it."""
@@ -58,7 +63,7 @@ def test_clicks_labels_and_preview_are_on_the_pixel_in_any_pose(make_napari_view
         with posed(viewer, name) as (image, plane, target, binding):
             spot = bright_spot(viewer)
             move(viewer, spot)
-            pixels[name, "hover"] = plane.project(cursor_pixels(viewer, image))[0] - target
+            pixels[name, "hover"] = plane.project(at_cursor(viewer, image))[0] - target
             click(viewer, spot)
             (point,) = binding.read(plane).points
             pixels[name, "click"] = np.array([point.y, point.x]) - target
@@ -174,6 +179,6 @@ def test_view_box_is_what_the_canvas_shows(make_napari_viewer):
     picture_of(viewer)
     y0, x0, y1, x1 = visible_box(viewer, image)
     move(viewer, (1, 1))
-    np.testing.assert_allclose(cursor_pixels(viewer, image), (y0 - 0.5, x0 - 0.5), atol=1)
+    np.testing.assert_allclose(at_cursor(viewer, image), (y0 - 0.5, x0 - 0.5), atol=1)
     move(viewer, (height - 2, width - 2))
-    np.testing.assert_allclose(cursor_pixels(viewer, image), (y1 - 0.5, x1 - 0.5), atol=1)
+    np.testing.assert_allclose(at_cursor(viewer, image), (y1 - 0.5, x1 - 0.5), atol=1)

@@ -12,8 +12,10 @@ from napari.components import ViewerModel
 from tests.gui.geometries import POSES, show
 
 from napari_sam._napari.coordinates import PlaneError
+from napari_sam._napari.large import large_plane
 from napari_sam._napari.planes import Channels, Pictures, current_plane, iter_planes
-from napari_sam.image import ImageError
+from napari_sam.image import ImageError, plane_to_rgb, range_contrast
+from napari_sam.masks import Box
 
 
 @pytest.fixture
@@ -240,3 +242,18 @@ def test_walk_along_several_layers(viewer, rng):
     for z, picture in enumerate(Pictures(iter_planes(viewer, red, 0, Channels(red, None, blue)))):
         np.testing.assert_array_equal(picture[..., 0], data[0, z])
         np.testing.assert_array_equal(picture[..., 2], data[1, z])
+
+
+def test_darkest_to_brightest_is_that_of_the_plane_also_where_it_is_read_in_parts(viewer):
+    ramp = np.tile(np.linspace(0, 1000, 512).astype(np.uint16), (300, 1))
+    image = viewer.add_image(ramp)
+    read = large_plane(viewer, image, None, "range", None).levels[0].read
+    whole = plane_to_rgb(ramp, contrast=range_contrast(ramp))
+    np.testing.assert_array_equal(read(Box(0, 0, 64, 64)), whole[:64, :64])
+    np.testing.assert_array_equal(current_plane(viewer, image, contrast="range").read(), whole)
+    np.testing.assert_array_equal(
+        current_plane(viewer, image, contrast="range").read(Box(5, 70, 50, 90)), whole[5:50, 70:90]
+    )
+    tile = ramp[:64, :64]
+    read = large_plane(viewer, image, None, "tiles", None).levels[0].read
+    np.testing.assert_array_equal(read(Box(0, 0, 64, 64)), plane_to_rgb(tile, contrast=range_contrast(tile)))

@@ -67,3 +67,21 @@ def test_cache_folder_wins_over_the_environment(monkeypatch, tmp_path):
     assert os.environ[CACHE_VARIABLE] == "elsewhere"
     use_cache_folder(tmp_path)
     assert os.environ[CACHE_VARIABLE] == str(tmp_path)
+
+
+@pytest.mark.parametrize("given", ["elsewhere", None])
+def test_without_a_cache_folder_the_environment_is_again_as_it_was(monkeypatch, tmp_path, given):
+    monkeypatch.setenv(CACHE_VARIABLE, "elsewhere")
+    if given is None:
+        monkeypatch.delenv(CACHE_VARIABLE)
+    for _ in range(2):  # each dock says so
+        use_cache_folder(tmp_path / "one")
+    use_cache_folder(tmp_path / "other")
+    assert os.environ[CACHE_VARIABLE] == str(tmp_path / "other")
+    for _ in range(2):
+        use_cache_folder(None)
+        assert os.environ.get(CACHE_VARIABLE) == given
+    use_cache_folder(tmp_path)
+    monkeypatch.setenv(CACHE_VARIABLE, "set by somebody since")
+    use_cache_folder(None)
+    assert os.environ[CACHE_VARIABLE] == "set by somebody since"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import threading
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from napari_sam._napari.workers import PRIORITY, InferenceWorker, in_plain_words
+from napari_sam.files import refused
 from napari_sam.progress import Progress
 from napari_sam.session.jobs import Kind
 
@@ -267,6 +269,12 @@ def test_mistakes_of_ours_are_logged_and_told(worker, heard, until, caplog):
 )
 def test_lack_of_memory_in_plain_words(error):
     assert "not enough memory" in in_plain_words(error)
+
+
+def test_what_a_disk_refuses_is_said_as_in_the_terminal():
+    full = OSError(errno.ENOSPC, "No space left on device", "cells.tif")
+    assert in_plain_words(full).startswith("The disk is full: cells.tif cannot be written. Make room")
+    assert in_plain_words(full) == refused.in_plain_words(full)
 
 
 def test_progress_without_news_is_thinned_out(worker, heard, until):

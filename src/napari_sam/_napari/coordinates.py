@@ -248,11 +248,6 @@ def world_to_pixels(viewer: ViewerModel, image_layer: Layer, position: ArrayLike
     return plane.embed(pixels)[0]
 
 
-def cursor_pixels(viewer: ViewerModel, image_layer: Layer) -> Float:
-    """Position of the mouse in image pixels, shape (image_layer.ndim,)."""
-    return world_to_pixels(viewer, image_layer, viewer.cursor.position)
-
-
 def visible_box(viewer: ViewerModel, image_layer: Layer) -> tuple[float, float, float, float]:
     """Half-open box (y0, x0, y1, x1) in image pixels around what the canvas shows of the plane.
 

@@ -98,5 +98,8 @@ def ground_of(
     model_id: str, plane: Plane, axis: int, settings: PropagationSettings, diameter: float | None
 ) -> Any:
     """What a trail depends on besides what was said: on the same ground, its stretches may be used again."""
-    sources = [None if s is None else (id(s.data), s.transposed, s.contrast, s.gamma) for s in plane.sources]
+    sources = [
+        None if s is None else (id(s.data), s.slices, s.transposed, s.contrast, s.gamma, s.stretch)
+        for s in plane.sources
+    ]
     return model_id, plane.layer_id, axis, plane.index, sources, settings, diameter

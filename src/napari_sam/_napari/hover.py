@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam._napari.coordinates import PlaneError, world_to_pixels
 from napari_sam._napari.signs import NEGATIVE
+from napari_sam.levels import to_level
+from napari_sam.prompts import Point, Prompts
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -63,7 +65,8 @@ class Hover:
             position = world_to_pixels(bench.viewer, image, event.position)
         except PlaneError:
             return None
-        y, x = plane.index.project(position)[0]
-        (fy, fx), (height, width) = plane.factors, plane.shape
-        y, x = (y + 0.5) / fy - 0.5, (x + 0.5) / fx - 0.5
-        return (float(y), float(x)) if -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5 else None
+        y, x = plane.index.project(position)[0].tolist()
+        (point,) = to_level(Prompts((Point(y, x),)), plane.factors).points
+        height, width = plane.shape
+        inside = -0.5 <= point.y < height - 0.5 and -0.5 <= point.x < width - 0.5
+        return (point.y, point.x) if inside else None

@@ -28,6 +28,7 @@ from napari_sam.export.napari_writer import layer_axes
 from napari_sam.levels import FULL
 from napari_sam.masks import Box
 from napari_sam.session.large import file_name
+from napari_sam.spacing import pixel_spacing
 from napari_sam.tiling.pyramid import LabelPyramid
 from napari_sam.weights.folders import cache_folder
 
@@ -59,7 +60,7 @@ def folder_of(layer: Labels) -> Path | None:
     return Path(folder) if folder is not None else None
 
 
-def finest(layer: Labels) -> Any:
+def finest(layer: Labels | Image) -> Any:
     """The layer's data at full resolution."""
     return layer.data[0] if layer.multiscale else layer.data
 
@@ -162,9 +163,10 @@ class Part:
     def pixels(self) -> Axes:
         """Distances between the labels' pixels, and their units."""
         image, factors = self.image, (*(1.0 for _ in self.axes[:-2]), *self.factors)
+        spacing = pixel_spacing(image)
         attributes = {
-            "scale": [image.scale[a] * f for a, f in zip(self.axes, factors, strict=True)],
-            "units": [image.units[a] for a in self.axes],
+            "scale": spacing and [spacing[a] * f for a, f in zip(self.axes, factors, strict=True)],
+            "units": spacing and [image.units[a] for a in self.axes],
             "axis_labels": [image.axis_labels[a] for a in self.axes],
         }
         return layer_axes(len(self.axes), attributes)
@@ -233,9 +235,10 @@ class InImage:
 
 def _axes(image: Image, ndim: int) -> Axes:
     """Axes of a layer on an image."""
+    spacing = pixel_spacing(image)
     attributes = {
-        "scale": image.scale[-ndim:],
-        "units": image.units[-ndim:],
+        "scale": spacing and spacing[-ndim:],
+        "units": spacing and image.units[-ndim:],
         "axis_labels": image.axis_labels[-ndim:],
     }
     return layer_axes(ndim, attributes)

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.commit import store_rows
 from napari_sam._napari.large_labels import Part, add_filling_labels, folder_of, store_highest
-from napari_sam._napari.layers import said_of, set_filling
+from napari_sam._napari.layers import said_of, set_filling, set_linked
 from napari_sam.levels import FULL
 from napari_sam.session.large import LabelsAt, everything_tiled, stack_tiled
 
@@ -169,6 +169,7 @@ class LargeRun(QObject):
             store_highest(layer, int(table["index"].max()) if len(table) else 0)
             if part.in_order and part.factors == FULL:
                 said_of(layer)["by_hand"] = True
+            set_linked(layer, "plane" not in table)
             # Planes that are not linked have the same ids each; napari shows one row for an id.
             if "plane" not in table:
                 store_rows(layer, table)  # objects that were added by hand keep theirs

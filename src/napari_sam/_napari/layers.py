@@ -22,6 +22,7 @@ from napari_sam._napari.coordinates import (
     unit_factors,
 )
 from napari_sam._napari.signs import CLICK_COLOURS, LINE_COLOURS, POSITIVE
+from napari_sam.export.napari_writer import MARK
 from napari_sam.masks import Box, Mask
 
 if TYPE_CHECKING:
@@ -70,9 +71,6 @@ class Frame:
 
 
 Role = Literal["points", "shapes", "labels", "preview"]
-
-MARK = "napari_sam"
-"""Key of a layer's metadata that says what the layer is for."""
 
 
 def twin(image_layer: Layer, ndim: int | None = None) -> dict[str, Any]:
@@ -159,6 +157,11 @@ def is_own(layer: Layer, image_layer: Layer, role: Role | None = None) -> bool:
 def role_of(layer: Layer) -> Role | None:
     """What a layer was made for here; None for the person's own."""
     return said_of(layer).get("role")
+
+
+def set_linked(layer: Labels, linked: bool) -> None:
+    """Note whether an id is the same object on all planes, or another one on each."""
+    layer.metadata.setdefault(MARK, {})["linked"] = linked
 
 
 def set_filling(layer: Labels, filling: bool) -> None:

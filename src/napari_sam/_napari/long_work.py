@@ -24,7 +24,8 @@ class LongWork:
     """
 
     def __init__(self, session: AnnotationSession, panels: Mapping[str, Any]) -> None:
-        self.export_path = ""
+        self.export_said = ""
+        """What is said when an export is complete."""
         self._session = session
         self._panels = panels
         session.started.connect(self._on_started)
@@ -54,4 +55,4 @@ class LongWork:
         else:
             panel.progress.stop()
         if kind == "export":
-            panel.say(f"Written to {self.export_path}" if outcome else "Nothing was written.")
+            panel.say(self.export_said if outcome else "Nothing was written.")

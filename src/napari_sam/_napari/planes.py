@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from napari_sam._napari.coordinates import PlaneError, PlaneIndex, plane_index
 from napari_sam.image import RGB, Contrast, ImageError, plane_to_rgb, range_contrast
 from napari_sam.masks import Box
-from napari_sam.tiling.read import sampled_contrast
+from napari_sam.tiling.read import sampled_contrast, whole_range
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-ContrastMode = Literal["displayed", "percentiles", "range"]
-"""The layer's contrast window and gamma, percentiles of the plane, or its darkest and brightest pixel."""
+ContrastMode = Literal["displayed", "percentiles", "range", "tiles"]
+"""The layer's contrast window and gamma, percentiles of the plane, its darkest and brightest pixel, or, where
+a plane is read in tiles, those of each tile, as micro-sam does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,8 @@ class Source:
     contrast: Windows | None
     gamma: float = 1.0
     colours: bool = False
-    full_range: bool = False
+    stretch: Literal["plane", "tile"] | None = None
+    """Where no contrast is chosen: from the darkest to the brightest pixel, of the plane or what is read."""
 
     def read(self, box: Box | None = None) -> RGB:
         """Read the plane, or a box of it, and bring it to 8-bit RGB; nothing else of the data is read."""
@@ -75,15 +77,19 @@ class Source:
             plane = plane[..., :3]
         if plane.dtype == bool:
             plane = plane.astype(np.uint8) * 255
-        if self.full_range:
-            return plane_to_rgb(plane, contrast=range_contrast(plane))
+        contrast = self.contrast
+        if contrast is None and self.stretch is not None:
+            of_tile = box is None or self.stretch == "tile"
+            contrast = range_contrast(plane) if of_tile else self.windows()
         if not self.colours:
-            return plane_to_rgb(plane, contrast=self.contrast, gamma=self.gamma)
-        return plane_to_rgb(plane, contrast=self.contrast, channels=(0, 1, 2))
+            return plane_to_rgb(plane, contrast=contrast, gamma=self.gamma)
+        return plane_to_rgb(plane, contrast=contrast, channels=(0, 1, 2))
 
-    def windows(self) -> Windows:
-        """Contrast that holds for the whole plane, out of blocks spread over it if none was chosen."""
-        return sampled_contrast(_Blocks(self)) if self.contrast is None else self.contrast
+    def windows(self) -> Windows | None:
+        """Contrast of the whole plane, read off it if none was chosen; None if each tile has its own."""
+        if self.contrast is not None or self.stretch == "tile":
+            return self.contrast
+        return (whole_range if self.stretch else sampled_contrast)(_Blocks(self))
 
     def raw(self, box: Box) -> NDArray[Any]:
         """Values in a box as they are, (y, x) or (y, x, colour) as displayed."""
@@ -187,7 +193,7 @@ class Plane:
 
     def windows(self) -> tuple[Windows | None, ...]:
         """Contrast of each source that holds for all of it, as `with_windows` takes it; reads blocks."""
-        found: dict[int, Windows] = {}
+        found: dict[int, Windows | None] = {}
         for source in self.sources:
             if source is not None and id(source) not in found:
                 found[id(source)] = source.windows()
@@ -219,7 +225,7 @@ def current_plane(
         Any dtype; RGB(A); numpy, dask, zarr or a multiscale pyramid of these; any number of axes.
     channels : Channels, optional
         Which channels become red, green and blue; as a grey or RGB picture if not given.
-    contrast : {"displayed", "percentiles", "range"}
+    contrast : {"displayed", "percentiles", "range", "tiles"}
         See `ContrastMode`.
     level : int
         Level of a pyramid, 0 for full resolution.
@@ -331,8 +337,9 @@ def _source(
         slice(None) if i is None else min(round(i / scale), int(size) - 1)
         for i, scale, size in zip(index.index, scales, data.shape, strict=False)
     )
-    if contrast == "range":
-        return Source(data, slices, index.flipped, None, colours=bool(layer.rgb), full_range=True)
+    if contrast in ("range", "tiles"):
+        stretch: Literal["plane", "tile"] = "plane" if contrast == "range" else "tile"
+        return Source(data, slices, index.flipped, None, colours=bool(layer.rgb), stretch=stretch)
     if layer.rgb:
         return Source(data, slices, index.flipped, _colour_window(data.dtype, contrast), colours=True)
     if contrast == "percentiles":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -137,7 +138,8 @@ def _shapes(layer: Shapes, ground: Ground) -> Iterator[Said]:
 def _labels(layer: Labels, ground: Ground) -> Iterator[Said]:
     """Each label on the plane as a mask."""
     for label, mask in masks_of_labels(labels_on(layer, ground)).items():
-        key = (label, mask.y0, mask.x0, mask.pixels.shape, mask.area)
+        pixels = hashlib.blake2b(np.packbits(mask.pixels).tobytes(), digest_size=16).digest()
+        key = (label, mask.y0, mask.x0, mask.pixels.shape, pixels)
         yield Said(key, Prompts(box=mask.box, mask=mask), label)
 
 

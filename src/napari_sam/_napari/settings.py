@@ -12,6 +12,8 @@ from napari.settings import get_plugin_settings
 
 PLUGIN = "napari-sam-cells"
 CACHE_VARIABLE = "NAPARI_SAM_CACHE"
+_replaced: dict[str | None, str | None] = {}
+"""The value that the variable was given here, with the one that was there before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Preferences:
     cache_bytes : int
         Memory that embeddings may take.
     cache_folder : Path, optional
-        Where models are kept; None for the usual place.
+        Where models and the labels of large images are kept; None for the usual place.
     store_folder : str
         Folder of embeddings; empty for none.
     store_read_only : bool
@@ -95,9 +97,23 @@ def on_preferences_changed(callback: Callable[[Preferences], None]) -> Callable[
 
 
 def use_cache_folder(folder: Path | None) -> None:
-    """Let models and embeddings be kept in a folder; it wins over the environment variable."""
+    """Let models and the labels of large images be kept in a folder.
+
+    Parameters
+    ----------
+    folder : Path or None
+        It wins over the environment variable, which without it is again what it was.
+    """
+    now = os.environ.get(CACHE_VARIABLE)
+    given = _replaced.get(now, now)
+    _replaced.clear()
     if folder is not None:
+        _replaced[str(folder)] = given
         os.environ[CACHE_VARIABLE] = str(folder)
+    elif given is not None:
+        os.environ[CACHE_VARIABLE] = given
+    else:
+        os.environ.pop(CACHE_VARIABLE, None)
 
 
 def _settings() -> Any:

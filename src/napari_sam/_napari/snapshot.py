@@ -42,11 +42,6 @@ class Snapshot:
     negative_shapes: NDArray[np.bool_]
     spent: frozenset[Spent] = frozenset()
 
-    @property
-    def empty(self) -> bool:
-        """Whether there was nothing."""
-        return not len(self.clicks) and not self.shapes
-
     @staticmethod
     def of(points: Points | None, shapes: Shapes | None, spent: frozenset[Spent] = frozenset()) -> Snapshot:
         """Note what the layers hold now."""

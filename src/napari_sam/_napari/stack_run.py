@@ -20,10 +20,11 @@ from napari_sam._napari.ids import next_label
 from napari_sam._napari.label_pixels import CommitError
 from napari_sam._napari.large import is_large
 from napari_sam._napari.large_run import LargeRun
-from napari_sam._napari.layers import add_labels_layer, is_own, set_filling, twin_plane
+from napari_sam._napari.layers import add_labels_layer, is_own, set_filling, set_linked, twin_plane
 from napari_sam._napari.planes import Pictures, Plane
 from napari_sam.axes import voxel_volume
 from napari_sam.linking import LinkSettings
+from napari_sam.spacing import pixel_spacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,6 +182,7 @@ class StackRun(QObject):
         layer, total = self._layer, len(self._planes)
         self._let_go()
         if layer is not None:
+            set_linked(layer, "plane" not in table)
             # Planes that are not linked have the same ids each; napari shows one row for an id.
             if len(table) and "plane" not in table:
                 store_rows(layer, table.assign(index=table["index"] + self._below))
@@ -285,6 +287,8 @@ def _is_free(labels: Labels, image: Image, planes: Sequence[Plane], channel_axis
 
 
 def _voxel(image: Image, axis: int, plane: PlaneIndex) -> tuple[float, str] | None:
-    """Volume of a voxel of a stack along an axis, by the image's scale; None where that is not known."""
-    axes = (axis, *plane.axes)
-    return voxel_volume([image.scale[a] for a in axes], [image.units[a] for a in axes])
+    """Volume of a voxel of a stack along an axis, by the size of its pixels; None where that is not known."""
+    axes, spacing = (axis, *plane.axes), pixel_spacing(image)
+    if spacing is None:
+        return None
+    return voxel_volume([spacing[a] for a in axes], [image.units[a] for a in axes])

@@ -16,6 +16,7 @@ from napari_sam._napari.stack_run import StackRun
 from napari_sam._napari.track_run import TrackRun
 from napari_sam._napari.trail_run import TrailRun
 from napari_sam.axes import METRES, unit_name, unit_symbol
+from napari_sam.spacing import pixel_spacing
 
 if TYPE_CHECKING:
     from napari_sam._napari.panels.commit_panel import CommitPanel
@@ -149,10 +150,8 @@ class StackWork(QObject):
         if image is None or axis is None:
             return
         unit = unit_name(image.units[axis])
-        known = unit in METRES
-        self.panel.set_step(
-            abs(float(image.scale[axis])) if known else 1.0, unit_symbol(unit) if known else ""
-        )
+        spacing = pixel_spacing(image) if unit in METRES else None
+        self.panel.set_step(spacing[axis] if spacing else 1.0, unit_symbol(unit) if spacing else "")
 
     def _show_trail(self) -> None:
         self.panel.follow.show_trail(self.trail.trail)

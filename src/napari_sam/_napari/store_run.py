@@ -105,7 +105,7 @@ class StoreRun(QObject):
     def _on_matched(self) -> None:
         """Show the planes to the model as micro-sam did: what was computed then holds for them."""
         contrast = self._image_panel.contrast
-        contrast.setCurrentIndex(contrast.findData("range"))
+        contrast.setCurrentIndex(contrast.findData("tiles"))
 
     def _on_plane(self) -> None:
         bench = self._bench

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_sam._napari.large_labels import finest
 from napari_sam._napari.layers import is_filling, twin
 from napari_sam.axes import AxesError, movie_axes
 from napari_sam.progress import Progress
+from napari_sam.spacing import pixel_spacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +72,7 @@ class TrackRun(QObject):
             return
         self._labels = layer
         spacing = axes.pixel_size()[0]
-        work = partial(find, Frames(layer_data(layer)), settings, spacing, renumber)
+        work = partial(find, Frames(finest(layer)), settings, spacing, renumber)
         self._bench.session.request("track", work)
 
     def save(self, layer: TracksLayer, path: str) -> None:
@@ -81,7 +83,7 @@ class TrackRun(QObject):
         try:
             found, labels = self._sources.get(layer, (None, lambda: None))
             tracks, source = as_shown(layer, found), labels()
-            frames = Frames(layer_data(source)) if source is not None else None
+            frames = Frames(finest(source)) if source is not None else None
             axes = layer_movie_axes(layer)
         except (AxesError, TrackError) as error:
             self.failed.emit(str(error))
@@ -205,11 +207,7 @@ def as_shown(layer: TracksLayer, found: Tracks | None) -> Tracks:
     return Tracks(table[[*tracks.table, "label", "area"]].astype({"label": int}), tracks.parents or kept)
 
 
-def layer_data(layer: Labels) -> Any:
-    """Labels of a layer at full resolution."""
-    return layer.data[0] if layer.multiscale else layer.data
-
-
 def layer_movie_axes(layer: Labels | TracksLayer) -> Axes:
     """Axes of a layer of a movie, with its scale and units."""
-    return movie_axes(layer.ndim, layer.scale, layer.units)
+    spacing = pixel_spacing(layer)
+    return movie_axes(layer.ndim, spacing, spacing and layer.units)

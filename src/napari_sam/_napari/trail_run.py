@@ -21,6 +21,7 @@ from napari_sam.masks import Mask, Overlap
 from napari_sam.session import Decision
 from napari_sam.session.trail import ChoiceMemory, settled
 from napari_sam.session.work import memory_of, tiles_of
+from napari_sam.spacing import pixel_spacing
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -395,5 +396,5 @@ def _nothing() -> None:
 
 def _pixel_size(image: Image, plane: PlaneIndex) -> tuple[float, float]:
     """Distance between pixels down and to the right; its sign does not matter, nor does its unit."""
-    scale = abs(image.scale)
-    return float(scale[plane.rows]), float(scale[plane.columns])
+    spacing = pixel_spacing(image) or abs(image.scale)
+    return float(spacing[plane.rows]), float(spacing[plane.columns])

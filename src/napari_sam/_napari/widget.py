@@ -19,6 +19,7 @@ from napari_sam._napari.label_pixels import as_now
 from napari_sam._napari.layers import is_filling, is_own, role_of
 from napari_sam._napari.long_work import LongWork
 from napari_sam._napari.many_images import ManyImages
+from napari_sam._napari.measured import intensities
 from napari_sam._napari.painted import OncePainted
 from napari_sam._napari.panels.candidate_panel import CandidatePanel
 from napari_sam._napari.panels.commit_panel import CommitPanel
@@ -127,8 +128,11 @@ class SegmentAnythingDock(Docked):
             self.export_panel.say("The file before is still being written. Wait for it, or cancel it.")
             return
         data, attributes, _ = as_now(layer)
-        self._long_work.export_path = path
-        self.session.request("export", partial(write_layer, path, data, attributes, format_name))
+        if (first := self.export_panel.planes.currentData()) is not None and layer.ndim == 3:
+            attributes["axis_labels"] = (first, "Y", "X")
+        image, of_image = intensities(self.viewer, layer, self.bench.image, format_name)
+        self._long_work.export_said = f"Written to {path}{of_image}"
+        self.session.request("export", partial(write_layer, path, data, attributes, format_name, image))
 
     def commit(self) -> int:
         """Write the chosen masks, or the object that was followed, into labels; returns how many."""

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 from qtpy.QtCore import QObject, Qt, Signal
 
+from napari_sam.files import refused
 from napari_sam.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -269,7 +270,9 @@ def in_plain_words(error: BaseException) -> str:
     text = str(error).strip()
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
         return "There is not enough memory. Choose a smaller model or plane, or close other programs."
-    if isinstance(error, ValueError | OSError) and text:
+    if isinstance(error, OSError) and text:
+        return refused.in_plain_words(error)
+    if isinstance(error, ValueError) and text:
         return text
     return f"Something went wrong inside the plugin ({type(error).__name__}: {text}). Please report it."
 

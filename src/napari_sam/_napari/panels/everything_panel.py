@@ -61,6 +61,8 @@ class EverythingPanel(Panel):
         self.accept = QPushButton("Accept into labels")
         self.discard = QPushButton("Discard")
         self._areas = (1, 2)
+        # Where each slider was put, and the exact number that it was put there for, until it is moved.
+        self._given: list[tuple[int, float] | None] = [None] * 4
         self._lay_out()
         self._connect()
         self.show_results(None)
@@ -69,15 +71,21 @@ class EverythingPanel(Panel):
 
     @property
     def filters(self) -> Filters:
-        """Where the sliders stand."""
-        low, high = self.area.value()
-        return Filters(
-            self.predicted_iou.value() / STEPS,
-            self.stability.value() / STEPS,
+        """Where the sliders stand; of those that were not moved, what they were shown for."""
+        iou, stability, low, high = self._positions
+        meant = (
+            iou / STEPS,
+            stability / STEPS,
             # The ends mean no limit at all, whatever rounding does to them.
             0 if low == 0 else self._area_at(low),
             inf if high == STEPS else self._area_at(high),
         )
+        return Filters(*(m if g is None else g[1] for m, g in zip(meant, self._given, strict=True)))
+
+    @property
+    def _positions(self) -> tuple[int, int, int, int]:
+        """Positions of the sliders: predicted IoU, stability, smallest and largest area."""
+        return self.predicted_iou.value(), self.stability.value(), *self.area.value()
 
     def show_results(self, areas: tuple[int, int] | None, filters: Filters | None = None) -> None:
         """Show the sliders for new masks.
@@ -87,7 +95,8 @@ class EverythingPanel(Panel):
         areas : tuple of int, optional
             Smallest and largest area among the masks; None hides the sliders.
         filters : Filters, optional
-            Where the sliders are to stand.
+            Where the sliders are to stand. A slider has fewer positions than there are numbers: these hold
+            exactly until it is moved.
         """
         self._results.setVisible(areas is not None)
         if areas is None or filters is None:
@@ -101,6 +110,8 @@ class EverythingPanel(Panel):
             self.predicted_iou.setValue(round(filters.predicted_iou * STEPS))
             self.stability.setValue(round(filters.stability * STEPS))
             self.area.setValue((self._position_of(filters.min_area), self._position_of(filters.max_area)))
+        exact = filters.predicted_iou, filters.stability, filters.min_area, filters.max_area
+        self._given = list(zip(self._positions, exact, strict=True))
         self._show_values()
 
     def show_counts(self, kept: int, removed: dict[str, int]) -> None:
@@ -177,14 +188,20 @@ class EverythingPanel(Panel):
         self._fields.setRowVisible(self.side, self.prompts.currentData() == "grid")
 
     def _on_slider_moved(self) -> None:
+        self._given = [
+            given if given is not None and given[0] == position else None
+            for given, position in zip(self._given, self._positions, strict=True)
+        ]
         self._show_values()
         self.filters_changed.emit()
 
     def _show_values(self) -> None:
-        low, high = self.area.value()
-        self.labels["iou"].setText(f"{self.filters.predicted_iou:.2f}")
-        self.labels["stability"].setText(f"{self.filters.stability:.2f}")
-        self.labels["area"].setText(f"{thousands(self._area_at(low))} to {thousands(self._area_at(high))} px")
+        filters, (smallest, largest) = self.filters, self._areas
+        low = round(filters.min_area) or smallest
+        high = largest if filters.max_area == inf else round(filters.max_area)
+        self.labels["iou"].setText(f"{filters.predicted_iou:.2f}")
+        self.labels["stability"].setText(f"{filters.stability:.2f}")
+        self.labels["area"].setText(f"{thousands(low)} to {thousands(high)} px")
 
     def _area_at(self, position: int) -> int:
         """Area at a position of the slider: equal steps are equal factors."""

@@ -24,6 +24,13 @@ class ExportPanel(Panel):
         super().__init__()
         self.labels = LayerPicker()
         self.format = choice(*((f"{f.name} ({f.suffixes[0]})", f) for f in FORMATS))
+        self.planes = choice(
+            ("as the layer says", None),
+            ("time points", "T"),
+            ("depths", "Z"),
+            tip="Of a layer with three axes: objects of a movie are measured in each time point, those of a "
+            "volume as a whole",
+        )
         self.title = note()
         self.button = QPushButton("Save as…")
         self.progress = ProgressRow()
@@ -31,6 +38,7 @@ class ExportPanel(Panel):
         fields = form()
         fields.addRow("Labels", self.labels)
         fields.addRow("Format", self.format)
+        fields.addRow("Planes are", self.planes)
         layout.addLayout(fields)
         layout.addWidget(self.title)
         layout.addWidget(self.button)

@@ -75,6 +75,7 @@ class ImagePanel(QWidget):
             ("as displayed", "displayed"),
             ("percentiles", "percentiles"),
             ("darkest to brightest", "range"),
+            ("darkest to brightest of each tile", "tiles"),
             tip="What is black and white for the model: the layer's contrast limits, or what the plane says",
         )
         self.level = choice(tip="Resolution of the image pyramid that the model works on")

@@ -6,7 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam._napari.panels.form import note
-from napari_sam.progress import Progress
+from napari_sam.progress import SILENT, Progress
 
 
 class ProgressRow(QWidget):
@@ -37,7 +37,9 @@ class ProgressRow(QWidget):
         self.show()
 
     def set_progress(self, progress: Progress) -> None:
-        """Show how far it is."""
+        """Show how far it is, unless there is nothing to show."""
+        if progress == SILENT:
+            return
         self.bar.setRange(0, max(progress.total, 0))
         self.bar.setValue(progress.done)
         if progress.message:
