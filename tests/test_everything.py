@@ -266,9 +266,10 @@ def test_crops_are_embedded_on_their_own_and_cut_masks_dropped():
 def test_layers_whose_crops_hold_no_pixel_are_left_out():
     """However many are asked for, the list of crops ends."""
     crops = crop_boxes((6, 9), 100, 0.3)
-    assert max(layer for _, layer in crops) == 3
-    assert len(crops) == 1 + 4 + 16 + 64
+    assert max(layer for _, layer in crops) == 2
+    assert len(crops) == 1 + 4 + 16
     assert crop_boxes((1, 1), 100, 0.3) == [(Box(0, 0, 1, 1), 0)]
+    assert not any(box.empty for box, _ in crop_boxes((4, 1000), 8, 0.34))
 
 
 def test_an_adaptive_grid_finds_the_same_with_fewer_prompts():

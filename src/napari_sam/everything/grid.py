@@ -52,7 +52,7 @@ def crop_boxes(shape: tuple[int, int], layers: int, overlap_ratio: float) -> lis
         (H, W) of the plane.
     layers : int
         Layer i, from 1, has ``2**i`` crops along each side. Layers with more crops along a side than the
-        plane has pixels are left out.
+        plane has pixels on its shorter one are left out.
     overlap_ratio : float
         Overlap in layer 1 as part of the plane's shorter side; it halves with each layer.
 
@@ -64,7 +64,7 @@ def crop_boxes(shape: tuple[int, int], layers: int, overlap_ratio: float) -> lis
     crops = [(Box(0, 0, *shape), 0)]
     for layer in range(1, layers + 1):
         per_side = 2**layer
-        if per_side > max(shape):
+        if per_side > min(shape):
             break
         overlap = int(overlap_ratio * min(shape) * (2 / per_side))
         height, width = (ceil((overlap * (per_side - 1) + n) / per_side) for n in shape)

@@ -86,6 +86,11 @@ class FolderAnnotator:
         return self._shown[1] if self._shown is not None else None
 
     @property
+    def turned_to(self) -> int | None:
+        """The image that was turned to last: it is being read, or on show."""
+        return self._reading if "open" in self._session.running else self.current
+
+    @property
     def entries(self) -> Sequence[Entry]:
         """The images, in the order in which they are gone through."""
         return self.folder.entries if self.folder is not None else ()
@@ -183,14 +188,9 @@ class FolderAnnotator:
             if snapshot is not None:
                 ledger.pending[number] = snapshot
 
-    @property
-    def _bound(self) -> int | None:
-        """The image that was turned to last: it is being read, or on show."""
-        return self._reading if "open" in self._session.running else self.current
-
     def _turn(self, number: int, *, on: bool) -> None:
         """Turn to an image; if it cannot be opened, go on to the next one where ``on``."""
-        here = self._bound
+        here = self.turned_to
         if not 0 <= number < len(self.entries) or number == here:
             return
         if number == self.current:
@@ -208,7 +208,7 @@ class FolderAnnotator:
         self._prefetch()
 
     def _step(self, way: int) -> None:
-        here = self._bound
+        here = self.turned_to
         if here is None:
             return
         number = self._beyond(here, way)
