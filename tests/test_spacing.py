@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from napari_sam.spacing import pixel_spacing
+from napari_sam.spacing import first_pixel, pixel_spacing
 
 TURN = np.array([[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])
 PLACES = {
@@ -52,3 +52,23 @@ def test_pixels_that_are_no_rectangles_have_no_spacing(place):
 def test_what_is_not_known_has_no_spacing():
     assert pixel_spacing({}) is None
     assert pixel_spacing({"scale": None}) is None
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"translate": (5, 6, 7)},
+        {"scale": (2, 0.5, 0.5), "translate": (5, 6, 7)},
+        {"scale": (2, 0.5, 0.5), "translate": (5, 6, 7), "affine": np.diag([2, 0.25, 0.25, 1])},
+    ],
+)
+def test_the_first_pixel_lies_where_napari_draws_it(place):
+    layer = Labels(np.zeros((4, 5, 6), int), **place)
+    np.testing.assert_allclose(first_pixel(layer), layer.data_to_world((0, 0, 0)))
+    np.testing.assert_allclose(first_pixel(layer.as_layer_data_tuple()[1]), layer.data_to_world((0, 0, 0)))
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+@pytest.mark.parametrize("place", [{"rotate": TURN}, {"scale": (1, -1, 1)}, {"shear": (0.1, 0.2, 0.3)}])
+def test_a_layer_that_is_turned_or_mirrored_has_no_place_by_its_first_pixel(place):
+    assert first_pixel(Labels(np.zeros((4, 5, 6), int), **place)) is None

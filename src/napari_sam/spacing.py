@@ -1,4 +1,4 @@
-"""How far apart the pixels of a napari layer lie, wherever it was moved, turned and stretched to."""
+"""Where the pixels of a napari layer lie, and how far apart, however it was moved, turned and stretched."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PLACED", "pixel_spacing"]
+__all__ = ["PLACED", "first_pixel", "pixel_spacing"]
 
-PLACED = ("scale", "shear", "rotate", "affine")
-"""Attributes of a layer that say how large its pixels are, in the order in which napari applies them."""
+PLACED = ("scale", "shear", "rotate", "translate", "affine")
+"""Attributes of a layer that say where its pixels are, in the order in which napari applies them."""
 SKEW = 1e-6
 """Cosine between two axes above which they count as not at right angles."""
 
@@ -35,13 +35,10 @@ def pixel_spacing(layer: Any) -> list[float] | None:
     >>> pixel_spacing({"scale": [2, -0.5], "affine": [[0, 1, 7], [1, 0, 8], [0, 0, 1]]})
     [2.0, 0.5]
     """
-    known = layer if isinstance(layer, Mapping) else {name: getattr(layer, name) for name in PLACED}
-    if known.get("scale") is None:
+    matrix = _to_world(layer)
+    if matrix is None:
         return None
-    matrix = np.diag(np.asarray(known["scale"], float))
-    for name in PLACED[1:]:
-        if known.get(name) is not None:
-            matrix = _matrix(known[name], len(matrix)) @ matrix
+    matrix = matrix[:-1, :-1]
     spacing = np.linalg.norm(matrix, axis=0)
     directions = matrix / np.where(spacing > 0, spacing, 1)
     cosines = directions.T @ directions
@@ -50,11 +47,50 @@ def pixel_spacing(layer: Any) -> list[float] | None:
     return [float(step) for step in spacing]
 
 
-def _matrix(value: Any, ndim: int) -> NDArray[np.float64]:
-    """Linear part of an affine, a rotation, or a shear, of which napari may give the upper triangle only."""
+def first_pixel(layer: Any) -> list[float] | None:
+    """Where the centre of a layer's first pixel lies in the world.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer or mapping
+        As for `pixel_spacing`.
+
+    Returns
+    -------
+    list of float or None
+        By axis, in the layer's units. None where the scale is not known or the layer is turned, sheared or
+        mirrored: where its pixels lie does not follow from the first one and their spacing then.
+    """
+    matrix = _to_world(layer)
+    if matrix is None:
+        return None
+    linear, origin = matrix[:-1, :-1], matrix[:-1, -1]
+    along = np.diag(linear)
+    upright = (along > 0).all() and np.allclose(linear, np.diag(along), atol=SKEW * along.min())
+    return [float(start) for start in origin] if upright else None
+
+
+def _to_world(layer: Any) -> NDArray[np.float64] | None:
+    """Matrix from pixels to the world, (ndim + 1, ndim + 1)."""
+    known = layer if isinstance(layer, Mapping) else {name: getattr(layer, name) for name in PLACED}
+    if known.get("scale") is None:
+        return None
+    scale = np.asarray(known["scale"], float)
+    matrix = np.diag([*scale, 1.0])
+    for name in PLACED[1:]:
+        if known.get(name) is not None:
+            matrix = _matrix(name, known[name], len(scale)) @ matrix
+    return matrix
+
+
+def _matrix(name: str, value: Any, ndim: int) -> NDArray[np.float64]:
+    """Matrix of one attribute; of a shear napari may give the upper triangle only."""
     value = np.asarray(getattr(value, "affine_matrix", value), float)
-    if value.ndim == 2:
-        return value[:ndim, :ndim]
-    out = np.eye(ndim)
-    out[np.triu_indices(ndim, 1)] = value
+    out = np.eye(ndim + 1)
+    if name == "translate":
+        out[:ndim, -1] = value
+    elif value.ndim == 2:
+        out[: len(value), : len(value)] = value
+    else:
+        out[np.triu_indices(ndim, 1)] = value
     return out

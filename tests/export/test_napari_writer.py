@@ -14,6 +14,7 @@ from napari_sam._napari.layers import set_linked
 from napari_sam.axes import Axes
 from napari_sam.export import FORMATS
 from napari_sam.export.napari_writer import layer_axes, write_layer, write_png
+from napari_sam.files import open_image
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png", ".zip", ".geojson", ".json", ".zarr", ".csv"])
@@ -136,3 +137,12 @@ def test_planes_that_were_not_linked_are_measured_apart(tmp_path, linked):
     data, attributes, _ = layer.as_layer_data_tuple()
     write_layer(str(tmp_path / "cells.csv"), data, attributes)
     assert len(pd.read_csv(tmp_path / "cells.csv")) == (1 if linked else 2)
+
+
+def test_an_ome_zarr_lies_where_the_layer_does(odd_shapes, tmp_path):
+    layer = Labels(odd_shapes, scale=(0.5, 0.5), translate=(100, 200), units=("um", "um"))
+    data, attributes, _ = layer.as_layer_data_tuple()
+    write_layer(str(tmp_path / "cells.ome.zarr"), data, attributes)
+    with open_image(tmp_path / "cells.ome.zarr") as written:
+        assert written.origin == {"Y": 100, "X": 200}
+        assert written.axes == Axes("YX", (0.5, 0.5), ("micrometer", "micrometer"))

@@ -14,7 +14,8 @@ from tests.fakes import DiscPredictor, disc_image
 from tests.interrupt import kill_until_done
 from tests.test_files import write_ome_parts
 
-from napari_sam.export import ExportError
+from napari_sam.export import ExportError, export
+from napari_sam.files import open_image
 from napari_sam.folder import MANIFEST, FileDone, Job, plan, read_manifest, segment_files
 from napari_sam.folder.manifest import stamp_output
 from napari_sam.folder.ours import mark
@@ -176,6 +177,17 @@ def test_an_ome_zarr_that_is_there_is_the_file_and_not_a_folder_for_it(tmp_path)
     (tmp_path / "plain.zarr").mkdir()
     with pytest.raises(ExportError, match=r"is a folder and no OME-Zarr"):
         plan([image], tmp_path / "plain.zarr")
+
+
+def test_labels_lie_where_their_image_lies(tmp_path):
+    image, pixels = tmp_path / "moved.ome.zarr", disc_image((48, 80), [(12, 14, 7)])
+    origin = {"Y": 100.0, "X": 200.0}
+    export(np.zeros(pixels.shape, int), image, image=pixels, origin=origin, spacing=0.5, units="um")
+    (report,) = run(plan([image], tmp_path / "out.ome.zarr", ["ome-zarr"]), tmp_path)
+    assert (report.objects, report.error) == (1, "")
+    with open_image(tmp_path / "out.ome.zarr") as labels:
+        assert labels.origin == origin
+        assert labels.axes.of("Y") == (0.5, "micrometer")
 
 
 def test_formats_that_do_not_fit_the_files_ending_are_refused(tmp_path):

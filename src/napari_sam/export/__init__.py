@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ def export(
     spacing: float | Sequence[float] | None = None,
     units: Any = None,
     axes: Any = None,
+    origin: Mapping[str, float] | None = None,
     features: Any = None,
     image: Any = None,
     image_name: str | None = None,
@@ -42,6 +43,9 @@ def export(
         Unit of ``spacing``, for example ``"µm"``.
     axes : str or Axes, optional
         Letters of the axes, by default YX, ZYX or TZYX; or all three at once.
+    origin : mapping of str to float, optional
+        Where the centre of the first pixel lies by axis, in the axis' unit, 0 by default. An OME-Zarr says
+        it, so that labels lie on an image that was moved; other formats count from the first pixel.
     features : DataFrame or mapping, optional
         What is known of each object; the column ``index`` or ``label`` holds the ids, ``predicted_iou``
         becomes the score. In a movie a row counts for the time point in the column ``t``. A column ``label``
@@ -108,7 +112,8 @@ def export(
     # The name of a file may hold bytes that are no text, which no format can keep.
     name = (image_name or without_suffix(path)).encode(errors="backslashreplace").decode()
     source = Source(array, "label image")
-    labelled = Labelled(source, known, read_features(features, known.names), image, name, linked)
+    known_of_objects = read_features(features, known.names)
+    labelled = Labelled(source, known, known_of_objects, image, name, linked, origin or {})
     check_places(labelled)
     chosen.writer()(labelled, path)
     return path

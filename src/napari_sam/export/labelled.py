@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -105,6 +105,8 @@ class Labelled:
         Name of the image file.
     linked : bool
         Whether an id is the same object in all planes of a stack.
+    origin : mapping of str to float
+        Where the centre of the first pixel lies by axis, in the axis' unit; 0 for those that are not there.
     """
 
     array: Source
@@ -113,6 +115,7 @@ class Labelled:
     image: Source | None = None
     image_name: str = "image"
     linked: bool = True
+    origin: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:

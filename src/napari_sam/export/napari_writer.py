@@ -9,7 +9,7 @@ from typing import Any
 from napari_sam.axes import ORDER, SECONDS, Axes, make_axes, unit_name
 from napari_sam.export import export
 from napari_sam.export.formats import refuse_other_endings
-from napari_sam.spacing import pixel_spacing
+from napari_sam.spacing import first_pixel, pixel_spacing
 
 MARK = "napari_sam"
 """Key of a layer's metadata that says what the plugin made it for."""
@@ -110,11 +110,13 @@ def write_layer(
     if format_name is not None:
         refuse_other_endings(path, format_name)
     finest = data[0] if attributes.get("multiscale") else data
+    axes, first = layer_axes(len(finest.shape), attributes), first_pixel(attributes)
     written = export(
         finest,
         path,
         format=format_name,
-        axes=layer_axes(len(finest.shape), attributes),
+        axes=axes,
+        origin=None if first is None else dict(zip(axes.names, first, strict=True)),
         features=_without_sizes(attributes.get("features")),
         image=image,
         image_name=attributes.get("name"),

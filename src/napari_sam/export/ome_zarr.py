@@ -49,7 +49,9 @@ def write(labelled: Labelled, path: Path) -> None:
             # Channels at the end become an axis of their own in front of Y and X.
             axes, shape = _with_channels(axes), (*shape[:-3], shape[-1], *shape[-3:-1])
         planes = _planes(image, len(labelled.shape))
-        attributes = _write_pyramid(beside, planes, shape, image.dtype, axes, labelled.image_name, "0.5")
+        attributes = _write_pyramid(
+            beside, planes, shape, image.dtype, axes, labelled.image_name, "0.5", labelled.origin
+        )
         _set_attributes(beside, attributes, "0.5")
         _write_labels(labelled, beside / "labels" / NAME, "0.5", source="../../")
         _list_labels(beside / "labels", NAME, "0.5")
@@ -105,7 +107,7 @@ def _add_to_image(labelled: Labelled, path: Path) -> None:
         raise ExportError(f"{path} cannot be written to ({error}). Choose another folder.") from error
     axes, origin = _placed_as(labelled.axes, image)
     with replacing(folder / NAME, folder=True) as beside:
-        _write_labels(replace(labelled, axes=axes), beside, version, source="../../", origin=origin)
+        _write_labels(replace(labelled, axes=axes, origin=origin), beside, version, source="../../")
     # Listed last: a reader never meets a name without its labels.
     _list_labels(folder, NAME, version)
     _consolidate_again(path)
@@ -178,12 +180,11 @@ def _write_labels(
     place: Path,
     version: Version,
     source: str | None,
-    origin: Mapping[str, float] | None = None,
 ) -> None:
     """Write the label pyramid and its metadata."""
     planes = ((p.index, p.labels.astype(labelled.dtype)) for p in labelled.planes())
     attributes = _write_pyramid(
-        place, planes, labelled.shape, labelled.dtype, labelled.axes, NAME, version, origin
+        place, planes, labelled.shape, labelled.dtype, labelled.axes, NAME, version, labelled.origin
     )
     described: dict[str, Any] = {"version": version}
     known = labelled.features.everywhere()
@@ -202,7 +203,7 @@ def _write_pyramid(
     axes: Axes,
     name: str,
     version: Version,
-    origin: Mapping[str, float] | None = None,
+    origin: Mapping[str, float],
 ) -> dict[str, Any]:
     """Write the levels plane by plane, each with every second pixel of the one before; return metadata."""
     group = zarr.open_group(place, mode="w", zarr_format=_zarr_format(version))
@@ -218,7 +219,7 @@ def _write_pyramid(
             level[at] = plane
             plane = plane[::2, ::2]
     # Every second pixel starting at the first: the origin, a pixel's centre, stays where it is.
-    start = [(origin or {}).get(n, 0.0) for n in ordered.names]
+    start = [origin.get(n, 0.0) for n in ordered.names]
     moved = [{"type": "translation", "translation": start}] if any(start) else []
     datasets = [
         {

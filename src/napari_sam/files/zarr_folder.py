@@ -38,9 +38,10 @@ def read_zarr(path: Path) -> Content:
         raise ImageFileError(f"{path.name} is a Zarr folder, but no OME-Zarr image was found in it.{hint}")
     multiscale = described["multiscales"][0]
     array: Any = node[multiscale["datasets"][0]["path"]]
-    letters, scale, _, units = placement(multiscale, array.ndim)
+    letters, scale, first, units = placement(multiscale, array.ndim)
     sizes = {n: (float(f), u) for n, f, u in zip(letters, scale, units, strict=True)}
-    return Content(array, letters, sizes, note=_others_note(root, node, path))
+    origin = {n: float(o) for n, o in zip(letters, first, strict=True)}
+    return Content(array, letters, sizes, note=_others_note(root, node, path), origin=origin)
 
 
 def labels_within(path: Path) -> list[Path]:

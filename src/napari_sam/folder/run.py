@@ -318,6 +318,7 @@ def _segment_file(
                         found.labels,
                         output,
                         axes=found.axes,
+                        origin=image.origin,
                         features=found.table if len(found.table) else None,
                         image=image.intensities() if with_image else None,
                         image_name=job.source.name,
