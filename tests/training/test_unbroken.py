@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from napari_sam.model.builtin import load_builtin
+from napari_sam.training import loop
 from napari_sam.training.config import CHECKPOINT, METRICS, WEIGHTS
 from napari_sam.training.loop import train
+from napari_sam.training.metrics import MetricsFile, plot_metrics, read_metrics
 from napari_sam.training.unbroken import interrupts_held, only_writer
 
 
@@ -115,14 +117,80 @@ def test_a_disk_that_is_full_does_not_cost_the_log(config):
 
     list(train(dataclasses.replace(config, steps=1)))
     log = (config.output / METRICS).read_text()
+    metrics = MetricsFile(config.output / METRICS, 1, every=1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     try:
         with pytest.raises(ValueError, match=r"metrics\.csv could not be written \(.*make room"):
-            next(train(config))
+            metrics.add(2, {"loss": 1.0, "seconds": 2.0})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (config.output / METRICS).read_text() == log
+    metrics.flush()
+    assert [row["step"] for row in read_metrics(config.output / METRICS)] == [1, 2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system limits no files")
+def test_a_disk_that_is_full_does_not_cost_the_curves(config, tmp_path):
+    import resource
+
+    list(train(dataclasses.replace(config, steps=1)))
+    picture = tmp_path / "curves.png"
+    plot_metrics([config.output / METRICS], picture)
+    before = picture.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=r"curves\.png could not be written"):
+            plot_metrics([config.output / METRICS], picture)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert picture.read_bytes() == before
+
+
+class Killed(BaseException):
+    """The end of the process, at some place in it."""
+
+
+@pytest.mark.parametrize("where", ["save_checkpoint", "save_builtin", "MetricsFile.flush"])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_run_that_ends_while_it_saves_goes_on(config, monkeypatch, where, late):
+    """Whether before or after one of the files was written, in the first save."""
+    place = f"napari_sam.training.loop.{where}"
+    owner = MetricsFile if "." in where else loop
+    real = getattr(owner, where.rpartition(".")[2])
+
+    def killed(*args):
+        if late:
+            real(*args)
+        raise Killed
+
+    monkeypatch.setattr(place, killed)
+    run = train(config)
+    next(run)
+    with pytest.raises(Killed):
+        run.close()
+    monkeypatch.undo()
+    list(train(config))
+    assert torch.load(config.output / CHECKPOINT, weights_only=True)["step"] == config.steps
+    load_builtin(config.output / WEIGHTS)
+
+
+@pytest.mark.usefixtures("ctrl_c_counts")
+def test_a_ctrl_c_while_a_run_saves_does_not_lose_it(config, monkeypatch, in_the_fourth_step):
+    real = loop.save_checkpoint
+
+    def disturbed(*args):
+        signal.raise_signal(signal.SIGINT)
+        real(*args)
+
+    monkeypatch.setattr(loop, "save_checkpoint", disturbed)
+    in_the_fourth_step(lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        list(train(config))
+    assert torch.load(config.output / CHECKPOINT, weights_only=True)["step"] == 4
+    load_builtin(config.output / WEIGHTS)
+    assert read_metrics(config.output / METRICS)[-1]["step"] == 4
 
 
 def test_two_trainings_do_not_write_into_one_output(config, tmp_path):

@@ -16,12 +16,13 @@ from typing import Any, get_origin, get_type_hints
 
 from napari_sam.training.data import Source, load_folder, load_stack
 from napari_sam.training.examples import Recipe
-from napari_sam.training.limits import ANY, SHARE, SOME, check_ranges
+from napari_sam.training.limits import ANY, SHARE, SOME, check_ranges, most_at_once
 from napari_sam.training.losses import OVERLAPS
 
 __all__ = [
     "BUILT_IN",
     "CHECKPOINT",
+    "CURVES",
     "METRICS",
     "WEIGHTS",
     "DataEntry",
@@ -37,6 +38,8 @@ WIDTH_STEP = 16
 """What the width of the network is a multiple of."""
 CHECKPOINT, WEIGHTS, METRICS = "checkpoint.pt", "weights.safetensors", "metrics.csv"
 """Files in the output folder of a part."""
+CURVES = "metrics.png"
+"""Beside them, in the last part: the curves of all."""
 
 
 @dataclass(frozen=True)
@@ -228,9 +231,9 @@ class TrainConfig:
             dict.fromkeys(("ema", "settle", "keep"), SHARE)
             | dict.fromkeys(("rounds", "width"), SOME)
             | dict.fromkeys(
-                ("minutes", "learning_rate", "weight_decay", "clip", "quality", "threads", "workers",
-                 "checkpoint_minutes"), ANY
+                ("minutes", "learning_rate", "weight_decay", "clip", "quality", "checkpoint_minutes"), ANY
             )
+            | dict.fromkeys(("threads", "workers"), (0, most_at_once()))
             | {"seed": (0, 2**32 - 1)},
         )  # fmt: skip
 

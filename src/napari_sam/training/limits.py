@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 
-__all__ = ["ANY", "SHARE", "SOME", "check_ranges"]
+__all__ = ["ANY", "SHARE", "SOME", "check_ranges", "most_at_once"]
 
 SHARE = (0, 1)
 ANY, SOME = (0, math.inf), (1, math.inf)
+PER_CORE, FEW = 4, 64
+"""Threads or processes for each core, and how many are let pass however few cores there are."""
+
+
+def most_at_once() -> int:
+    """How many threads or processes make sense here; with far more the system ends the program."""
+    return max(FEW, PER_CORE * (os.cpu_count() or 1))
 
 
 def check_ranges(settings: object, ranges: Mapping[str, tuple[float, float]]) -> None:

@@ -19,7 +19,17 @@ import torch
 
 from napari_sam.model.builtin import BuiltIn, deepened, load_builtin, save_builtin
 from napari_sam.predictor.load import choose_device
-from napari_sam.training.checkpoint import Average, Clock, code_of, load_checkpoint, save_checkpoint
+from napari_sam.training.checkpoint import (
+    Average,
+    Checkpoint,
+    Clock,
+    Start,
+    code_of,
+    read_checkpoint,
+    refuse_other_start,
+    restore,
+    save_checkpoint,
+)
 from napari_sam.training.config import BUILT_IN, CHECKPOINT, METRICS, WEIGHTS, TrainConfig, load_sources
 from napari_sam.training.data import Source
 from napari_sam.training.distributed import (
@@ -32,6 +42,7 @@ from napari_sam.training.distributed import (
 from napari_sam.training.examples import Batch, Batches
 from napari_sam.training.metrics import MetricsFile
 from napari_sam.training.muon import Muon
+from napari_sam.training.output import refuse_others
 from napari_sam.training.prompts import rounds_of
 from napari_sam.training.step import train_step
 from napari_sam.training.unbroken import interrupts_held, only_writer
@@ -40,11 +51,6 @@ __all__ = ["Progress", "train"]
 
 _OUTER = ("token", "kinds", "encoder.stem", "encoder.dense.1", "quality.4")
 """Of the names of parameters that are no matrices between two layers."""
-ALONE = (
-    "Expected an empty folder as output, or one with the {checkpoint} of this training, found {weights} "
-    "without it: a new training would write over these weights. Choose another output, where start_from may "
-    "name them; or move them elsewhere."
-)
 LOST = 100
 """Steps in a row with a gradient that is not finite, after which a training has diverged."""
 DIVERGED = (
@@ -69,7 +75,8 @@ def train(config: TrainConfig) -> Generator[Progress, None, None]:
 
     If the output folder holds a checkpoint, training goes on from there. Metrics, checkpoints and
     the averaged weights (`WEIGHTS`) are written as it goes; closing the generator writes them too. Ctrl+C
-    waits for the end of a step; of a step that fails nothing is written.
+    waits for the end of a step; of a step that fails nothing is written, and where the training is finished
+    nothing at all.
 
     Parameters
     ----------
@@ -84,7 +91,7 @@ def train(config: TrainConfig) -> Generator[Progress, None, None]:
     ------
     ValueError
         If the labelled data cannot be read, another training writes into the output folder, the one there
-        began from other weights, or the training has diverged.
+        began from other weights, something else lies there, or the training has diverged.
     """
     device = _device(config)
     if config.threads:
@@ -98,28 +105,45 @@ def train(config: TrainConfig) -> Generator[Progress, None, None]:
     rank, _ = rank_and_size()
     data = load_sources(config)  # before anything is written: it may be unfit
     torch.manual_seed(config.seed)
-    model = _fresh_model(config).to(device).train()
-    if config.output.is_file():
-        raise ValueError(f"Expected a folder as output, found the file {config.output}. Choose another name.")
-    config.output.mkdir(parents=True, exist_ok=True)
-    with nullcontext() if rank else only_writer(config.output):  # the first process writes for all
-        yield from _steps(config, device, data, model)
+    model = _fresh_model(config)
+    code = code_of(model.state_dict()) if config.start_from else ""
+    start = Start(code, config.start_from == BUILT_IN, config.deepen)
+    refuse_others(config.output)
+    # Before the lock, which has to be written too: the disk may be full, or read-only.
+    checkpoint = _last_checkpoint(config, start)
+    if checkpoint is None or not _finished(config, checkpoint):
+        config.output.mkdir(parents=True, exist_ok=True)
+        with nullcontext() if rank else only_writer(config.output):  # the first process writes for all
+            yield from _steps(config, device, data, model, start)
     wait_for_all()  # another part may start from the weights, which the first process has written now
 
 
 def _steps(
-    config: TrainConfig, device: torch.device, data: tuple[list[Source], list[float]], model: BuiltIn
+    config: TrainConfig,
+    device: torch.device,
+    data: tuple[list[Source], list[float]],
+    fresh: BuiltIn,
+    start: Start,
 ) -> Iterator[Progress]:
     """Go on with a model from the last checkpoint, if there is one, to the end."""
     rank, size = rank_and_size()
-    start = {name: value.clone() for name, value in model.state_dict().items()}
-    began = code_of(start) if config.start_from else ""
+    refuse_others(config.output)  # what lies there may have changed before the lock was taken
+    checkpoint = _last_checkpoint(config, start)
+    path, weights = config.output / CHECKPOINT, config.output / WEIGHTS
+    model = fresh
+    if checkpoint and checkpoint.start and checkpoint.start.code != start.code:
+        # The built-in weights have changed since then, and their network may have: this one has its own.
+        start = checkpoint.start
+        model = load_builtin(weights) if weights.exists() else fresh
+    model = model.to(device).train()
+    first = {name: value.clone() for name, value in model.state_dict().items()}
     optimizers = _optimizers(model, config)
     average = Average(model, config.ema)
-    path, weights = config.output / CHECKPOINT, config.output / WEIGHTS
-    if weights.exists() and not path.exists():
-        raise ValueError(ALONE.format(checkpoint=CHECKPOINT, weights=weights))
-    clock = load_checkpoint(path, model, optimizers, average, began) if path.exists() else Clock()
+    clock = Clock()
+    if checkpoint:
+        restore(checkpoint, model, optimizers, average)
+        clock = checkpoint.clock
+    kept = clock.step if weights.exists() else 0
     metrics = None if rank else MetricsFile(config.output / METRICS, clock.step)
     precision = _precision(config, device)
     parameters = list(model.parameters())
@@ -128,12 +152,21 @@ def _steps(
     whole, lost = True, 0
 
     def save() -> None:
-        if metrics is None or not clock.step:
+        nonlocal kept
+        if metrics is None or clock.step == kept:
             return
-        # What is wanted most and is smallest comes first: the disk may be full.
-        save_weights(weights, model, between(average.state, start, config.keep), clock)
-        save_checkpoint(path, model, optimizers, average, clock, began)
+        state = between(average.state, first, config.keep)
+        refuse_diverged(state)
+        # What is wanted most and is smallest comes first: the disk may be full. But weights that lie without
+        # a checkpoint are another training's, so that the first checkpoint comes before them.
+        begun = path.exists()
+        if not begun:
+            save_checkpoint(path, model, optimizers, average, clock, start)
+        save_builtin(state, model.config, weights, f"average after {clock.step} steps")
+        if begun:
+            save_checkpoint(path, model, optimizers, average, clock, start)
         metrics.flush()
+        kept = clock.step
 
     try:
         while (share := _share(config, clock)) < 1:
@@ -172,12 +205,14 @@ def _steps(
             if lost == LOST:
                 raise ValueError(DIVERGED.format(what="gradients are"))
             if now - saved > 60 * config.checkpoint_minutes:
-                save()
+                with interrupts_held():
+                    save()
                 last = saved = time.monotonic()  # writing is not training time
             yield Progress(clock.step, _share(config, clock), measures)
     finally:
         if whole:
-            save()
+            with interrupts_held():
+                save()
 
 
 def settle_norms(model: BuiltIn) -> None:
@@ -200,17 +235,30 @@ def between(
     }
 
 
-def save_weights(path: Path, model: BuiltIn, state: Mapping[str, torch.Tensor], clock: Clock) -> None:
-    """Write weights for use, which are kept in half precision.
+def refuse_diverged(state: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights for use, which are kept in half precision, that are not finite in it.
 
     Raises
     ------
     ValueError
-        If they are not finite.
     """
     if not all(value.half().isfinite().all() for value in state.values() if value.is_floating_point()):
         raise ValueError(DIVERGED.format(what="weights are"))
-    save_builtin(state, model.config, path, f"average after {clock.step} steps")
+
+
+def _last_checkpoint(config: TrainConfig, start: Start) -> Checkpoint | None:
+    """Read the checkpoint of a run that has begun, and refuse one from another start."""
+    path = config.output / CHECKPOINT
+    if not path.exists():
+        return None
+    checkpoint = read_checkpoint(path)
+    refuse_other_start(checkpoint, start, config.keep > 0 and not _finished(config, checkpoint))
+    return checkpoint
+
+
+def _finished(config: TrainConfig, checkpoint: Checkpoint) -> bool:
+    """Whether there is nothing left to be done."""
+    return _share(config, checkpoint.clock) >= 1 and (config.output / WEIGHTS).exists()
 
 
 def _fresh_model(config: TrainConfig) -> BuiltIn:
@@ -222,6 +270,13 @@ def _fresh_model(config: TrainConfig) -> BuiltIn:
         )
     if not config.start_from:
         return BuiltIn(config.channels, config.depths, config.width)
+    if config.start_from != BUILT_IN and not Path(config.start_from).is_file():
+        kind = "which is a folder" if Path(config.start_from).is_dir() else "where there is no file"
+        raise ValueError(
+            f'Expected start_from = "{BUILT_IN}" or the {WEIGHTS} of an earlier training, found '
+            f"{config.start_from}, {kind}. Only the built-in model can be trained: name its weights, or "
+            "leave start_from out to begin from nothing."
+        )
     model = load_builtin(None if config.start_from == BUILT_IN else config.start_from)
     return deepened(model, config.deepen) if any(config.deepen) else model
 

@@ -16,10 +16,15 @@ COLUMNS = (
     "confident", "oracle", "box", "last",
 )  # fmt: skip
 """Columns of the CSV; the values are means over the steps since the row before."""
+OWN = {"step", "seconds", "rate"}
+"""Columns that it has always had; other programs, too, count steps."""
 
 
 class MetricsFile:
     """Rows of means over `every` steps.
+
+    Of a new run nothing is written before `flush`, which comes after its first checkpoint: a log without a
+    checkpoint is another run's.
 
     Parameters
     ----------
@@ -33,41 +38,58 @@ class MetricsFile:
     ------
     ValueError
         If there is a file that is no such log.
-    ExportError
-        If it cannot be written; the one from before stays then.
     """
 
     def __init__(self, path: Path, start: int, every: int = 20) -> None:
         self.path, self.every = path, every
         self._open: dict[str, list[float]] = defaultdict(list)
-        rows = [row for row in read_metrics(path) if row["step"] <= start] if path.exists() else []
-        # As a whole: where the disk is full, what is known of the run so far must not be lost.
-        with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+        self._rows = [row for row in read_metrics(path) if row["step"] <= start] if path.exists() else []
+        self._follows = start > 0
 
     def add(self, step: int, measures: dict[str, float]) -> None:
-        """Take in the measures of a step."""
+        """Take in the measures of a step.
+
+        Raises
+        ------
+        ExportError
+            As `flush`.
+        """
         for name, value in measures.items():
             self._open[name].append(value)
         self._open["step"] = [step]
         if step % self.every == 0:
-            self.flush()
+            self._close_row()
+            if self._follows:
+                self.flush()
 
     def flush(self) -> None:
-        """Write what has come in since the last row."""
+        """Write what has come in since the last time.
+
+        Raises
+        ------
+        ExportError
+            If it cannot be written; the log from before stays then.
+        """
+        self._close_row()
+        # As a whole: where the disk is full, what is known of the run so far must not be lost.
+        with replacing(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        self._follows = True
+
+    def _close_row(self) -> None:
+        """Make a row of what has come in since the last one."""
         if not self._open:
             return
         row = {k: round(sum(v) / len(v), 6) for k, v in self._open.items() if k in COLUMNS}
         row["seconds"] = round(self._open["seconds"][-1], 1)
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow(row)
+        self._rows.append(row)
         self._open.clear()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics file; what a row lacks is left out of it.
+    """Rows of a metrics file; what a row lacks is left out of it, and so are columns that the file lacks.
 
     Raises
     ------
@@ -77,10 +99,11 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)
-            rows = [{k: float(v) for k, v in row.items() if v and k in COLUMNS} for row in table]
-        wrong = [row for row in rows if "step" not in row]
-    except (ValueError, csv.Error):
-        wrong = [{}]
+            ours = OWN <= set(table.fieldnames or OWN) <= set(COLUMNS)
+            rows = [{k: float(v) for k, v in row.items() if v} for row in table] if ours else []
+        wrong = not ours or any("step" not in row for row in rows)
+    except (TypeError, ValueError, csv.Error):  # a row may have more values than there are columns
+        wrong = True
     if wrong:
         raise ValueError(
             f"Expected the log of a training in {path}, numbers with commas between them, found something "
@@ -99,6 +122,13 @@ def plot_metrics(paths: Sequence[Path], picture: Path) -> None:
         CSV files written by `MetricsFile`: the parts of a run, one after the other.
     picture : Path
         PNG or SVG to write.
+
+    Raises
+    ------
+    ValueError
+        If a file is no such log.
+    ExportError
+        If the picture cannot be written; the one from before stays then.
     """
     from matplotlib.figure import Figure
 
@@ -125,7 +155,8 @@ def plot_metrics(paths: Sequence[Path], picture: Path) -> None:
     losses.set_yscale("log")
     losses.set_title("losses")
     quality.set_title("mean IoU of training prompts")
-    figure.savefig(picture, dpi=120)
+    with replacing(picture) as partial:
+        figure.savefig(partial, dpi=120, format=picture.suffix.removeprefix("."))
 
 
 def _smoothed(found: list[tuple[float, float]], rate: float = 0.15) -> list[tuple[float, float]]:
