@@ -116,6 +116,34 @@ def test_looking_at_images_writes_no_labels(images):
     assert path.stat().st_mtime_ns == before
 
 
+def test_an_image_without_objects_has_empty_labels_once_it_is_done(images):
+    person = Person(images)
+    path = images / "labels" / "img0_labels.tif"
+    person.do("keep")
+    assert not path.exists()
+    person.do("finish")
+    assert person.name == "img1.tif"
+    assert tifffile.imread(path).shape == (48, 60)
+    assert not tifffile.imread(path).any()
+    assert not (images / "labels" / "img1_labels.tif").exists()
+    person.do("mark", True)
+    person.do("mark", False)
+    assert (images / "labels" / "img1_labels.tif").exists()
+    assert person.annotator.close() == ("", "")
+    # Done by an earlier version, which wrote none: they are written once it is looked at.
+    path.unlink()
+    later = Person(images)
+    assert later.states[0] == ("done", 0)
+    later.do("go", 0)
+    assert path.exists()
+    # One that is gone again is written anew with what is drawn only.
+    later.draw(1)
+    later.do("keep")
+    path.unlink()
+    later.do("keep")
+    assert not path.exists()
+
+
 def test_work_goes_on_where_it_was_left_on_another_machine(images, tmp_path):
     person = Person(images)
     person.draw(1)

@@ -19,9 +19,15 @@ UM = "micrometer"
         ("TYX", {"finterval": 5.0, "tunit": "min"}, 5, "minute"),
         ("TYX", {"finterval": 5.0, "tunit": "sec"}, 5, "second"),
         ("TYX", {"finterval": 5.0}, 5, "second"),
-        ("TYX", {"fps": 4.0}, 0.25, "second"),
+        ("TYX", {"finterval": 5.0, "fps": 4.0}, 5, "second"),
+        ("TYX", {"fps": 4.0}, 1, "pixel"),  # how fast it is shown, not how fast it was taken
         ("ZYX", {"spacing": 500.0, "zunit": "nm"}, 500, "nanometer"),
         ("ZYX", {"spacing": 2.0}, 2, UM),
+        ("ZYX", {"spacing": -2.0}, 2, UM),
+        ("ZYX", {}, 1, UM),  # ImageJ leaves a step of 1 out
+        ("ZYX", {"zunit": "nm"}, 1, "nanometer"),
+        ("ZYX", {"zunit": "pixel"}, 1, "pixel"),
+        ("ZYX", {"zunit": "pixel", "spacing": 3.0}, 3, "pixel"),
     ],
 )
 def test_an_axis_of_imagej_may_have_a_unit_of_its_own(names, fields, size, unit, tmp_path):
@@ -30,6 +36,14 @@ def test_an_axis_of_imagej_may_have_a_unit_of_its_own(names, fields, size, unit,
     tifffile.imwrite(tmp_path / "a.tif", pixels, imagej=True, resolution=(4, 2), metadata=about)
     with open_image(tmp_path / "a.tif") as image:
         assert image.axes == Axes(names, (size, 0.5, 0.25), (unit, UM, UM))
+
+
+@pytest.mark.parametrize("unit", [{}, {"unit": "pixel"}, {"unit": "furlong"}])
+def test_without_a_unit_of_length_nothing_is_known_of_the_step_along_z(unit, tmp_path):
+    about = {"axes": "ZYX", **unit}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8), imagej=True, metadata=about)
+    with open_image(tmp_path / "a.tif") as image:
+        assert image.axes.of("Z") == (1, "pixel")
 
 
 def test_imagej_may_have_another_unit_along_y(tmp_path):

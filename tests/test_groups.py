@@ -12,6 +12,11 @@ def test_groups_come_in_the_order_of_the_names(tmp_path):
     assert read_groups(tmp_path / INDEX, "kind", ["c", "a", "b", "a"]) == ["", "red", "blue", "red"]
 
 
+def test_names_in_the_table_may_be_spelled_as_a_mac_does(tmp_path):
+    (tmp_path / INDEX).write_text("name,kind\nu\u0308,red\n\u00e4,blue\n", encoding="utf-8")
+    assert read_groups(tmp_path / INDEX, "kind", ["\u00fc", "a\u0308"]) == ["red", "blue"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
 import tifffile
 import zarr
 from PIL import Image
+from scipy import ndimage
 
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import ImageFileError, open_image
@@ -88,8 +90,42 @@ def test_older_labels_are_not_taken_in_place_of_corrected_ones(folder):
 
 def test_an_image_without_labels_is_named_with_what_was_expected(folder):
     put(folder, "images/a.tif", "labels/b.tif")
-    with pytest.raises(ImageFileError, match=r"a.tif has no label .*: expected a.tif, or a_labels.tif"):
+    with pytest.raises(ImageFileError, match=r"a.tif has no label .*: expected a.tif, or a_labels.tif") as no:
         names(folder)
+    assert f"Either label it, or take the image out of {folder / 'images'}" in str(no.value)
+    put(folder, "labels/A.TIF")
+    with pytest.raises(
+        ImageFileError, match=r"Either rename A\.TIF, which differs in capital letters, or take"
+    ):
+        names(folder)
+
+
+def test_labels_lie_where_the_dock_puts_them_or_beside_the_images(folder):
+    """A folder of the two has its labels in `labels`, also where the dock has put others among the images."""
+    put(folder, "images/a.tif")
+    (folder / "labels").rmdir()
+    (folder / "images" / "labels").mkdir()
+    put(folder, "images/labels/a_labels.tif")
+    assert names(folder) == [("a.tif", "a_labels.tif")]
+    (folder / "labels").mkdir()
+    with pytest.raises(ImageFileError, match=rf"no label image of the same name in {folder / 'labels'}:"):
+        names(folder)
+
+
+def test_names_that_look_the_same_are_the_same(folder):
+    """A Mac takes umlauts apart; where both spellings are there, each image has the labels of its own."""
+    one, apart = normalize("NFC", "Zelle ü"), normalize("NFD", "Zelle ü")
+    put(folder, f"images/{one}.tif", f"labels/{apart}.tif")
+    if len(list((folder / "images").iterdir())) == 1 and (folder / "images" / f"{apart}.tif").exists():
+        pytest.skip("this disk takes the two for one")
+    assert names(folder) == [(f"{one}.tif", f"{apart}.tif")]
+    (folder / "labels" / f"{apart}.tif").rename(folder / "labels" / f"{apart}_labels.tif")
+    assert names(folder) == [(f"{one}.tif", f"{apart}_labels.tif")]
+    (folder / "labels" / f"{apart}_labels.tif").unlink()
+    put(folder, f"images/{apart}.tif", f"labels/{one}.tif", f"labels/{apart}.tif")
+    assert {(image, labels) for image, labels in names(folder)} == {
+        (f"{name}.tif", f"{name}.tif") for name in (one, apart)
+    }
 
 
 def test_pictures_are_read_as_they_are_segmented(tmp_path, truth, rng):
@@ -207,6 +243,47 @@ def test_what_is_no_label_image_is_refused_by_name(tmp_path, truth):
         image.label_plane(0)
 
 
+def test_a_file_is_not_an_image_and_its_own_labels(tmp_path, truth):
+    Image.fromarray(truth).save(tmp_path / "a.tif")
+    (tmp_path / "link.tif").symlink_to(tmp_path / "a.tif")
+    for labels in ("a.tif", "link.tif"):
+        with pytest.raises(ImageFileError, match=r"a\.tif is given as an image and as the labels of it"):
+            read(tmp_path / "a.tif", tmp_path / labels)
+
+
+def test_damaged_labels_are_told_from_the_image_of_the_same_name(folder, truth):
+    about = {"compression": "zlib"}
+    large = np.random.default_rng(0).integers(0, 9, (64, 64)).astype(np.uint16)
+    for name in ("images", "labels"):
+        tifffile.imwrite(folder / name / "b.tif", large, **about)
+    whole_file = (folder / "labels" / "b.tif").read_bytes()
+    (folder / "labels" / "b.tif").write_bytes(whole_file[:-900])
+    pair = folder / "images" / "b.tif", folder / "labels" / "b.tif"
+    with pytest.raises(ImageFileError, match=r"labels.b\.tif cannot be read .* Is the file complete\?"):
+        read(*pair)
+    pair[1].write_bytes(b"")
+    with pytest.raises(ImageFileError, match=r"^labels.b\.tif cannot be read"):
+        read(*pair)
+    pair[1].write_bytes(whole_file)
+    pair[0].write_bytes(whole_file[:-900])
+    with pytest.raises(ImageFileError, match=r"^Plane 1 of images.b\.tif cannot be read"):
+        read(*pair)
+
+
+def test_a_stack_among_planes_is_sent_where_stacks_go(tmp_path, truth):
+    for name in ("i.tif", "l.tif"):
+        tifffile.imwrite(tmp_path / name, np.stack([truth] * 5), imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(
+        ImageFileError, match=r"image = and labels = .* evaluate it by its name, with --labels"
+    ):
+        read(tmp_path / "i.tif", tmp_path / "l.tif", single=True)
+    tifffile.imwrite(tmp_path / "i.tif", truth[:5])
+    tifffile.imwrite(tmp_path / "l.tif", truth)
+    with pytest.raises(ImageFileError, match="Expected one plane") as refused:
+        read(tmp_path / "i.tif", tmp_path / "l.tif", single=True)
+    assert "A stack does not" not in str(refused.value)
+
+
 def test_ids_are_whole_numbers_however_they_are_stored(truth):
     for dtype in (bool, np.uint8, np.int64, np.float32):
         np.testing.assert_array_equal(
@@ -266,3 +343,40 @@ def test_masks_are_told_from_objects_by_the_parts_in_their_planes(images, mask):
     kind = "this is a mask" if parts[Path("0.tif")].ids == 1 else "these are classes of pixels"
     with pytest.raises(ImageFileError, match=rf"in \d+ separate places in \d\.tif.*: {kind}"):
         refuse_masks(parts)
+
+
+def test_one_mask_among_label_images_is_refused_by_name():
+    good, mask, vessel = np.where(spots(9), np.arange(64) // 5 + 1, 0), spots(10), spots(9)
+    refuse_masks({Path("a.tif"): parts_of([good]), Path("b.tif"): parts_of([vessel])})
+    for among in ([mask], [mask, spots(11), spots(0)]):
+        with pytest.raises(
+            ImageFileError, match=r"a single one in 1\d separate places in b\.tif, while other"
+        ):
+            refuse_masks({Path("a.tif"): parts_of([good]), Path("b.tif"): parts_of(among)})
+
+
+def blobs(rng, side=96):
+    """Grey values as a microscope gives them: smooth objects, and noise."""
+    smooth = ndimage.gaussian_filter(rng.normal(size=(side, side)), 6)
+    return (smooth - smooth.min()) / np.ptp(smooth) + rng.normal(0, 0.02, (side, side)).clip(-0.05, 0.05)
+
+
+@pytest.mark.parametrize(("greys", "dtype"), [(200, np.uint8), (4000, np.uint16), (60_000, np.uint16)])
+def test_an_image_is_no_label_image(rng, greys, dtype):
+    image = (blobs(rng).clip(0, 1) * greys).astype(dtype)
+    for planes in ([image], [image * 0, image, image, image]):
+        with pytest.raises(ImageFileError, match=r"lie about as the greys of an image do in b\.tif"):
+            refuse_masks({Path("a.tif"): parts_of([spots(4) * 0]), Path("b.tif"): parts_of(planes)})
+
+
+def test_objects_in_pieces_are_objects(rng):
+    """Some that are cut up, one that is all debris, and one that is all that is no cell; or the tiniest."""
+    labels = np.kron(np.arange(1, 65, dtype=np.uint16).reshape(8, 8), np.ones((12, 12), np.uint16))
+    labels[::2][(labels[::2] % 3) == 0] = 0  # a third of them in six pieces each
+    debris = np.where(rng.random(labels.shape) < 0.1, 65, labels)
+    background = np.where(labels == 0, 66, debris)
+    halves = np.where((labels % 2 == 0) & (np.arange(96) % 4 == 0), 0, labels)
+    tiny = np.zeros((64, 64), np.uint16)
+    tiny[::2, ::2] = np.arange(1, 1025).reshape(32, 32)
+    for plane in (labels, debris, background, halves, tiny):
+        refuse_masks({Path("a.tif"): parts_of([plane] * 4)})

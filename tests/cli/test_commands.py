@@ -170,6 +170,9 @@ def test_where_an_error_happened_is_shown_when_asked(command, monkeypatch, capsy
     assert code == 1
     assert "Traceback" in printed.err
     assert "in open_image" in printed.err
+    for off in ("0", ""):
+        monkeypatch.setenv("NAPARI_SAM_DEBUG", off)
+        assert "Traceback" not in run_main(monkeypatch, capsys, *words)[1].err
     monkeypatch.delenv("NAPARI_SAM_DEBUG")
     assert "Traceback" not in run_main(monkeypatch, capsys, *words)[1].err
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from tests.fakes import disc_image
@@ -179,3 +180,55 @@ def test_labels_are_not_exported_over_the_table_that_is_read(tmp_path):
     said = " ".join(result.stderr.replace("│", " ").split())
     assert "which is the table of --features. Choose another folder or another name" in said
     assert table.read_text() == "index,mine\n1,5\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [("w.tif", "geojson"), ("w.json", "geojson"), ("w.tif", "ome-tiff"), ("w.csv", "coco")],
+)
+def test_a_name_that_ends_as_another_format_is_refused(name, chosen, tmp_path):
+    labels, free = tmp_path / "labels.npy", tmp_path / "w.data"
+    np.save(labels, np.eye(9, dtype=np.uint8))
+    command = ("export", labels, "-f", chosen, "-o", free)
+    refused = invoke(*command, "-o", tmp_path / name)
+    assert refused.exit_code == 2
+    assert "and the format that was chosen is" in " ".join(refused.stderr.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == [labels]
+    assert invoke(*command).exit_code == 0
+    assert free.exists()
+
+
+def test_planes_that_were_not_linked_are_measured_on_their_own(tmp_path):
+    labels = np.zeros((2, 100, 100), np.uint8)
+    labels[0, 5:15, 5:15] = labels[1, 75:85, 75:85] = 1
+    np.save(tmp_path / "labels.npy", labels)
+    command = ("export", tmp_path / "labels.npy", "-o", tmp_path / "a.csv")
+    for flag, rows in ((None, 1), ("--link", 1), ("--no-link", 2)):
+        assert invoke(*command, *([] if flag is None else [flag])).exit_code == 0
+        table = pd.read_csv(tmp_path / "a.csv")
+        assert len(table) == rows
+        assert ("area_px" in table) == (flag == "--no-link")
+    assert table["z"].tolist() == [0, 1]
+
+
+def test_the_axes_of_the_image_are_given_where_its_file_does_not_say_them(tmp_path):
+    labels = np.zeros((20, 30), np.uint8)
+    labels[2:8, 2:8] = 1
+    image = np.stack([labels * 3, labels * 7])
+    np.save(tmp_path / "labels.npy", labels)
+    tifffile.imwrite(tmp_path / "image.tif", image, photometric="minisblack")
+    command = ("export", tmp_path / "labels.npy", "-o", tmp_path / "a.csv", "--image", tmp_path / "image.tif")
+    refused = invoke(*command)
+    assert refused.exit_code == 2
+    said = " ".join(refused.stderr.replace("│", " ").split())
+    assert "labels' shape (20, 30), but for channels; found image.tif of the shape (2, 20, 30)" in said
+    assert "say with --image-axes what its axes are, for example CYX" in said
+    done = invoke(*command, "--image-axes", "cyx")
+    assert done.exit_code == 0, done.output
+    (row,) = pd.read_csv(tmp_path / "a.csv").to_dict("records")
+    assert [row[f"intensity_c{channel}_mean"] for channel in (0, 1)] == [3, 7]
+    # What is said of the image holds, whether or not it would have fitted without.
+    tifffile.imwrite(tmp_path / "image.tif", image[0], photometric="minisblack")
+    wrong = invoke(*command, "--image-axes", "CYX")
+    assert wrong.exit_code == 2
+    assert "found 'CYX'" in " ".join(wrong.stderr.replace("│", " ").split())

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,8 +177,9 @@ def test_files_are_put_in_place_when_they_are_complete(monkeypatch, planes, tmp_
     results = tmp_path / "results"
     results.mkdir()
     numbers, sheet, link = (results / name for name in ("out.json", "worst.png", "link.json"))
+    older = b"\x89PNG\r\n\x1a\n older"
     for file in (numbers, sheet):
-        file.write_text("older")
+        file.write_bytes(older)
     asked = [str(tmp_path), "--prompted-only", "--limit", "1"]
 
     def full(source, target):
@@ -189,7 +191,7 @@ def test_files_are_put_in_place_when_they_are_complete(monkeypatch, planes, tmp_
             failed = CliRunner().invoke(app, [*asked, option, str(file)])
             assert failed.exit_code == 1
             assert f"{file} could not be written (No space left on device)" in failed.output
-            assert file.read_text() == "older"
+            assert file.read_bytes() == older
     link.symlink_to(tmp_path / "elsewhere.json")
     for place in (numbers, link):
         done = CliRunner().invoke(app, [*asked, "--json", str(place), "--worst", str(sheet)])
@@ -199,6 +201,62 @@ def test_files_are_put_in_place_when_they_are_complete(monkeypatch, planes, tmp_
         assert picture.format == "PNG"
     assert link.is_symlink(), "what it points to is written to"
     assert sorted(file.name for file in results.iterdir()) == ["link.json", "out.json", "worst.png"]
+
+
+def everything_in(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_nothing_is_written_over_what_is_evaluated(monkeypatch, tmp_path):
+    monkeypatch.setattr("napari_sam.predictor.load_model", lambda *a, **k: pytest.fail("measured"))
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    data = tmp_path / "data"
+    for name in ("images", "labels"):
+        (data / name).mkdir(parents=True)
+        for file in ("a.png", "b.png"):
+            Image.fromarray(np.eye(8, dtype=np.uint8)).save(data / name / file)
+    (data / "images" / "b.png").rename(tmp_path / "far.png")
+    (data / "images" / "b.png").symlink_to(tmp_path / "far.png")
+    (tmp_path / "images").symlink_to(data / "images")
+    (tmp_path / "link.png").symlink_to(data / "labels" / "a.png")
+    (tmp_path / "link.json").symlink_to(data / "labels" / "a.png")
+    (tmp_path / "notes.png").write_text("no picture")
+    stack = [str(tmp_path / "stack.tif"), "--labels", str(tmp_path / "ids.json")]
+    for file in ("stack.tif", "ids.json"):
+        (tmp_path / file).write_text("")
+    before = everything_in(tmp_path)
+    for asked, option, file, words in (
+        ([str(data)], "--json", "data/labels/a.png", "ends in .json"),
+        ([str(data)], "--json", "out.txt", "ends in .json"),
+        ([str(data)], "--json", "data/labels/new.json", "would lie among those"),
+        ([str(data)], "--json", "link.json", "is a file that is evaluated"),
+        ([str(data)], "--worst", "data/images/b.png", "is a file that is evaluated"),
+        ([str(data)], "--worst", "data/images/worst.png", "would lie among those"),
+        ([str(data)], "--worst", "images/worst.png", "would lie among those"),
+        ([str(data)], "--worst", "far.png", "is a file that is evaluated"),
+        ([str(data)], "--worst", "link.png", "is a file that is evaluated"),
+        ([str(data)], "--worst", "notes.png", "is there already, and no PNG"),
+        (stack, "--json", "ids.json", "is a file that is evaluated"),
+        (stack, "--json", "stack.tif", "ends in .json"),
+    ):
+        refused = CliRunner().invoke(app, [*asked, option, str(tmp_path / file)])
+        assert refused.exit_code == 2, (file, refused.output)
+        assert words in " ".join(refused.output.replace("│", "").split()), file
+    assert everything_in(tmp_path) == before
+
+
+def test_numbers_go_to_the_terminal_where_they_are_sent(monkeypatch, planes, tmp_path, capfd):
+    monkeypatch.setattr("napari_sam.predictor.load_model", lambda *a, **k: DiscPredictor())
+    save_planes(planes, tmp_path)
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    if not Path("/dev/stdout").exists():
+        pytest.skip("no /dev/stdout")
+    asked = [str(tmp_path), "--prompted-only", "--limit", "1", "--json", "/dev/stdout"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert '"n_images": 1' in capfd.readouterr().out
 
 
 def test_what_is_for_others_is_refused_before_everything_is_measured(monkeypatch, tmp_path):

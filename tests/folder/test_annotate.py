@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ def test_labels_of_a_stack_without_a_distance_of_planes_are_saved(tmp_path):
         np.zeros((3, 20, 24), np.uint8),
         imagej=True,
         resolution=(4, 4),
-        metadata={"axes": "ZYX", "unit": "micron"},
+        metadata={"axes": "ZYX", "unit": "micron", "zunit": "pixel"},
     )
     folder = AnnotationFolder(tmp_path, tmp_path / "labels")
     opened = folder.open(0)
@@ -90,3 +92,43 @@ def test_labels_that_lie_among_others_in_a_file_are_not_replaced(tmp_path):
     folder = AnnotationFolder(tmp_path, tmp_path / "labels")
     with pytest.raises(ImageFileError, match="It holds 2 images, of which the first is read"):
         folder.open(0)
+
+
+def test_damaged_labels_are_named(tmp_path):
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((64, 64), np.uint8))
+    (tmp_path / "labels").mkdir()
+    path = tmp_path / "labels" / "b_labels.tif"
+    tifffile.imwrite(path, np.arange(4096, dtype=np.uint16).reshape(64, 64), compression="zlib")
+    path.write_bytes(path.read_bytes()[:-900])
+    error = open_entry(AnnotationFolder(tmp_path, tmp_path / "labels"), 0).error
+    assert "b_labels.tif cannot be read" in error
+    assert "Is the file complete?" in error
+
+
+def test_a_copy_that_spells_names_otherwise_is_the_same_work(tmp_path):
+    """A Mac takes umlauts apart, in the names of files and not in those that are noted, or the other way."""
+    one, apart = normalize("NFC", "ü"), normalize("NFD", "ü")
+    labels = tmp_path / "labels"
+    for name in ("a", one):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((20, 24), np.uint8))
+    if (tmp_path / f"{apart}.tif").exists():
+        pytest.skip("this disk takes the two for one")
+    folder = AnnotationFolder(tmp_path, labels)
+    folder.save(Snapshot(1, np.ones((20, 24), np.uint16), None, folder.open(1).axes))
+    folder.note([replace(folder.entries[1], state="done", objects=1)], f"{one}.tif")
+    for _ in range(2):
+        (tmp_path / f"{one}.tif").rename(tmp_path / f"{apart}.tif")
+        copied = AnnotationFolder(tmp_path, labels)
+        assert [(e.name, e.state, e.objects) for e in copied.entries] == [
+            ("a.tif", "new", 0),
+            (f"{apart}.tif", "done", 1),
+        ]
+        assert copied.first == 1
+        assert copied.open(1).objects == 1
+        copied.note([copied.entries[1]], f"{apart}.tif")
+        assert list(json.loads((labels / STATE_FILE).read_text())["images"]) == [f"{apart}.tif"]
+        one, apart = apart, one
+    # Where nothing is noted, labels are found by their names all the same.
+    (labels / STATE_FILE).unlink()
+    (labels / f"{normalize('NFC', 'ü')}_labels.tif").rename(labels / f"{normalize('NFD', 'ü')}_labels.tif")
+    assert AnnotationFolder(tmp_path, labels).entries[1].state == "in work"

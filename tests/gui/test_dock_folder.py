@@ -15,6 +15,7 @@ from tests.gui.dock import DISCS, disc_picture
 
 from napari_sam._napari import large
 from napari_sam._napari.panels import folder_panel
+from napari_sam.files.pairs import labelled_pairs
 from napari_sam.folder.annotate import Entry
 from napari_sam.masks import Mask, mask_iou
 
@@ -109,6 +110,21 @@ def test_through_a_folder_with_clicks_and_keys(open_desk, images, monkeypatch):
     )
     work.wait(2)
     assert desk.errors == []
+
+
+def test_an_image_without_objects_that_is_done_goes_into_a_training(open_desk, images, monkeypatch):
+    """Its labels are empty, and train and evaluate find them among the images, where they are by default."""
+    desk = open_desk().wait_ready()
+    desk.viewer.layers.clear()
+    work = Work(desk, images, monkeypatch)
+    for number in (1, 2, 2):
+        assert not work.saved(number).exists()
+        desk.press(Qt.Key.Key_D, Qt.KeyboardModifier.ShiftModifier)
+        work.wait(number)
+    desk.until(lambda: work.saved(2).exists())
+    assert not any(tifffile.imread(work.saved(number)).any() for number in range(3))
+    pairs = [(image.name, labels.name) for image, labels in labelled_pairs(images.parent)]
+    assert pairs == [(f"img{number}.tif", f"img{number}_labels.tif") for number in range(3)]
 
 
 def test_the_next_image_is_embedded_meanwhile(open_desk, images, monkeypatch):

@@ -264,6 +264,12 @@ def test_related_files_are_named(model: Sam, key: str, kind: str, tmp_path: Path
         load_checkpoint(saved(contents, tmp_path / "x.pt"))
 
 
+def test_the_state_of_a_training_is_told_where_its_weights_are(tmp_path: Path) -> None:
+    contents = {"model": {"decoder.prompts.kinds.weight": torch.zeros(1)}}
+    with pytest.raises(CheckpointError, match=r"in weights\.safetensors beside it\. Choose that file\.$"):
+        load_checkpoint(saved(contents, tmp_path / "checkpoint.pt"))
+
+
 def test_foreign_network(tmp_path: Path) -> None:
     path = saved(torch.nn.Linear(2, 2).state_dict(), tmp_path / "linear.pt")
     with pytest.raises(CheckpointError, match=r"linear.pt cannot be used. Expected the weights"):

@@ -22,6 +22,7 @@ from napari_sam.cli.options import (
     Model,
     SettingsOption,
     load,
+    open_picture,
     read_recipe,
     read_table,
     resized,
@@ -55,7 +56,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    debug = bool(os.environ.get(DEBUG))
+    debug = os.environ.get(DEBUG, "0") not in ("", "0")
     try:
         with places_shown() if debug else nullcontext():
             app()
@@ -336,6 +337,12 @@ def export(
         Path | None, typer.Option(help="CSV with a column 'index' or 'label', e.g. of predicted IoUs.")
     ] = None,
     image: Annotated[Path | None, typer.Option(help="The labelled image, for its intensities.")] = None,
+    image_axes: Annotated[
+        str | None, typer.Option(help="Letters of the axes of --image, as --axes says those of the labels.")
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link/--no-link", help="Ids go through a stack, or are each plane's own.")
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace labels that lie in the OME-Zarr of an image, too.")
     ] = False,
@@ -349,12 +356,15 @@ def export(
     from napari_sam.axes import AxesError
     from napari_sam.export import ExportError, format_of
     from napari_sam.export import export as write
-    from napari_sam.files import ImageFileError, open_beside, open_labels
+    from napari_sam.export.formats import refuse_other_endings
+    from napari_sam.files import ImageFileError, open_labels
 
     with ExitStack() as stack:
         try:
             for path in out:
                 format_of(path, format_name)
+                if format_name is not None:
+                    refuse_other_endings(path, format_name)
                 if path.is_dir() and not overwrite:
                     from napari_sam.export.ome_zarr import refuse_labels_within
 
@@ -368,7 +378,7 @@ def export(
             if found.note:
                 typer.echo(f"{labels}: {found.note}", err=True)
             array = found.labels()
-            pictured = None if image is None else stack.enter_context(open_beside(image, found))
+            pictured = None if image is None else stack.enter_context(open_picture(image, found, image_axes))
             known = resized(found.axes, spacing, units)
         except (ExportError, AxesError, ImageFileError) as error:
             raise typer.BadParameter(str(error)) from error
@@ -381,6 +391,7 @@ def export(
                 features=None if features is None else read_table(features),
                 image=None if pictured is None else pictured.intensities(),
                 image_name=(image or labels).name,
+                linked=link,
             )
             typer.echo(str(written))
 

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from napari_sam.axes import Axes
+    from napari_sam.files import ImageFile
     from napari_sam.predictor import Predictor
     from napari_sam.recipe import Recipe
 
@@ -133,6 +134,27 @@ def resized(axes: Axes, spacing: str | None, units: str | None) -> Axes:
         for letter, unit in zip(found.names, found.units, strict=True)
     )
     return Axes(found.names, found.spacing, tuple(timed))
+
+
+def open_picture(image: Path, labels: ImageFile, axes: str | None) -> ImageFile:
+    """Open the image that was labelled.
+
+    Raises
+    ------
+    ImageFileError
+        If it cannot be read, or is of another shape than its labels.
+    """
+    from napari_sam.files import ImageFileError, open_beside
+
+    opened = open_beside(image, labels, axes=axes)
+    if opened.shape == labels.shape:
+        return opened
+    opened.close()
+    raise ImageFileError(
+        f"Expected an image of the labels' shape {labels.shape}, but for channels; found {image.name} of the "
+        f"shape {tuple(opened.array.shape)}, its axes taken for {opened.names}. Choose the image that was "
+        "labelled, or say with --image-axes what its axes are, for example CYX."
+    )
 
 
 def load(model: str, device: str) -> Predictor:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NoReturn
 
 import typer
+
+from napari_sam.evaluation.outputs import evaluated_files, refuse_no_picture, refuse_output, write_output
 
 __all__ = ["evaluate_command"]
 
@@ -31,7 +33,7 @@ def evaluate_command(
     diameter: Annotated[
         float | None, typer.Option(help="Diameter of the objects in pixels; estimated if not given.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here (JSON).")] = None,
     prompted_only: Annotated[
         bool, typer.Option(help="Leave out automatic segmentation, e.g. for incomplete labels.")
     ] = False,
@@ -59,8 +61,10 @@ def evaluate_command(
     """Measure how well a model segments your images, against your labels."""
     from napari_sam.files.find import is_zarr
 
-    _refuse(json_file, "--json")
-    _refuse(worst, "--worst", ".png")
+    sources = list(evaluated_files(folder, labels))
+    refuse_output(json_file, "--json", ".json", sources)
+    refuse_output(worst, "--worst", ".png", sources)
+    refuse_no_picture(worst, "--worst")
     if worst is not None and find_spec("matplotlib") is None:
         raise typer.BadParameter(
             'The sheet needs matplotlib: pip install "napari-sam-cells[training]"', param_hint="--worst"
@@ -185,22 +189,11 @@ def _write_numbers(numbers: dict[str, Any], file: Path) -> None:
 
 
 def _write(file: Path, write: Callable[[Path], object]) -> None:
-    """Write a file that is put in place when it is complete; until then an older one stays."""
-    from napari_sam.export.atomic import replacing
-
-    if not _may_be_replaced(file):
-        write(file)
-        return
+    """Write a file, or say why it cannot be written."""
     try:
-        with replacing(file) as beside:
-            write(beside)
+        write_output(file, write)
     except ValueError as error:
         _fail(error)
-
-
-def _may_be_replaced(file: Path) -> bool:
-    """Whether a new file may take a file's place, which it may not where that is a link or /dev/stdout."""
-    return not file.is_symlink() and (file.is_file() or not file.exists())
 
 
 def _fail(error: ValueError) -> NoReturn:
@@ -208,29 +201,3 @@ def _fail(error: ValueError) -> NoReturn:
     _log.debug("It happened here:", exc_info=True)
     typer.echo(str(error), err=True)
     raise typer.Exit(1) from None
-
-
-def _refuse(file: Path | None, option: str, ending: str = "") -> None:
-    """Refuse a file that cannot be written, before everything is measured."""
-    if file is None:
-        return
-    if not file.absolute().parent.is_dir():
-        raise typer.BadParameter(
-            f"There is no folder {file.parent}. Make it, or choose another.", param_hint=option
-        )
-    if file.is_dir() or not file.name.lower().endswith(ending):
-        raise typer.BadParameter(
-            f"Expected the name of a file{f' that ends in {ending}' if ending else ''}, found {file}.",
-            param_hint=option,
-        )
-    try:
-        if file.exists():
-            # It is only opened, and keeps what is in it.
-            file.open("ab").close()
-        if _may_be_replaced(file):
-            TemporaryFile(dir=file.absolute().parent).close()
-    except OSError as error:
-        why = error.strerror or error
-        raise typer.BadParameter(
-            f"{file} cannot be written ({why}). Choose another folder.", param_hint=option
-        ) from error

@@ -6,6 +6,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_sam.files.alike import composed
+
 INDEX = "index.csv"
 """Table of a folder's images: a row each, with its name and whatever is known of it."""
 
@@ -39,7 +41,7 @@ def read_groups(index: Path, column: str, names: Sequence[str]) -> list[str]:
         raise ValueError(
             f"Expected the columns 'name' and {column!r} in {index}, found no {sorted(missing)}."
         )
-    groups = {row["name"]: row[column] or "" for row in rows}
-    if unknown := [name for name in names if name not in groups]:
+    groups = {composed(row["name"] or ""): row[column] or "" for row in rows}
+    if unknown := [name for name in names if composed(name) not in groups]:
         raise ValueError(f"{index} has no row for {unknown[0]}: add it, or do not group by {column!r}.")
-    return [groups[name] for name in names]
+    return [groups[composed(name)] for name in names]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,6 +45,8 @@ class ImageFile:
         What a person should know of it, such as that there is more in the file.
     ids : ndarray of uint8, shape (H, W), optional
         Of a picture with a palette: the places in it, which are the ids where it is a label image.
+    origin : mapping of str to float
+        Where the centre of the first pixel lies by axis, in the axis' unit; 0 where it is not known.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class ImageFile:
     close: Callable[[], None] = _nothing
     note: str = ""
     ids: NDArray[np.uint8] | None = None
+    origin: Mapping[str, float] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         """Return the open image."""
@@ -103,10 +106,7 @@ class ImageFile:
             pixels = np.asarray(self.array[index])
         # A damaged or foreign file fails in as many ways as there are codecs.
         except Exception as error:
-            raise ImageFileError(
-                f"Plane {number + 1} of {self.path.name} cannot be read ({in_words(error)}). "
-                "Is the file complete? Open and save it again with the program that made it."
-            ) from error
+            raise unreadable(f"Plane {number + 1} of {in_its_folder(self.path)}", error) from error
         extra = [n for n in left if n not in "YX"]
         pixels = pixels.transpose([left.index(n) for n in ["Y", "X", *extra]])
         return pixels if pixels.ndim == 2 else pixels.reshape(*pixels.shape[:2], -1)
@@ -165,9 +165,16 @@ class ImageFile:
         Raises
         ------
         ImageFileError
-            If it has colours or several channels, or its numbers are no ids.
+            If the file is damaged, it has colours or several channels, or its numbers are no ids.
         """
-        return self._whole(np.asarray(self.labels()))
+        try:
+            pixels = np.asarray(self.labels())
+        except ImageFileError:
+            raise
+        # As in `plane`.
+        except Exception as error:
+            raise unreadable(in_its_folder(self.path), error) from error
+        return self._whole(pixels)
 
     def _whole(self, pixels: NDArray[Any]) -> NDArray[np.integer]:
         """Labels as whole numbers, or an error that names the file."""
@@ -178,7 +185,8 @@ class ImageFile:
 
     def _is_an_image(self) -> ImageFileError:
         return ImageFileError(
-            f"{self.path.name} has channels or colours: it is an image, and a label image was expected."
+            f"{in_its_folder(self.path)} has channels or colours: it is an image, and a label image was "
+            "expected."
         )
 
 
@@ -199,6 +207,25 @@ class _Intensities:
         """Read everything."""
         pixels = np.stack(list(self._image.planes())).reshape(self.shape)
         return pixels if dtype is None else pixels.astype(dtype)
+
+
+def in_its_folder(path: Path) -> str:
+    """Name of a file with that of its folder, as an image and its labels often have the same name.
+
+    Examples
+    --------
+    >>> in_its_folder(Path("data", "labels", "b.tif")) == str(Path("labels", "b.tif"))
+    True
+    """
+    return str(Path(*path.parts[-2:]))
+
+
+def unreadable(what: str, error: Exception) -> ImageFileError:
+    """Return the error of a file whose bytes are not what they should be."""
+    return ImageFileError(
+        f"{what} cannot be read ({in_words(error)}). "
+        "Is the file complete? Open and save it again with the program that made it."
+    )
 
 
 def in_words(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_sam.export.formats import without_suffix
+from napari_sam.files.alike import composed
 from napari_sam.files.find import SUFFIXES, is_image, natural_key
 from napari_sam.files.image_file import COLOURS, ImageFile, ImageFileError
 from napari_sam.files.read import open_beside, open_image, open_labels
 from napari_sam.image import ImageError
+from napari_sam.label_ids import numbered_anew
 
 MADE_SUFFIX = "_labels"
 """What the dock and ``napari-sam segment`` put behind the name of an image."""
@@ -29,11 +31,16 @@ FEW_PLANES = 3
 """In less planes that hold something, chance has a say: a vessel may well lie in three pieces."""
 MANY_PARTS = 10
 """From so many separate parts on, one id is not one object, be it in a single plane."""
+GREYS = 256
+"""A picture of 8 bits has no more greys."""
+LEAST_PIXELS = 4
+"""Pixels of a plane for each of its ids, of which objects have more."""
 
 
 def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the images in ``folder/images`` with their label images in ``folder/labels``.
 
+    Where there is no such folder, the labels are those in ``folder/images/labels``, as the dock puts them.
     They come in the order a person expects (``t2`` before ``t10``), which is that of a movie's frames.
     A label image has the name of the image's file; else its name with another ending, or with ``_labels``
     behind it, as the plugin writes them.
@@ -45,7 +52,8 @@ def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
     """
     if not folder.exists():
         raise ImageFileError(f"There is no folder {folder}. Check the name.")
-    images, labels = folder / "images", folder / "labels"
+    images = folder / "images"
+    labels = next((f for f in (folder / "labels", images / "labels") if f.is_dir()), folder / "labels")
     if not images.is_dir() or not labels.is_dir():
         raise ImageFileError(
             f"{folder} was expected to hold two folders, 'images' and 'labels', with files of the "
@@ -69,11 +77,12 @@ def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 def _labels_of(image: Path, known: list[Path], folder: Path) -> Path:
     """The label image of an image."""
-    name = without_suffix(image)
-    same = [p for p in known if p.name == image.name]
-    named = same or [p for p in known if without_suffix(p) == name]
+    name = composed(without_suffix(image))
+    exact = [p for p in known if p.name == image.name]
+    same = exact or [p for p in known if composed(p.name) == composed(image.name)]
+    named = same or [p for p in known if composed(without_suffix(p)) == name]
     # Beside older labels these may be the corrected ones.
-    fits = named + [p for p in known if without_suffix(p) == name + MADE_SUFFIX]
+    fits = named + [p for p in known if composed(without_suffix(p)) == name + MADE_SUFFIX]
     if len(fits) > 1:
         raise ImageFileError(
             f"{' and '.join(p.name for p in fits)} in {folder} may both be the labels of {image.name}. "
@@ -81,9 +90,13 @@ def _labels_of(image: Path, known: list[Path], folder: Path) -> Path:
         )
     if fits:
         return fits[0]
+    wanted = [name.casefold(), (name + MADE_SUFFIX).casefold()]
+    near = next((p.name for p in known if composed(without_suffix(p)).casefold() in wanted), "")
+    what = f"rename {near}, which differs in capital letters" if near else "label it"
     raise ImageFileError(
         f"{image} has no label image of the same name in {folder}: expected {image.name}, or "
-        f"{name}{MADE_SUFFIX}.tif as the plugin writes it."
+        f"{without_suffix(image)}{MADE_SUFFIX}.tif as the plugin writes it. Either {what}, or take the image "
+        f"out of {image.parent}."
     )
 
 
@@ -120,10 +133,13 @@ def open_pair(
         )
     with ExitStack() as files:
         known = files.enter_context(open_labels(labels, axes=None if axes is None else _planar(axes)))
+        if image.exists() and known.path.samefile(image):
+            raise ImageFileError(
+                f"{image} is given as an image and as the labels of it: expected two files. Name the label "
+                "image, in which each object has a number of its own."
+            )
         truth = known.label_ids()
-        picture = files.enter_context(
-            open_beside(image, known) if axes is None else open_image(image, axes=axes)
-        )
+        picture = files.enter_context(open_beside(image, known, axes=axes))
         stored = tuple(picture.array.shape)
         if axes is None and _without_ones(picture.shape) != _without_ones(truth.shape):
             # Channels that lie last, though the file does not say so.
@@ -134,7 +150,8 @@ def open_pair(
                     picture = files.enter_context(open_image(image, axes=names + COLOURS))
                     break
         if _without_ones(picture.shape) != _without_ones(truth.shape) or (single and len(picture) > 1):
-            raise ImageFileError(_no_pair(f"{stored} in {image} and {truth.shape} in {labels}", single))
+            found = f"{stored} in {image} and {truth.shape} in {labels}"
+            raise ImageFileError(_no_pair(found, single, len(picture) > 1))
         try:
             yield picture, truth.reshape(-1, *truth.shape[-2:])
         except ImageError as error:
@@ -151,13 +168,17 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(n for n in shape[:-2] if n > 1), *shape[-2:])
 
 
-def _no_pair(found: str, single: bool) -> str:
+def _no_pair(found: str, single: bool, stack: bool) -> str:
     """Say that an image and its labels do not fit."""
     if single:
+        elsewhere = (
+            " A stack does not go into a folder of planes: train on it with image = and labels = in the "
+            "configuration, instead of folder =; evaluate it by its name, with --labels."
+        )
         return (
             f"Expected one plane and one label image of the same height and width, found {found}. Save the "
             "labels of exactly this image, one number a pixel, and channels behind the height and width or "
-            "named as such in the file."
+            f"named as such in the file.{elsewhere if stack else ''}"
         )
     return (
         f"Expected a stack and its labels of the same shape (planes, height, width), found {found}. Save the "
@@ -172,6 +193,8 @@ class Parts(NamedTuple):
     """How many ids there are; of more than `CLASSES` it does not matter how many more."""
     counts: list[int]
     """For each plane that holds an object, the parts of the id that has most; none above `CLASSES` ids."""
+    scattered: bool = False
+    """Whether the ids lie about as the greys of an image do."""
 
 
 def parts_of(planes: Iterable[NDArray[np.integer]]) -> Parts:
@@ -183,48 +206,94 @@ def parts_of(planes: Iterable[NDArray[np.integer]]) -> Parts:
         0 is background.
     """
     ids: set[int] = set()
-    counts = []
+    counts: list[int] = []
+    greys: list[bool] = []
     for plane in planes:
         own = [i for i in np.unique(plane).tolist() if i]
         ids.update(own)
-        if len(ids) > CLASSES:
-            return Parts(len(ids), [])
-        if own:
+        if own and len(ids) <= CLASSES:
             counts.append(max(int(ndimage.label(plane == i, np.ones((3, 3)))[1]) for i in own))
-    return Parts(len(ids), counts)
+        elif own:
+            greys.append(len(own) > CLASSES and _is_grey(plane))
+            if len(greys) == FEW_PLANES or not greys[-1]:
+                break
+    return Parts(len(ids), [] if greys else counts, bool(greys) and all(greys))
+
+
+def _is_grey(plane: NDArray[np.integer]) -> bool:
+    """Whether the ids of a plane, of which there are several, lie about as the greys of an image do.
+
+    Most greys lie in several places, and on average in a great many; of more than 8 bits there may be so many
+    greys that hardly a pixel is like another. Objects lie in one piece each. Some may be cut up, as the
+    processes of cells in a plane of a volume are, or an id be that of all debris: too few of them to be most,
+    or in too few places.
+    """
+    from skimage.measure import label
+
+    (ids,) = numbered_anew([plane])
+    pieces = label(ids, background=0, connectivity=2)  # type: ignore[no-untyped-call]
+    owners = np.zeros(int(pieces.max()) + 1, np.int32)
+    owners[pieces.ravel()] = ids.ravel()
+    places = np.bincount(owners[1:])[1:]
+    many = len(places) > max(GREYS, plane.size // LEAST_PIXELS)
+    return bool(many or (np.median(places) >= LEAST_PARTS and places.mean() >= MANY_PARTS))
 
 
 def refuse_masks(parts: Mapping[Path, Parts]) -> None:
     """Refuse labels that only tell what pixels are of: all objects of a kind would count as one an image.
 
-    Masks tell objects from background; classes of pixels, as ilastik gives them, have background among them.
+    Masks tell objects from background; classes of pixels, as ilastik gives them, have background among them;
+    an image tells neither.
 
     Parameters
     ----------
     parts : mapping of Path to Parts
         `parts_of` each label image. Now and then a single object lies in pieces, and a mask holds a single
-        object: the middle of all planes decides.
+        object: the middle of all planes decides. Among label images of many objects each is looked at by
+        itself.
 
     Raises
     ------
     ImageFileError
     """
+    for path, own in parts.items():
+        if own.scattered:
+            raise ImageFileError(
+                "Expected a label image, in which each object has a number of its own, found numbers that "
+                f"lie about as the greys of an image do in {path}. Is it an image? Save the labels as they "
+                "are, no picture of them, and scale them without interpolation."
+            )
     ids = max((of_image.ids for of_image in parts.values()), default=0)
+    if ids > CLASSES:
+        for path, own in parts.items():
+            if own.ids == 1 and _typical(own.counts) >= MANY_PARTS:
+                others = ", while other label images have a number for each"
+                raise _no_objects(path, own, "a single one", others, "this is a mask")
+        return
     counts = [count for of_image in parts.values() for count in of_image.counts]
-    if not counts or ids > CLASSES:
+    if not counts:
         return
     few = len(counts) < FEW_PLANES
-    typical = min(counts) if few else np.median(counts)
-    if typical < (MANY_PARTS if few or ids > 1 else LEAST_PARTS):
+    if _typical(counts) < (MANY_PARTS if few or ids > 1 else LEAST_PARTS):
         return
     path = max(parts, key=lambda image: max(parts[image].counts, default=0))
     filled = sum(bool(of_image.counts) for of_image in parts.values())
     others = f", and so in the {filled - 1} other label images" if filled > 1 else ""
-    found, kind, of = "a single one", "this is a mask", ""
     if ids > 1:
-        found, kind, of = f"{ids} for all, one of them", "these are classes of pixels", " of their class"
-    raise ImageFileError(
-        f"Expected a number of its own for each object, found {found} in {max(parts[path].counts)} separate "
+        found, kind = f"{ids} for all, one of them", "these are classes of pixels"
+        raise _no_objects(path, parts[path], found, others, kind, " of their class")
+    raise _no_objects(path, parts[path], "a single one", others, "this is a mask")
+
+
+def _typical(counts: Sequence[int]) -> float:
+    """Parts in the middle of all planes; of a few planes the least."""
+    return min(counts) if len(counts) < FEW_PLANES else float(np.median(counts))
+
+
+def _no_objects(path: Path, parts: Parts, found: str, others: str, kind: str, of: str = "") -> ImageFileError:
+    """Return the error of labels that do not tell one object from another."""
+    return ImageFileError(
+        f"Expected a number of its own for each object, found {found} in {max(parts.counts)} separate "
         f"places in {path}{others}: {kind}. Give each object its own number, in Fiji with Analyze "
         "Particles (Count Masks) or MorphoLibJ's Connected Components Labeling, in Python with "
         f"skimage.measure.label{of}."

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_sam.axes import Axes, AxesError, make_axes
 from napari_sam.files.find import SUFFIXES
-from napari_sam.files.image_file import COLOURS, ImageFile, ImageFileError, in_words
+from napari_sam.files.image_file import COLOURS, ImageFile, ImageFileError, in_its_folder, unreadable
 from napari_sam.files.refused import in_plain_words
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Content(NamedTuple):
         What a person should know of it, such as that there is more in the file.
     ids : ndarray, optional
         Places in the palette, of a picture that has one.
+    origin : dict, optional
+        Where the centre of the first pixel lies by axis, in the axis' unit, as far as the file says.
     """
 
     array: Any
@@ -44,6 +46,7 @@ class Content(NamedTuple):
     close: Callable[[], None] | None = None
     note: str = ""
     ids: NDArray[np.uint8] | None = None
+    origin: dict[str, float] | None = None
 
 
 def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
@@ -78,10 +81,7 @@ def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
         raise ImageFileError(in_plain_words(error)) from error
     # A damaged or foreign file fails in as many ways as there are codecs.
     except Exception as error:
-        raise ImageFileError(
-            f"{path.name} cannot be read ({in_words(error)}). "
-            "Is the file complete? Open and save it again with the program that made it."
-        ) from error
+        raise unreadable(in_its_folder(path), error) from error
     close = content.close
     try:
         names = _letters(path, content, axes)
@@ -91,7 +91,10 @@ def open_image(path: str | Path, *, axes: str | None = None) -> ImageFile:
         if close is not None:
             close()
         raise
-    return ImageFile(path, content.array, names, known, close or (lambda: None), content.note, content.ids)
+    origin = {} if content.origin is None or names != content.names else content.origin
+    return ImageFile(
+        path, content.array, names, known, close or (lambda: None), content.note, content.ids, origin
+    )
 
 
 def open_labels(path: str | Path, *, axes: str | None = None) -> ImageFile:
@@ -115,8 +118,8 @@ def open_labels(path: str | Path, *, axes: str | None = None) -> ImageFile:
     found = labels_within(path)
     if len(found) > 1:
         raise ImageFileError(
-            f"{path.name} is an image in which several label images lie. Name the one that is meant: "
-            f"{', '.join(map(str, found))}."
+            f"{in_its_folder(path)} is an image in which several label images lie. Name the one that is "
+            f"meant: {', '.join(map(str, found))}."
         )
     if not found:
         return open_image(path, axes=axes)
@@ -125,21 +128,23 @@ def open_labels(path: str | Path, *, axes: str | None = None) -> ImageFile:
     return replace(opened, note=note)
 
 
-def open_beside(image: str | Path, labels: ImageFile) -> ImageFile:
+def open_beside(image: str | Path, labels: ImageFile, *, axes: str | None = None) -> ImageFile:
     """Open the image that some labels belong to; a file that does not say its axes has those of its labels.
 
     Parameters
     ----------
     image : str or Path
     labels : ImageFile
+    axes : str, optional
+        Letters of the image's own axes, see `open_image`.
 
     Raises
     ------
     ImageFileError
         See `open_image`.
     """
-    opened = open_image(image)
-    if opened.shape != labels.shape == tuple(opened.array.shape):
+    opened = open_image(image, axes=axes)
+    if axes is None and opened.shape != labels.shape == tuple(opened.array.shape):
         opened.close()
         return open_image(image, axes=labels.axes.names)
     return opened
@@ -222,8 +227,8 @@ def _letters(path: Path, content: Content, asked: str | None) -> str:
     proper = len(set(names)) == len(names) == len(shape) and set("YX") <= set(names) <= set("TZCYXS")
     if not proper:
         raise ImageFileError(
-            f"{path.name} has the shape {shape}: expected a different axis out of T, Z, C, Y, X and S "
-            f"(colours) for each number, found {names!r}. Say what the axes are, for example 'ZYX'."
+            f"{in_its_folder(path)} has the shape {shape}: expected a different axis out of T, Z, C, Y, X "
+            f"and S (colours) for each number, found {names!r}. Say what the axes are, for example 'ZYX'."
         )
     return names
 
@@ -233,8 +238,8 @@ def _refuse_empty(path: Path, names: str, shape: tuple[int, ...]) -> None:
     if 0 in shape:
         without = "planes" if {names[i] for i, n in enumerate(shape) if n == 0} <= set("TZ") else "pixels"
         raise ImageFileError(
-            f"{path.name} has the shape {shape} with the axes {names}: expected at least one along each, "
-            f"found no {without}. Save the image again with the program that made it."
+            f"{in_its_folder(path)} has the shape {shape} with the axes {names}: expected at least one along "
+            f"each, found no {without}. Save the image again with the program that made it."
         )
 
 

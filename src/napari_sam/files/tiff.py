@@ -12,7 +12,7 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 
-from napari_sam.axes import unit_name
+from napari_sam.axes import METRES, unit_name
 from napari_sam.files.image_file import ImageFileError
 from napari_sam.files.read import Content
 
@@ -163,12 +163,15 @@ def _imagej_sizes(file: tifffile.TiffFile) -> Sizes:
         numerator, denominator = entry.value if entry is not None else (1, 1)
         if numerator and denominator:
             sizes[letter] = denominator / numerator, units[letter]
-    if fields.get("spacing"):
-        sizes["Z"] = abs(float(fields["spacing"])), units["Z"]
+    depth = abs(float(fields.get("spacing") or 0))
+    # A depth of 1 is the one that ImageJ does not write, and takes where there is none.
+    if not depth and fields.get("slices", 1) > 1 and units["Z"] in METRES:
+        depth = 1.0
+    if depth:
+        sizes["Z"] = depth, units["Z"]
+    # The frames a second, "fps", are those of the animation and say nothing of when they were taken.
     if fields.get("finterval"):
         sizes["T"] = float(fields["finterval"]), _imagej_unit(fields.get("tunit") or "second")
-    elif fields.get("fps"):
-        sizes["T"] = 1 / fields["fps"], "second"
     return sizes
 
 

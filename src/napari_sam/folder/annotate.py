@@ -26,6 +26,7 @@ from napari_sam.export import export
 from napari_sam.export.atomic import free_name, replacing
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import ImageFileError, find_images, open_image
+from napari_sam.files.alike import spelled
 from napari_sam.files.image_file import in_words
 from napari_sam.folder.manifest import MANIFEST, STATE_FILE, read_manifest, stamp_output
 from napari_sam.folder.names import numbered
@@ -140,9 +141,12 @@ class AnnotationFolder:
                 "Choose one in which you may write."
             ) from error
         noted = self._read()
-        self.current = str(noted.get("current", ""))
         sources = find_images([self.images])
-        known: Mapping[str, Any] = noted["images"]
+        # A copy from another machine may spell names otherwise, which look the same.
+        ours = {other: name for name, other in self._noted_as(noted["images"], sources).items()}
+        known: Mapping[str, Any] = {ours.get(name, name): about for name, about in noted["images"].items()}
+        current = str(noted.get("current", ""))
+        self.current = ours.get(current, current)
         names: dict[str, str] = {}
         for source in sources:
             noted_name = known[source.name]["labels"] if source.name in known else None
@@ -158,6 +162,8 @@ class AnnotationFolder:
             stems = [without_suffix(name) for name in names.values()]
             (stem,) = numbered([without_suffix(planned[source])], stems)
             names[source.name] = f"{stem}.tif"
+        there = spelled(names.values(), os.listdir(self.labels))
+        names = {image: there.get(name, name) for image, name in names.items()}
         self.entries = [
             self._entry(s, self.labels / names[s.name], known.get(s.name), counts) for s in sources
         ]
@@ -192,10 +198,15 @@ class AnnotationFolder:
         """Return what tells whether the labels on disk are those that were read or written last."""
         return stamp_output(self._named(number).labels)
 
+    def owes(self, number: int) -> bool:
+        """Whether an image that is done lacks its labels: empty ones tell others that nothing is in it."""
+        entry = self.entries[number]
+        return entry.state == "done" and not entry.objects and not entry.labels.exists()
+
     def save(self, snapshot: Snapshot, known: Stamp | None = None) -> Written:
         """Write an image's labels and table.
 
-        An image that has neither labels nor a file stays without one.
+        An image that has neither labels nor a file stays without one, until it is done.
 
         Parameters
         ----------
@@ -217,7 +228,7 @@ class AnnotationFolder:
         ids = np.unique(snapshot.labels)
         table = _rows_of(snapshot.features, ids)
         there = entry.labels.exists()
-        if not there and not ids.any():
+        if not there and not ids.any() and not self.owes(snapshot.number):
             return Written(0)
         changed = there and known is not None and self.stamp(snapshot.number) != known
         aside = _keep_aside(entry.labels) if changed else None
@@ -244,8 +255,10 @@ class AnnotationFolder:
             If the file cannot be written.
         """
         noted = self._read()
+        names = self._noted_as(noted["images"], [entry.source for entry in self.entries])
         for entry in entries:
             about = {k: v for k, v in asdict(entry).items() if k in ("state", "objects", "error")}
+            noted["images"].pop(names.get(entry.name), None)
             noted["images"][entry.name] = {**about, "labels": entry.labels.name}
         noted["current"] = current
         with replacing(self.labels / STATE_FILE) as beside:
@@ -277,6 +290,11 @@ class AnnotationFolder:
                 "else. Choose another folder for the labels."
             )
         return {**fresh, **found}
+
+    @staticmethod
+    def _noted_as(noted: Mapping[str, Any], sources: Sequence[Path]) -> dict[str, str]:
+        """Name of each image as the state file spells it, where it is there."""
+        return spelled([source.name for source in sources], noted)
 
     def _counts(self) -> dict[str, int]:
         """Objects by labels file of what ``napari-sam segment`` has written here."""
@@ -332,7 +350,7 @@ def _read_labels(path: Path, opened: Opened) -> NDArray[np.integer]:
                 f"There is more in the labels {path.name} than labels of this image: {image.note} Move that "
                 "file away, or choose another folder for the labels."
             )
-        labels = np.asarray(image.labels())
+        labels = image.label_ids()
     if [n for n in labels.shape if n > 1] != [n for n in opened.shape if n > 1]:
         raise ImageFileError(
             f"The labels {path.name} have the shape {labels.shape}, the image has {opened.shape}. "

@@ -232,13 +232,13 @@ def save_all(
 def _save_one(
     folder: AnnotationFolder, snapshot: Snapshot, on_disk: MutableMapping[Path, OnDisk], news: list[str]
 ) -> Saved:
-    """Write the labels of an image, unless they are what is on disk."""
+    """Write the labels of an image, unless they are what is on disk; empty ones once it is done."""
     number = snapshot.number
     digest, labels = snapshot.digest(), folder.entries[number].labels
     known = on_disk.get(labels)
     if known is not None:
         known = on_disk[labels] = _looked_at_again(folder, number, known)
-    if known is not None and known.digest == digest:
+    if known is not None and known.digest == digest and not folder.owes(number):
         now = folder.stamp(number)
         if now not in (known.stamp, known.told):
             news.append(f"Somebody else has written {labels.name} since it was opened: open it again.")

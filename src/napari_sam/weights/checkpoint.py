@@ -27,6 +27,8 @@ WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 """Where training checkpoints keep the weights."""
 PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 
+TRAINING = "decoder.prompts.kinds."
+"""Part of the names in what a training keeps to go on from."""
 FOREIGN = {
     "_proj.w_a_linear": "low-rank adapters (LoRA)",
     "lora_": "low-rank adapters (LoRA)",
@@ -38,7 +40,7 @@ FOREIGN = {
     "sam_mask_decoder.": "a SAM 2 model",
     "vision_encoder.layers.": "a SAM in the naming of the transformers library",
     "decoder.samplers.": "only the segmentation decoder of a micro-sam model",
-    "decoder.prompts.kinds.": "the state of a training, whose weights are in weights.safetensors beside it",
+    TRAINING: "the state of a training, whose weights are in weights.safetensors beside it",
 }
 """Parts of names that tell what else a file may be."""
 AXES = {
@@ -219,9 +221,11 @@ def refuse_foreign(state: Mapping[str, Tensor], path: Path) -> None:
     """Raise CheckpointError for the files that are most easily mistaken for a SAM."""
     for mark, kind in FOREIGN.items():
         if any(mark in key for key in state):
+            advice = "Choose another file, or export the model as a plain SAM where it was made."
+            if mark == TRAINING:
+                advice = "Choose that file."
             raise CheckpointError(
-                f"Expected the weights of a whole SAM or MobileSAM, but {path.name} holds {kind}. "
-                "Choose another file, or export the model as a plain SAM where it was made."
+                f"Expected the weights of a whole SAM or MobileSAM, but {path.name} holds {kind}. {advice}"
             )
 
 
