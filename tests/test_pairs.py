@@ -355,6 +355,12 @@ def test_one_mask_among_label_images_is_refused_by_name():
             refuse_masks({Path("a.tif"): parts_of([good]), Path("b.tif"): parts_of(among)})
 
 
+def test_specks_of_a_brush_beside_an_object_make_no_mask():
+    many, one = np.where(spots(9), np.arange(64) // 5 + 1, 0), np.zeros((64, 64), int)
+    one[5:25, 5:25], one[40, 5:60:4] = 1, 1
+    refuse_masks({Path("a.tif"): parts_of([many]), Path("b.tif"): parts_of([one])})
+
+
 def blobs(rng, side=96):
     """Grey values as a microscope gives them: smooth objects, and noise."""
     smooth = ndimage.gaussian_filter(rng.normal(size=(side, side)), 6)
@@ -378,5 +384,8 @@ def test_objects_in_pieces_are_objects(rng):
     halves = np.where((labels % 2 == 0) & (np.arange(96) % 4 == 0), 0, labels)
     tiny = np.zeros((64, 64), np.uint16)
     tiny[::2, ::2] = np.arange(1, 1025).reshape(32, 32)
-    for plane in (labels, debris, background, halves, tiny):
+    dendrites = np.zeros((120, 120), np.uint16)  # sections of a few cells, each in two dozen places
+    for n, (y, x) in enumerate(np.ndindex(12, 12)):
+        dendrites[10 * y : 10 * y + 6, 10 * x : 10 * x + 6] = 1 + (5 * n) % 6
+    for plane in (labels, debris, background, halves, tiny, dendrites):
         refuse_masks({Path("a.tif"): parts_of([plane] * 4)})

@@ -49,6 +49,11 @@ def test_pixels_that_are_no_rectangles_have_no_spacing(place):
     assert pixel_spacing(layer.as_layer_data_tuple()[1]) is None
 
 
+def test_what_registration_leaves_is_no_shear():
+    layer = Labels(np.zeros((5, 6), int), affine=[[0.99995, 0.0003, 4], [0.0002, 1.0001, 5], [0, 0, 1]])
+    np.testing.assert_allclose(pixel_spacing(layer), [1, 1], rtol=1e-3)
+
+
 def test_what_is_not_known_has_no_spacing():
     assert pixel_spacing({}) is None
     assert pixel_spacing({"scale": None}) is None

@@ -84,6 +84,10 @@ def test_of_a_multiscale_layer_the_finest_level_is_saved(odd_shapes, tmp_path):
             Axes("TYX", (5, 1, 1), ("second", "micrometer", "micrometer")),
         ),
         ({"axis_labels": ("x", "y", "z")}, Axes("ZYX", (1, 1, 1), ("pixel",) * 3)),
+        (
+            {"scale": (5, 1, 1), "units": ("second", "um", "um"), "shear": (0, 0, 0.5)},
+            Axes("TYX", (1, 1, 1), ("pixel",) * 3),
+        ),
     ],
 )
 def test_axes_of_a_layer(attributes, expected):
@@ -118,14 +122,22 @@ def test_sizes_of_when_an_object_was_made_are_not_written(tmp_path):
     labels = np.zeros((30, 40), np.int32)
     labels[5:15, 10:30] = 1
     features = pd.DataFrame(
-        {"index": [0, 1], "area": [0, 999], "volume_um3": [0, 9.5], "kind": ["", "round"]}
-    )
+        {
+            "index": [0, 1], "predicted_iou": [0, 0.9], "area": [0, 999], "volume_um3": [0, 9.5],
+            "kind": ["", "round"], "volume_fraction": [0, 0.25],
+        }
+    )  # fmt: skip
     data, attributes, _ = Labels(labels, features=features).as_layer_data_tuple()
     write_layer(str(tmp_path / "cells.csv"), data, attributes)
     table = pd.read_csv(tmp_path / "cells.csv")
     assert table["area_px"].tolist() == [200]
     assert table["kind"].tolist() == ["round"]
+    assert table["volume_fraction"].tolist() == [0.25]
     assert not {"area", "volume_um3"} & set(table)
+    mine = features.drop(columns="predicted_iou")
+    data, attributes, _ = Labels(labels, features=mine).as_layer_data_tuple()
+    write_layer(str(tmp_path / "mine.csv"), data, attributes)
+    assert pd.read_csv(tmp_path / "mine.csv")["area"].tolist() == [999]
 
 
 @pytest.mark.parametrize("linked", [True, False])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +14,6 @@ from tests.gui.dock import DISCS, disc_picture
 from napari_sam._napari import large
 from napari_sam._napari.panels import folder_panel
 from napari_sam.files.pairs import labelled_pairs
-from napari_sam.folder.annotate import Entry
 from napari_sam.masks import Mask, mask_iou
 
 pytestmark = pytest.mark.gui
@@ -408,15 +405,3 @@ def test_a_folder_without_images_is_refused_in_words(open_desk, tmp_path, monkey
     desk.until(lambda: "found none" in desk.dock.many.folder_panel.text.text())
     assert not desk.dock.many.folder_panel.next.isVisible()
     desk.press(Qt.Key.Key_N)  # no folder, no shortcut
-
-
-def test_the_row_that_was_chosen_stays_chosen_while_its_image_is_read(qtbot, tmp_path):
-    """A save of the image before may report something meanwhile."""
-    panel = folder_panel.FolderPanel()
-    qtbot.addWidget(panel)
-    files = [tmp_path / f"{n}.tif" for n in range(3)]
-    entries = [Entry(source=file, labels=file.with_suffix(".png")) for file in files]
-    entries[0] = replace(entries[0], state="done")
-    panel.show_entries(entries, current=0, chosen=2)
-    assert panel.images.currentRow() == 2
-    assert panel.done.isChecked()

@@ -7,6 +7,7 @@ import pytest
 from napari_sam.training.config import CHECKPOINT, CURVES, METRICS, WEIGHTS
 from napari_sam.training.loop import train
 from napari_sam.training.metrics import COLUMNS, read_metrics
+from napari_sam.training.output import parts_to_train
 
 OTHER = "Choose another output, .* move all of it elsewhere"
 
@@ -77,3 +78,14 @@ def test_of_a_run_that_has_no_checkpoint_there_is_no_log(config):
         next(run)
     assert [row["step"] for row in read_metrics(config.output / METRICS)] == [20, 30, 40]
     run.close()
+
+
+def test_parts_behind_a_part_that_is_gone_do_not_go_on(config, tmp_path):
+    parts = [dataclasses.replace(config, output=tmp_path / name, steps=1) for name in ("one", "two", "three")]
+    assert list(parts_to_train(parts)) == parts
+    for part in parts[:2]:
+        list(train(part))
+    assert list(parts_to_train(parts)) == parts[1:]
+    (parts[0].output / WEIGHTS).unlink()
+    with pytest.raises(ValueError, match=r"found no weights\.safetensors there\. Put them back; or"):
+        parts_to_train(parts)

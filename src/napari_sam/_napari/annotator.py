@@ -311,7 +311,7 @@ class Annotator(QObject):
         folder = self.work.folder
         if folder is not None:
             self._panel.show_folder(str(folder.images), str(folder.labels))
-        self._panel.show_entries(self.work.entries, self.work.current, self.work.turned_to)
+        self._panel.show_entries(self.work.entries, self.work.current)
 
 
 def _holds_objects(labels: Labels) -> bool:

@@ -161,7 +161,8 @@ def role_of(layer: Layer) -> Role | None:
 
 def set_linked(layer: Labels, linked: bool) -> None:
     """Note whether an id is the same object on all planes, or another one on each."""
-    layer.metadata.setdefault(MARK, {})["linked"] = linked
+    # Copies that napari has made share the mark itself.
+    layer.metadata[MARK] = {**layer.metadata.get(MARK, {}), "linked": linked}
 
 
 def set_filling(layer: Labels, filling: bool) -> None:

@@ -271,7 +271,7 @@ def in_plain_words(error: BaseException) -> str:
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
         return "There is not enough memory. Choose a smaller model or plane, or close other programs."
     if isinstance(error, OSError) and text:
-        return refused.in_plain_words(error)
+        return refused.in_plain_words(error, resumable=False)
     if isinstance(error, ValueError) and text:
         return text
     return f"Something went wrong inside the plugin ({type(error).__name__}: {text}). Please report it."

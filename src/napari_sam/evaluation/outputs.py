@@ -8,6 +8,8 @@ from tempfile import TemporaryFile
 
 import typer
 
+from napari_sam.files.find import identity
+
 SPECIAL = [Path("/dev"), Path("/proc")]
 """Where no files lie but what a program is connected to, such as /dev/stdout."""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -97,10 +99,15 @@ def write_output(file: Path, write: Callable[[Path], object]) -> None:
     ExportError
         If it cannot be written.
     """
+    from napari_sam.export import ExportError
     from napari_sam.export.atomic import replacing
 
     if not may_be_replaced(file):
-        write(file)
+        try:
+            write(file)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ExportError(f"{file} could not be written ({why}). Choose another.") from error
         return
     with replacing(file) as beside:
         write(beside)
@@ -119,21 +126,12 @@ def _is_plain(file: Path) -> bool:
     )
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What a file or folder is on its disk, whatever its name; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _refuse_sources(file: Path, option: str, sources: Iterable[Path]) -> None:
     """Refuse a file that is one of some sources, or lies in one, by whatever path or link."""
     place = file.resolve()
-    around = {_identity(path) for path in (place, *place.parents)} - {None}
+    around = {identity(path) for path in (place, *place.parents)} - {None}
     for source in sources:
-        if _identity(source) in around:
+        if identity(source) in around:
             raise typer.BadParameter(
                 f"{file} is a file that is evaluated, or would lie among those ({source}). Choose another "
                 "folder.",

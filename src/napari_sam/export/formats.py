@@ -116,6 +116,8 @@ def refuse_other_endings(path: str | Path, name: str) -> None:
         If there is no such format, or the name ends as another one does.
     """
     wanted, file = format_of(path, name), Path(path).name.lower()
+    if wanted.name.endswith("tiff") and file.endswith((".tif", ".tiff")):
+        return  # one is a kind of the other, and goes by its ending too
     other = next((f for f in FORMATS if f is not wanted and file.endswith(f.suffixes)), None)
     if other is not None and not file.endswith(wanted.suffixes):
         raise ExportError(

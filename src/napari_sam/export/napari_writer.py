@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from napari_sam.spacing import first_pixel, pixel_spacing
 MARK = "napari_sam"
 """Key of a layer's metadata that says what the plugin made it for."""
 
+_SIZES = re.compile(r"area|planes|volume_\w+3")
+"""Columns of features in which the plugin notes how large an object is when it is made."""
 _WORDS = {"time": "T", "frame": "T", "plane": "Z", "depth": "Z", "slice": "Z", "channel": "C"}
 
 
@@ -128,12 +131,12 @@ def write_layer(
 def _without_sizes(features: Any) -> Any:
     """Features without sizes from when an object was made: it may have been painted in since.
 
-    Sizes are measured anew where a format has them.
+    Sizes are measured anew where a format has them. Columns of a table that is not ours stay.
     """
-    if features is None:
-        return None
-    own = [name for name in features if name in ("area", "planes") or str(name).startswith("volume_")]
-    return features.drop(columns=own)
+    if features is None or "predicted_iou" not in features or not hasattr(features, "drop"):
+        return features
+    sizes = [name for name in features if _SIZES.fullmatch(str(name))]
+    return features.drop(columns=[name for name in sizes if features[name].dtype.kind in "iuf"])
 
 
 def layer_axes(ndim: int, attributes: dict[str, Any]) -> Axes:
@@ -150,13 +153,12 @@ def layer_axes(ndim: int, attributes: dict[str, Any]) -> Axes:
         ``scale``, ``units`` and ``axis_labels`` of the layer, and what else says how large its pixels are
         (`napari_sam.spacing.PLACED`), as far as they are known. A sheared layer is measured in pixels.
     """
-    scale = pixel_spacing(attributes)
-    units = attributes.get("units") if scale is not None else None
+    scale, units = pixel_spacing(attributes), attributes.get("units")
     names = _letters(attributes.get("axis_labels"), ndim)
     unit_names = [] if units is None or isinstance(units, str) else [unit_name(u) for u in units]
     if names is None and ndim == 3 and unit_names and unit_names[0] in SECONDS:
         names = "TYX"
-    return make_axes(ndim, names, scale, unit_names or units)
+    return make_axes(ndim, names, scale, (unit_names or units) if scale is not None else None)
 
 
 def _letters(labels: Any, ndim: int) -> str | None:

@@ -102,3 +102,12 @@ def _images_at(place: str) -> list[Path]:
     if not images:
         raise ImageFileError(f"Expected images ({', '.join(SUFFIXES)}) at {place!r}, found none.")
     return images
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What a file or folder is on its disk, whatever path leads to it; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -31,6 +31,11 @@ FEW_PLANES = 3
 """In less planes that hold something, chance has a say: a vessel may well lie in three pieces."""
 MANY_PARTS = 10
 """From so many separate parts on, one id is not one object, be it in a single plane."""
+SPECK = 4
+"""Pixels that a place has at least in which an id is counted to lie."""
+UNLIKE = 0.1
+"""Share of neighbouring pixels, none of them background, that differ: in labels of cells side by side .04 at
+most, in images .14 and more."""
 GREYS = 256
 """A picture of 8 bits has no more greys."""
 LEAST_PIXELS = 4
@@ -56,8 +61,8 @@ def labelled_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
     labels = next((f for f in (folder / "labels", images / "labels") if f.is_dir()), folder / "labels")
     if not images.is_dir() or not labels.is_dir():
         raise ImageFileError(
-            f"{folder} was expected to hold two folders, 'images' and 'labels', with files of the "
-            "same names. Arrange the data so, or choose another folder."
+            f"{folder} was expected to hold two folders, 'images' and 'labels' (or 'images' with 'labels' in "
+            "it), with files of the same names. Arrange the data so, or choose another folder."
         )
     found = sorted(filter(is_image, images.iterdir()), key=natural_key)
     known = sorted(filter(is_image, labels.iterdir()), key=natural_key)
@@ -151,7 +156,7 @@ def open_pair(
                     break
         if _without_ones(picture.shape) != _without_ones(truth.shape) or (single and len(picture) > 1):
             found = f"{stored} in {image} and {truth.shape} in {labels}"
-            raise ImageFileError(_no_pair(found, single, len(picture) > 1))
+            raise ImageFileError(_no_pair(found, single, len(picture) > 1 and len(truth.shape) > 2))
         try:
             yield picture, truth.reshape(-1, *truth.shape[-2:])
         except ImageError as error:
@@ -212,7 +217,7 @@ def parts_of(planes: Iterable[NDArray[np.integer]]) -> Parts:
         own = [i for i in np.unique(plane).tolist() if i]
         ids.update(own)
         if own and len(ids) <= CLASSES:
-            counts.append(max(int(ndimage.label(plane == i, np.ones((3, 3)))[1]) for i in own))
+            counts.append(max(_places(plane == i) for i in own))
         elif own:
             greys.append(len(own) > CLASSES and _is_grey(plane))
             if len(greys) == FEW_PLANES or not greys[-1]:
@@ -220,16 +225,26 @@ def parts_of(planes: Iterable[NDArray[np.integer]]) -> Parts:
     return Parts(len(ids), [] if greys else counts, bool(greys) and all(greys))
 
 
+def _places(inside: NDArray[np.bool_]) -> int:
+    """In how many separate places an id lies; specks of a brush are none."""
+    pieces, _ = ndimage.label(inside, np.ones((3, 3)))
+    return int(np.count_nonzero(np.bincount(pieces.ravel())[1:] >= SPECK))
+
+
 def _is_grey(plane: NDArray[np.integer]) -> bool:
     """Whether the ids of a plane, of which there are several, lie about as the greys of an image do.
 
     Most greys lie in several places, and on average in a great many; of more than 8 bits there may be so many
-    greys that hardly a pixel is like another. Objects lie in one piece each. Some may be cut up, as the
-    processes of cells in a plane of a volume are, or an id be that of all debris: too few of them to be most,
-    or in too few places.
+    greys that hardly a pixel is like another. Objects lie in one piece each, or are cut up, as the processes
+    of cells in a plane of a volume are; but their pixels are like their neighbours, but for those at an edge.
     """
     from skimage.measure import label
 
+    pairs = [(plane[1:], plane[:-1]), (plane[:, 1:], plane[:, :-1])]
+    within = sum(int(np.count_nonzero((one != 0) & (other != 0))) for one, other in pairs)
+    unlike = sum(int(np.count_nonzero((one != 0) & (other != 0) & (one != other))) for one, other in pairs)
+    if unlike < UNLIKE * within:
+        return False
     (ids,) = numbered_anew([plane])
     pieces = label(ids, background=0, connectivity=2)  # type: ignore[no-untyped-call]
     owners = np.zeros(int(pieces.max()) + 1, np.int32)

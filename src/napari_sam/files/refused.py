@@ -19,8 +19,14 @@ _WORDS = {
 }
 
 
-def in_plain_words(error: BaseException) -> str:
+def in_plain_words(error: BaseException, *, resumable: bool = True) -> str:
     """Say what went wrong in one sentence or two; of what a disk refuses, what to do.
+
+    Parameters
+    ----------
+    error : BaseException
+    resumable : bool
+        Whether what was being done goes on from where it stopped when it is started again.
 
     Examples
     --------
@@ -31,6 +37,7 @@ def in_plain_words(error: BaseException) -> str:
     """
     if isinstance(error, OSError) and error.errno in _WORDS:
         place = str(error.filename) if error.filename else "the output"
-        return f"{_WORDS[error.errno].format(path=place)} and start again: what is finished is kept."
+        end = " and start again: what is finished is kept" if resumable else ""
+        return f"{_WORDS[error.errno].format(path=place)}{end}."
     text = " ".join(str(error).split())
     return text or type(error).__name__

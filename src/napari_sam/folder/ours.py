@@ -15,6 +15,7 @@ from pathlib import Path
 from napari_sam.export import ExportError, format_of
 from napari_sam.export.atomic import before_placing, free_name
 from napari_sam.export.formats import without_suffix
+from napari_sam.files.find import identity
 from napari_sam.files.pairs import MADE_SUFFIX
 from napari_sam.folder.manifest import MANIFEST, STATE_FILE, Report, known_as, read_writers, stamp_output
 
@@ -67,9 +68,9 @@ def refuse_sources(sources: Sequence[Path], outputs: Iterable[Path], what: str =
     ExportError
         If one of the outputs is one of the sources.
     """
-    images = {_identity(source) for source in sources} - {None}
+    images = {identity(source) for source in sources} - {None}
     for output in outputs:
-        if _identity(output) in images and not _takes_labels(output):
+        if identity(output) in images and not _takes_labels(output):
             raise ExportError(
                 f"Labels would be written over {output}, which is {what}. "
                 "Choose another folder or another name for the labels."
@@ -206,15 +207,6 @@ def labels_at(output: Path) -> Path:
 def features_of(labels: Path) -> Path:
     """Table in which the dock keeps what is known of the objects of a label image."""
     return labels.with_suffix(".features.csv")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What a file is on its disk, whatever its name: links, upper and lower case."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _takes_labels(path: Path) -> bool:

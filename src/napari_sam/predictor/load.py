@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import torch
 
@@ -12,6 +13,8 @@ import napari_sam
 from napari_sam.predictor.base import Predictor
 
 BUILT_IN = "built-in"
+_BUILDING = Lock()
+"""One model is built at a time: several that are chosen one after the other do not fill the memory."""
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -65,11 +68,16 @@ def load_model(
     progress : callable, optional
         Called with (bytes done, bytes in all) during a download.
     cancelled : callable, optional
-        Asked during a download whether to stop.
+        Asked during a download, and before the model is built, whether to stop.
 
     Returns
     -------
     Predictor
+
+    Raises
+    ------
+    napari_sam.weights.fetch.DownloadCancelled
+        If ``cancelled`` said so.
 
     Examples
     --------
@@ -80,7 +88,8 @@ def load_model(
     """
     place = choose_device(device)
     if str(name) == BUILT_IN:
-        return _load_built_in(builtin_weights(), BUILT_IN, place, precision)
+        with _BUILDING:
+            return _load_built_in(builtin_weights(), BUILT_IN, place, precision)
     return _load_file_or_registry(name, place, precision, progress, cancelled)
 
 
@@ -126,7 +135,7 @@ def _load_file_or_registry(
     from napari_sam.model import optimise
     from napari_sam.predictor.official import SamPredictor
     from napari_sam.weights.checkpoint import load_checkpoint, model_hash
-    from napari_sam.weights.fetch import fetch
+    from napari_sam.weights.fetch import DownloadCancelled, fetch
     from napari_sam.weights.registry import ENTRIES, find_entry
 
     file = model_file(name)
@@ -141,10 +150,13 @@ def _load_file_or_registry(
             f"Expected the name of a model ({known}) or a checkpoint file, "
             f"found {str(name)!r}, which is neither."
         )
-    if _is_built_in(path):
-        return _load_built_in(path, title, place, precision)
-    model = optimise(load_checkpoint(path), place, precision)
-    return SamPredictor(model, title, model_hash(path), place)
+    with _BUILDING:
+        if cancelled is not None and cancelled():
+            raise DownloadCancelled(f"{title} is not wanted any more.")
+        if _is_built_in(path):
+            return _load_built_in(path, title, place, precision)
+        model = optimise(load_checkpoint(path), place, precision)
+        return SamPredictor(model, title, model_hash(path), place)
 
 
 def _is_built_in(path: Path) -> bool:

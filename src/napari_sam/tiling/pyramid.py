@@ -71,12 +71,12 @@ class LabelPyramid:
             chunk = side >> k if _by_tile(side, k) else side
             chunks = (*(1 for _ in size[:-2]), *(min(chunk, n) for n in size[-2:]))
             group.create_array(str(k), shape=size, chunks=chunks, dtype=np.uint32, dimension_names=names)
-        group.attrs["ome"] = _metadata(path.name.strip(".").split(".")[0], len(shapes), axes)
+        group.attrs["ome"] = _metadata(path, len(shapes), axes)
         return LabelPyramid(path)
 
     def describe(self, axes: Axes) -> None:
         """Say anew what the axes are, and how far apart the pixels lie."""
-        known, said = self.group.attrs["ome"], _metadata(self.path.name.split(".")[0], len(self.levels), axes)
+        known, said = self.group.attrs["ome"], _metadata(self.path, len(self.levels), axes)
         if known != said:
             self.group.attrs["ome"] = said
 
@@ -149,8 +149,9 @@ def _by_tile(side: int, level: int) -> bool:
     return side % (1 << level) == 0 and (level == 0 or side >> level >= FINEST_CHUNK)
 
 
-def _metadata(name: str, levels: int, axes: Axes) -> dict[str, Any]:
-    """Multiscale metadata of a label image."""
+def _metadata(path: Path, levels: int, axes: Axes) -> dict[str, Any]:
+    """Multiscale metadata of a label image, which has the name of its folder, be it made beside first."""
+    name = path.name.strip(".").split(".")[0]
     described: list[dict[str, str]] = []
     for axis, unit in zip(axes.names, axes.units, strict=True):
         kind = {"T": "time", "C": "channel"}.get(axis, "space")

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -221,12 +221,11 @@ def segment_plane(
         yield Progress(0, len(grid), "looking how large the objects are")
         diameter = tile_diameter(predictor, read, grid)
     job = TiledJob(grid, settings, Path(path).absolute(), diameter)
+    source = source or fingerprint(read, grid.shape, most=side)
+    if open_job(job, job.identity(predictor.model_id, source), axes).get("complete"):
+        job.tiles.clear()  # there still, where a run was killed between its last two steps
+        return read_result(job)
     with only_run(job.path):
-        source = source or fingerprint(read, grid.shape, most=side)
-        notes = open_job(job, job.identity(predictor.model_id, source), axes)
-        if notes.get("complete"):
-            job.tiles.clear()  # there still, where a run was killed between its last two steps
-            return read_result(job)
         missing = [n for n in job.grid.outwards(first) if n not in job.tiles]
         total, started = len(job.grid), time.monotonic()
         for count, number in enumerate(missing):
@@ -240,7 +239,7 @@ def segment_plane(
 
 @contextmanager
 def only_run(path: Path) -> Iterator[None]:
-    """Keep other runs off a label image: the first to end would take the tiles away from the others.
+    """Keep other runs off a label image that is not complete: the first to end would take the tiles away.
 
     Raises
     ------
@@ -299,7 +298,8 @@ def open_labels(
             "Delete it or choose another name."
         )
     if axes is not None:
-        pyramid.describe(axes)  # the scale may have been corrected since
+        with suppress(OSError):  # a finished result may lie where nothing can be written
+            pyramid.describe(axes)  # the scale may have been corrected since
     return pyramid
 
 

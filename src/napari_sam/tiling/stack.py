@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,12 +135,12 @@ def segment_tiled_stack(
         source = " ".join(fingerprint(planes[number], grid.shape, most=side) for number in looked_at)
     about = [source, len(planes), asdict(linker.settings) if linker is not None else None]
     identity = job.identity(predictor.model_id, repr(about))
+    stack = open_labels(job.path, (len(planes), *shape), side, identity, axes)
+    beside = plane_job(job, 0).path.parent
+    if stack.notes.get("complete"):
+        shutil.rmtree(beside, ignore_errors=True)  # where a run was killed between its last two steps
+        return _result(job, voxel)
     with only_run(job.path):
-        stack = open_labels(job.path, (len(planes), *shape), side, identity, axes)
-        beside = plane_job(job, 0).path.parent
-        if stack.notes.get("complete"):
-            shutil.rmtree(beside, ignore_errors=True)  # where a run was killed between its last two steps
-            return _result(job, voxel)
         work = _Work(stack, job, len(planes))
         tables: list[DataFrame] = []
         for number, read in enumerate(planes):
@@ -155,7 +156,8 @@ def segment_tiled_stack(
                 source=plane_source(source, number),
                 kept=kept,
             )
-            table = (yield from work.show(steps, number)).table
+            with closing(steps):
+                table = (yield from work.show(steps, number)).table
             labels = work.plane(number)
             lookup = np.arange(len(table) + 1, dtype=np.int32) if linker is None else linker.add(labels)
             yield from work.fill(number, lookup, "linking")

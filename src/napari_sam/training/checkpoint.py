@@ -146,9 +146,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ValueError(UNFIT.format(path=path, reason=NO_STATE))
     try:
         clock = Clock(_number(state["step"], int), _number(state["seconds"], int, float))
-        # Older versions did not say whether the weights were the built-in ones: they may have been.
         code = state.get("start")
-        built_in, deepened = state.get("built_in", bool(code)), tuple(state.get("deepened", ()))
+        built_in, deepened = bool(state.get("built_in")), tuple(state.get("deepened", ()))
         start = None if code is None else Start(code, built_in, deepened)
         held = [dict(state[name].items()) for name in ("model", "average")]
         [value.shape for weights in held for value in weights.values()]

@@ -151,8 +151,10 @@ def _where_it_stopped(output: Path) -> str:
     from napari_sam.training.checkpoint import read_checkpoint
     from napari_sam.training.config import CHECKPOINT
 
+    if not (output / CHECKPOINT).exists():
+        return f"Stopped before anything was written to {output}: the same command begins it anew."
     try:
         step = read_checkpoint(output / CHECKPOINT).clock.step
     except (ValueError, OSError):
-        return f"Stopped before anything was written to {output}: the same command begins it anew."
+        return "Stopped."
     return f"Stopped after step {step} in {output}: the same command goes on from there."

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from napari_sam.export import ExportError
 from napari_sam.export.atomic import replacing
 
 __all__ = ["COLUMNS", "MetricsFile", "plot_metrics", "read_metrics"]
@@ -47,20 +49,17 @@ class MetricsFile:
         self._follows = start > 0
 
     def add(self, step: int, measures: dict[str, float]) -> None:
-        """Take in the measures of a step.
-
-        Raises
-        ------
-        ExportError
-            As `flush`.
-        """
+        """Take in the measures of a step, and write them now and then."""
         for name, value in measures.items():
             self._open[name].append(value)
         self._open["step"] = [step]
         if step % self.every == 0:
             self._close_row()
             if self._follows:
-                self.flush()
+                # Windows lets nobody write while a spreadsheet shows the log: what has come in is kept for
+                # the next time.
+                with suppress(ExportError):
+                    self.flush()
 
     def flush(self) -> None:
         """Write what has come in since the last time.

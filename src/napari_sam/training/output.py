@@ -32,8 +32,8 @@ def refuse_others(output: Path) -> None:
         raise ValueError(
             f"Expected an empty folder as output, or one with the {CHECKPOINT} of this training, found "
             f"{' and '.join(found)} in {output} without it: a new training would write over what another has "
-            "left. Choose another output, where start_from may name weights of before; or move all of it "
-            "elsewhere."
+            "left, or a run that was stopped before its first checkpoint. Choose another output, where "
+            "start_from may name weights of before; or move all of it elsewhere."
         )
 
 
@@ -42,6 +42,20 @@ def parts_to_train(parts: Sequence[TrainConfig]) -> Sequence[TrainConfig]:
 
     A part from whose weights the next one has begun is finished, whatever the length that is asked for now:
     if it went on, the next one would have begun from weights that are no more.
+
+    Raises
+    ------
+    ValueError
+        If a part before it is not there any more.
     """
     begun = [n for n, part in enumerate(parts) if (part.output / CHECKPOINT).exists()]
-    return parts[max(begun, default=0) :]
+    last = max(begun, default=0)
+    for part in parts[:last]:
+        missing = [name for name in (CHECKPOINT, WEIGHTS) if not (part.output / name).exists()]
+        if missing:
+            raise ValueError(
+                f"Expected {part.output} to hold the finished part from whose weights {parts[last].output} "
+                f"went on, found no {' and no '.join(missing)} there. Put them back; or, to train that part "
+                "anew, move the folders of the parts behind it elsewhere as well."
+            )
+    return parts[last:]

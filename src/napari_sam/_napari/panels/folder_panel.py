@@ -74,7 +74,7 @@ class FolderPanel(Panel):
         self.finish.clicked.connect(self.done_requested)
         self.done.toggled.connect(self.done_toggled)
         self._folder = ""
-        self.show_entries((), None, None)
+        self.show_entries((), None)
         self.show_folder("", "")
 
     def show_folder(self, images: str, labels: str) -> None:
@@ -83,8 +83,8 @@ class FolderPanel(Panel):
         self.place.setText(f"Labels: {labels}" if images else "Images that are labelled one by one.")
         self.elsewhere.setEnabled(bool(images))
 
-    def show_entries(self, entries: Sequence[Entry], current: int | None, chosen: int | None) -> None:
-        """Show the images, their state, which one is open, and which is chosen: it may not be read yet."""
+    def show_entries(self, entries: Sequence[Entry], current: int | None) -> None:
+        """Show the images, their state, and which one is open."""
         with QSignalBlocker(self.images), QSignalBlocker(self.done):
             while self.images.count() > len(entries):
                 self.images.takeItem(self.images.count() - 1)
@@ -96,7 +96,7 @@ class FolderPanel(Panel):
                 if item.text() != text:
                     item.setText(text)
                     item.setToolTip(entry.error or str(entry.source))
-            self.images.setCurrentRow(-1 if chosen is None else chosen)
+            self.images.setCurrentRow(-1 if current is None else current)
             self.done.setChecked(current is not None and entries[current].state == "done")
         for widget in (self.images, self.done, self.previous, self.next, self.finish, self.count):
             widget.setVisible(bool(entries))
