@@ -8,8 +8,6 @@ from tempfile import TemporaryFile
 
 import typer
 
-from napari_sam.files.find import identity
-
 SPECIAL = [Path("/dev"), Path("/proc")]
 """Where no files lie but what a program is connected to, such as /dev/stdout."""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -128,6 +126,8 @@ def _is_plain(file: Path) -> bool:
 
 def _refuse_sources(file: Path, option: str, sources: Iterable[Path]) -> None:
     """Refuse a file that is one of some sources, or lies in one, by whatever path or link."""
+    from napari_sam.files.find import identity
+
     place = file.resolve()
     around = {identity(path) for path in (place, *place.parents)} - {None}
     for source in sources:
