@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from napari_sam.export.formats import without_suffix
 from napari_sam.files import ImageFileError, open_image
-from napari_sam.files.pairs import labelled_pairs, open_pair, parts_of, refuse_masks
+from napari_sam.files.no_labels import parts_of, refuse_masks
+from napari_sam.files.pairs import labelled_pairs, open_pair
 from napari_sam.label_ids import LabelError, numbered_anew, whole
 
 SHAPE = (12, 16)

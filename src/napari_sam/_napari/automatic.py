@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_sam._napari.commit import CommitError, check_target
-from napari_sam._napari.coordinates import layer_shape, visible_box
-from napari_sam._napari.large_labels import finest
+from napari_sam._napari.coordinates import finest, layer_shape, visible_box
 from napari_sam._napari.large_run import LargeRun
 from napari_sam._napari.layers import Frame, twin_plane
 from napari_sam._napari.preview import WHOLE, Backdrop, colour_numbers

@@ -8,7 +8,7 @@ all layers in common units. `Layer.world_to_data` knows nothing of units, hence 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -309,10 +309,14 @@ def _displayed(viewer: ViewerModel, ndim: int) -> tuple[int, int]:
     return order[-2], order[-1]
 
 
+def finest(layer: Layer) -> Any:
+    """Pixels of a layer at full resolution."""
+    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+
+
 def layer_shape(layer: Layer) -> tuple[int, ...]:
     """Size of each axis of a layer with pixels, at full resolution, without colours."""
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    return tuple(int(n) for n in data.shape[: layer.ndim])
+    return tuple(int(n) for n in finest(layer).shape[: layer.ndim])
 
 
 def _affine(layer: Layer) -> tuple[Float, Float]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam._napari.coordinates import PlaneIndex
+from napari_sam._napari.coordinates import PlaneIndex, finest
 from napari_sam._napari.ids import note_label
-from napari_sam._napari.large_labels import finest, is_stored, put
+from napari_sam._napari.large_labels import is_stored, put
 from napari_sam.masks import Box
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from napari_sam._napari.planes import (
     Channels,
     ContrastMode,
     Plane,
-    Windows,
     current_plane,
     iter_planes,
 )
+from napari_sam._napari.source import Windows
 from napari_sam.image import RGB
 from napari_sam.levels import FULL, box_to_level
 from napari_sam.masks import Box

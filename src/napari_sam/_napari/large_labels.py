@@ -22,7 +22,7 @@ from napari_sam._napari.layers import (
     twin,
     twin_ndim,
 )
-from napari_sam._napari.planes import read_pixels
+from napari_sam._napari.source import read_pixels
 from napari_sam.axes import Axes
 from napari_sam.export.napari_writer import layer_axes
 from napari_sam.levels import FULL
@@ -58,11 +58,6 @@ def folder_of(layer: Labels) -> Path | None:
     """Where the pyramid of a layer lies."""
     folder = said_of(layer).get("folder")
     return Path(folder) if folder is not None else None
-
-
-def finest(layer: Labels | Image) -> Any:
-    """The layer's data at full resolution."""
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 def put(layer: Labels, region: Sequence[int | slice], open_axes: Sequence[int], crop: NDArray[Any]) -> None:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 
-from napari_sam._napari.coordinates import layer_shape
-from napari_sam._napari.large_labels import finest
+from napari_sam._napari.coordinates import finest, layer_shape
 from napari_sam._napari.layers import is_own
 
 if TYPE_CHECKING:

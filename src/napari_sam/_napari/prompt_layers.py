@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage as ndi
 from skimage.draw import polygon2mask
 
-from napari_sam._napari.coordinates import Float, PlaneIndex, on_show, to_image_pixels
+from napari_sam._napari.coordinates import Float, PlaneIndex, finest, on_show, to_image_pixels
 from napari_sam._napari.layers import is_own
 from napari_sam._napari.signs import negative_rows
 from napari_sam.masks import Box, Mask, masks_of_labels
@@ -210,7 +210,7 @@ def scribble(vertices: Float) -> Float:
 
 def labels_on(layer: Labels, ground: Ground) -> NDArray[np.integer]:
     """Label image of shape (H, W) as it lies on the plane of the image, nearest neighbour."""
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = finest(layer)
     corners = ground.plane.embed([[0, 0], [1, 0], [0, 1]])
     corners[np.isnan(corners)] = 0
     own = to_image_pixels(corners, ground.image, layer, viewer=ground.viewer)

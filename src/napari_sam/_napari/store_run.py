@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_sam._napari.choices import stack_axes, why_no_axes
-from napari_sam._napari.coordinates import PlaneError
+from napari_sam._napari.coordinates import PlaneError, finest
 from napari_sam._napari.large import is_large
 from napari_sam._napari.planes import Pictures
 from napari_sam._napari.settings import preferences, set_preference
@@ -145,5 +145,5 @@ class StoreRun(QObject):
 
 def raw_pixels(image: Image) -> Any:
     """Pixels of a layer at full resolution as they are in its file; colours are the last axis."""
-    data = image.data[0] if image.multiscale else image.data
+    data = finest(image)
     return data if hasattr(data, "ndim") else np.asarray(data)

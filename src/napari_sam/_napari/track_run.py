@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_sam._napari.large_labels import finest
+from napari_sam._napari.coordinates import finest
 from napari_sam._napari.layers import is_filling, twin
 from napari_sam.axes import AxesError, movie_axes
 from napari_sam.progress import Progress

@@ -15,7 +15,8 @@ from napari_sam.evaluation.measures import THRESHOLDS, PlaneScore, score_plane, 
 from napari_sam.evaluation.prompted import LEAST_AREA, PROMPTS, Prompted, objects_of, prompt_objects
 from napari_sam.everything import generate, settings_for
 from napari_sam.export.formats import without_suffix
-from napari_sam.files.pairs import Parts, labelled_pairs, open_pair, parts_of, refuse_masks
+from napari_sam.files.no_labels import Parts, parts_of, refuse_masks
+from napari_sam.files.pairs import labelled_pairs, open_pair
 from napari_sam.folder.pictures import Pictures
 from napari_sam.image import RGB, plane_to_rgb
 from napari_sam.label_ids import numbered_anew

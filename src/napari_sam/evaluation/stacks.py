@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from napari_sam.evaluation.measures import PlaneScore, pairs_of, score_plane
 from napari_sam.evaluation.report import TestPlane
-from napari_sam.files.pairs import open_pair, parts_of, refuse_masks
+from napari_sam.files.no_labels import parts_of, refuse_masks
+from napari_sam.files.pairs import open_pair
 from napari_sam.folder.pictures import Pictures, settle_contrast
 from napari_sam.folder.work import linked_along
 from napari_sam.image import RGB

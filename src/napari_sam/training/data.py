@@ -19,7 +19,8 @@ from scipy import ndimage
 
 from napari_sam.export.formats import without_suffix
 from napari_sam.files.groups import INDEX, read_groups
-from napari_sam.files.pairs import Parts, labelled_pairs, open_pair, parts_of, refuse_masks
+from napari_sam.files.no_labels import Parts, parts_of, refuse_masks
+from napari_sam.files.pairs import labelled_pairs, open_pair
 from napari_sam.folder.pictures import Pictures, settle_contrast
 from napari_sam.image import RGB
 from napari_sam.label_ids import numbered_anew
